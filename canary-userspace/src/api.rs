@@ -1,0 +1,3 @@
+//! The HTTP API: Consul's paths and our own.
+
+pub mod document;

@@ -1,0 +1,240 @@
+//! The JSON documents of `/v1/canary`, as programs rely on them.
+//!
+//! What a build or a protocol does not measure is `null`, never 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/canary/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The first revision is in force.
+    pub ready: bool,
+    /// Number of the published state.
+    pub revision: u64,
+    /// The agent's version.
+    pub version: String,
+    /// Layout version of the tables.
+    pub layout: u32,
+    /// Where configuration comes from, and how it is.
+    pub source: Source,
+    /// Interfaces served.
+    pub interfaces: Vec<Interface>,
+    /// Services, by name.
+    pub services: Vec<Service>,
+    /// Packets not forwarded, by reason; zeros left out.
+    pub reasons: BTreeMap<String, u64>,
+    /// What people should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// The source of configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// `files`, `consul` or `kubernetes`.
+    pub kind: String,
+    /// Its last answer could be used.
+    pub ok: bool,
+    /// Seconds since its last good answer, 0 while it is well.
+    pub stale_seconds: u64,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// An interface the programs are attached to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// `pod`, `uplink` or `other`.
+    pub role: String,
+    /// `tcx` or `xdp`.
+    pub hook: String,
+}
+
+/// `GET /v1/canary/status/:service`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Name.
+    pub service: String,
+    /// Virtual addresses.
+    pub frontends: Vec<Frontend>,
+    /// Origin of each entry in force: `store` or `file NAME`.
+    pub origin: BTreeMap<String, String>,
+    /// Splits in the order written.
+    pub splits: Vec<Split>,
+}
+
+/// A virtual address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// Address.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+}
+
+/// One share of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// The service it goes to.
+    pub service: String,
+    /// The subset of it; empty for all.
+    pub subset: String,
+    /// Percent, to 0.01.
+    pub weight: f64,
+    /// Its backends.
+    pub backends: Backends,
+    /// Connections since `detach`.
+    pub connections: Connections,
+    /// Payload bytes.
+    pub bytes: Bytes,
+    /// Time from SYN to SYN-ACK.
+    pub connect_us: Option<Quantiles>,
+    /// Time from a question's last payload to its answer's first.
+    pub response_us: Option<Quantiles>,
+    /// HTTP answers by class; not measured by this build.
+    pub http: Option<BTreeMap<String, u64>>,
+}
+
+/// How many backends, and how they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    /// All of the subset.
+    pub total: u64,
+    /// Those that take new flows.
+    pub healthy: u64,
+    /// Those that left and still have live flows.
+    pub draining: u64,
+}
+
+/// Connections of a split; they only grow, but for `active`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Started.
+    pub opened: u64,
+    /// Accepted by a backend.
+    pub established: u64,
+    /// Refused by a backend.
+    pub refused: u64,
+    /// Never answered.
+    pub timed_out: u64,
+    /// The client's payload got no answer.
+    pub unanswered: u64,
+    /// Established, then reset by the server.
+    pub reset_by_server: u64,
+    /// Established, then reset by the client.
+    pub reset_by_client: u64,
+    /// Ended after they were established.
+    pub closed: u64,
+    /// Established and not ended: the one gauge.
+    pub active: u64,
+}
+
+/// Payload bytes of a split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// From clients.
+    pub to_backend: u64,
+    /// To clients.
+    pub to_client: u64,
+}
+
+/// A histogram in short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Number of values.
+    pub count: u64,
+    /// Median in microseconds.
+    pub p50: Option<u64>,
+    /// 99th percentile in microseconds.
+    pub p99: Option<u64>,
+}
+
+/// A sentence about a service, or about the node when `service` is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// The service.
+    pub service: String,
+    /// The sentence.
+    pub text: String,
+}
+
+/// `GET /v1/canary/split/:service` and the answer to its `PUT`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weights {
+    /// The service.
+    pub service: String,
+    /// Weights in the order written.
+    pub splits: Vec<Weight>,
+    /// Revision in force.
+    pub revision: u64,
+}
+
+/// A weight of a split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weight {
+    /// The service it goes to.
+    pub service: String,
+    /// The subset; empty for the default.
+    pub subset: String,
+    /// Percent, to 0.01.
+    pub weight: f64,
+}
+
+/// Body of `PUT /v1/canary/split/:service`: new weights in percent by subset; others stay.
+pub type SplitChange = BTreeMap<String, f64>;
+
+/// Body of `PUT /v1/canary/rollback/:service`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// The subset that gets everything; the resolver's default subset where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// Answer to a split change, a rollback or an undo: weights before and after, by subset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The service.
+    pub service: String,
+    /// What moved, in file order: (subset, before, after) in percent.
+    pub weights: Vec<Moved>,
+    /// Revision before.
+    pub revision_before: u64,
+    /// Revision in force.
+    pub revision: u64,
+    /// What people should know.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+}
+
+/// A weight that moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The subset, or the target service where the split names no subset.
+    pub subset: String,
+    /// Percent before; `None` if the split is new.
+    pub before: Option<f64>,
+    /// Percent after; `None` if the split is gone.
+    pub after: Option<f64>,
+}
+
+/// `GET /v1/canary/maps`: a table of a datapath.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Map {
+    /// Name.
+    pub name: String,
+    /// Kind.
+    pub kind: String,
+    /// Entries in use, where that can be told.
+    pub entries: Option<u64>,
+    /// Entries at most.
+    pub capacity: u64,
+    /// Memory in bytes as the kernel accounts it.
+    pub bytes: u64,
+}

@@ -1,0 +1,131 @@
+//! What runs where: instances, their health, and the whole picture a source yields.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::entry::{Resolver, ServiceDefaults, Splitter};
+use crate::error::Position;
+
+/// The virtual addresses of an instance have tagged-address names that start with this.
+pub const VIRTUAL_PREFIX: &str = "virtual";
+
+/// Where a definition came from; `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A file of the configuration directory.
+    File {
+        /// Path of the file.
+        path: String,
+        /// Where in it the definition starts.
+        position: Position,
+    },
+    /// The agent's own store: somebody wrote it over the API.
+    Store,
+}
+
+/// Something together with where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sourced<T> {
+    /// The thing itself.
+    pub value: T,
+    /// Where it was defined.
+    pub origin: Origin,
+}
+
+/// Weights of an instance within its subset, by health, as Consul has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Weight while every check passes.
+    pub passing: u32,
+    /// Weight while a check warns.
+    pub warning: u32,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self { passing: 1, warning: 1 }
+    }
+}
+
+/// A `tcp` check: healthy while a connection can be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpCheck {
+    /// Where to connect, `host:port`.
+    pub target: SocketAddr,
+    /// Time between the starts of two probes.
+    pub interval: Duration,
+    /// How long one probe may take.
+    pub timeout: Duration,
+}
+
+/// One registered copy of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Name of the service.
+    pub service: String,
+    /// Identity within this agent; the service's name where none was given.
+    pub id: String,
+    /// Address it serves on.
+    pub address: IpAddr,
+    /// Port it serves on.
+    pub port: u16,
+    /// Free words, in the order given.
+    pub tags: Vec<String>,
+    /// Free pairs.
+    pub meta: BTreeMap<String, String>,
+    /// Addresses with names; those named `virtual...` are frontends of the service.
+    pub tagged_addresses: BTreeMap<String, SocketAddr>,
+    /// Weights within the subset.
+    pub weights: Weights,
+    /// Checks that decide its health; none means healthy.
+    pub checks: Vec<TcpCheck>,
+}
+
+/// Health of an instance over all its checks, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// A check failed, or has not succeeded yet.
+    Critical,
+    /// A check warns.
+    Warning,
+    /// Every check passes, or there is none.
+    Passing,
+}
+
+/// An instance as a source reports it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registered {
+    /// The instance.
+    pub instance: Instance,
+    /// Where it was registered.
+    pub origin: Origin,
+    /// Its health at the time of the snapshot.
+    pub health: Health,
+}
+
+/// The node the agent runs on, for `Node.*` selectors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Name, by default the host's.
+    pub name: String,
+    /// Address, the one of the default route where there is one.
+    pub address: String,
+    /// Free pairs from `--node-meta`.
+    pub meta: BTreeMap<String, String>,
+}
+
+/// Everything the compiler needs to know: one whole, consistent picture.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// This node.
+    pub node: Node,
+    /// Resolvers by service.
+    pub resolvers: BTreeMap<String, Sourced<Resolver>>,
+    /// Splitters by service.
+    pub splitters: BTreeMap<String, Sourced<Splitter>>,
+    /// Defaults by service.
+    pub defaults: BTreeMap<String, Sourced<ServiceDefaults>>,
+    /// Instances, sorted by (service, id).
+    pub instances: Vec<Registered>,
+}

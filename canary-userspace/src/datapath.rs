@@ -1,0 +1,142 @@
+//! What the agent asks of a datapath, whatever it is made of.
+
+use std::collections::BTreeMap;
+
+use crate::compile::{Desired, SplitKey, Warning};
+
+/// Counters of one split since the tables were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Flows started.
+    pub opened: u64,
+    /// Connections that a backend accepted.
+    pub established: u64,
+    /// Connections that a backend refused.
+    pub refused: u64,
+    /// Connections that no backend answered.
+    pub timed_out: u64,
+    /// Ended after the client's payload and before any of the server's.
+    pub unanswered: u64,
+    /// Established, then reset by the server.
+    pub reset_by_server: u64,
+    /// Established, then reset by the client.
+    pub reset_by_client: u64,
+    /// Ended in any way after they were established.
+    pub closed: u64,
+    /// Payload bytes from clients.
+    pub bytes_to_backend: u64,
+    /// Payload bytes to clients.
+    pub bytes_to_client: u64,
+    /// Time from SYN to SYN-ACK; `None` where the split has no histogram.
+    pub connect_us: Option<Histogram>,
+    /// Time from a question's last payload to its answer's first.
+    pub response_us: Option<Histogram>,
+}
+
+/// A histogram's summary and its buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// Upper bound of each bucket in microseconds, with the count of values in it.
+    pub buckets: Vec<(u64, u64)>,
+    /// Sum of all values, in microseconds, as far as the buckets tell.
+    pub sum_us: u64,
+}
+
+impl Histogram {
+    /// Number of values.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|(_, count)| count).sum()
+    }
+
+    /// The value below which `share` (0 to 1) of the values lie; `None` if there is none.
+    #[must_use]
+    pub fn quantile(&self, per_mille: u64) -> Option<u64> {
+        let wanted = self.count().saturating_mul(per_mille).div_ceil(1000).max(1);
+        let mut seen = 0;
+        self.buckets.iter().find_map(|&(bound, count)| {
+            seen += count;
+            (seen >= wanted).then_some(bound)
+        })
+    }
+}
+
+/// An interface the programs are attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceStatus {
+    /// Name.
+    pub name: String,
+    /// `pod`, `uplink` or `other` (only answers are restored there).
+    pub role: &'static str,
+    /// `tcx` or `xdp`.
+    pub hook: &'static str,
+}
+
+/// A table's size as the kernel accounts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapUsage {
+    /// Name of the map.
+    pub name: String,
+    /// Kind, such as `lru_hash`.
+    pub kind: String,
+    /// Entries in use, where that can be told.
+    pub entries: Option<u64>,
+    /// Entries at most.
+    pub capacity: u64,
+    /// Memory in bytes.
+    pub bytes: u64,
+}
+
+/// Why a publication was refused; what was in force stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A table cannot take the change.
+    #[error("service {service}: {table} is full, this node holds {limit}; raise `{setting}` and restart the agent")]
+    Full {
+        /// The service that does not fit.
+        service: String,
+        /// What is full.
+        table: &'static str,
+        /// Its capacity.
+        limit: u64,
+        /// The setting that raises it.
+        setting: &'static str,
+    },
+    /// The kernel refused an operation.
+    #[error(transparent)]
+    Kernel(#[from] anyhow::Error),
+}
+
+/// A datapath: tables to publish into and counters to read.
+pub trait Datapath: Send {
+    /// Puts `desired` in force and returns the new revision; the same content keeps the revision.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; the revision before stays in force then.
+    fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError>;
+
+    /// The revision in force; 0 before the first.
+    fn revision(&self) -> u64;
+
+    /// Counters of every split that has some.
+    fn counters(&self) -> BTreeMap<SplitKey, Counters>;
+
+    /// Live flows of backends that take no new ones, by split: what still drains.
+    fn draining(&self) -> BTreeMap<SplitKey, u64>;
+
+    /// Packets that were not forwarded, by reason.
+    fn reasons(&self) -> Vec<(&'static str, u64)>;
+
+    /// The interfaces served.
+    fn interfaces(&self) -> Vec<InterfaceStatus>;
+
+    /// The tables' sizes.
+    fn maps(&self) -> Vec<MapUsage>;
+
+    /// What people should know of the datapath itself.
+    fn warnings(&self) -> Vec<Warning>;
+
+    /// Time-driven work: interfaces that came and went, idle flows, grace. Called about every 100 ms.
+    fn tick(&mut self);
+}

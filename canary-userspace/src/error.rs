@@ -1,0 +1,58 @@
+//! Places in files, and errors that name them.
+
+use std::fmt;
+
+/// A place in a text: both numbers count from 1, the column in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+/// What is wrong with a piece of configuration, and where.
+///
+/// Shown as `FILE:LINE:COL: TEXT`, as far as each is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// The file's path as the user gave it; `None` for what came over the API.
+    pub file: Option<String>,
+    /// Where in the file.
+    pub position: Option<Position>,
+    /// What is wrong: Consul's words where Consul has some.
+    pub text: String,
+}
+
+impl ConfigError {
+    /// An error without a place.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { file: None, position: None, text: text.into() }
+    }
+
+    /// An error at a place in a text.
+    pub fn at(position: Position, text: impl Into<String>) -> Self {
+        Self { file: None, position: Some(position), text: text.into() }
+    }
+
+    /// The same error, known to be in `file`.
+    #[must_use]
+    pub fn in_file(self, file: impl Into<String>) -> Self {
+        Self { file: Some(file.into()), ..self }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}:")?;
+        }
+        if let Some(Position { line, column }) = self.position {
+            write!(f, "{line}:{column}:")?;
+        }
+        if self.file.is_some() || self.position.is_some() {
+            f.write_str(" ")?;
+        }
+        f.write_str(&self.text)
+    }
+}

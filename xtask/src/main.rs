@@ -1,0 +1,3 @@
+//! What a person types: set up, build, test, measure.
+
+fn main() {}
