@@ -29,3 +29,4 @@ pub mod socket;
 pub mod stats;
 pub mod tables;
 pub mod wire;
+pub mod word;
