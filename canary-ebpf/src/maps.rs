@@ -1,7 +1,7 @@
 //! Every map, and the look-ups over them.
 
-use core::intrinsics::{AtomicOrdering, atomic_or};
 use core::hint::black_box;
+use core::intrinsics::{AtomicOrdering, atomic_or};
 use core::ops::Deref;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
@@ -11,6 +11,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use canary_common::backend::{Backend, Frontend};
 use canary_common::directory::{Bucket, OverflowKey};
 use canary_common::flow::{Family, Flow, FlowKey, FlowKey4, FlowKey6, SocketPick, V4, V6};
+use canary_common::label::{ServiceLabel, SplitLabel};
 use canary_common::limits;
 use canary_common::reason::{REASON_SLOTS, Reason};
 use canary_common::service::Record;
@@ -46,6 +47,12 @@ static SLOTS: Array<u32> = Array::pinned(limits::MAX_SLOTS, BPF_F_MMAPABLE);
 /// What the agent says of splits, and what it counts itself.
 #[map]
 static SPLITS: Array<SplitRow> = Array::pinned(limits::MAX_STATISTICS, BPF_F_MMAPABLE);
+/// Names of services, by id: for whoever opens the tables next.
+#[map]
+static NAMES: Array<ServiceLabel> = Array::pinned(limits::MAX_SERVICES, BPF_F_MMAPABLE);
+/// Names of splits, by statistics id.
+#[map]
+static LABELS: Array<SplitLabel> = Array::pinned(limits::MAX_STATISTICS, BPF_F_MMAPABLE);
 /// What the programs count, by split.
 #[map]
 static STATS: PerCpuArray<Counts> = PerCpuArray::pinned(limits::MAX_STATISTICS, 0);

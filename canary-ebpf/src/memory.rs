@@ -26,7 +26,11 @@ macro_rules! step {
 ///
 /// `N` bytes at `at` are readable.
 #[expect(unsafe_code, clippy::multiple_unsafe_ops_per_block, reason = "reads packet memory")]
-#[expect(unused_assignments, clippy::arithmetic_side_effects, reason = "the same steps for every N")]
+#[expect(
+    unused_assignments,
+    clippy::arithmetic_side_effects,
+    reason = "the same steps for every N"
+)]
 #[inline(always)]
 pub(crate) unsafe fn load<const N: usize>(at: *const u8) -> [u8; N] {
     const { assert!(N <= 24, "three words and no more are written out") };
@@ -48,7 +52,11 @@ pub(crate) unsafe fn load<const N: usize>(at: *const u8) -> [u8; N] {
 ///
 /// `N` bytes at `at` are writable.
 #[expect(unsafe_code, clippy::multiple_unsafe_ops_per_block, reason = "writes packet memory")]
-#[expect(unused_assignments, clippy::arithmetic_side_effects, reason = "the same steps for every N")]
+#[expect(
+    unused_assignments,
+    clippy::arithmetic_side_effects,
+    reason = "the same steps for every N"
+)]
 #[inline(always)]
 pub(crate) unsafe fn store<const N: usize>(at: *mut u8, bytes: [u8; N]) {
     const { assert!(N <= 24, "three words and no more are written out") };
