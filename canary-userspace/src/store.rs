@@ -51,8 +51,8 @@ pub enum Write {
     Entry(String, String, Option<StoredEntry>),
     /// Puts or, with `None`, deletes a registration by its id.
     Registration(String, Option<Value>),
-    /// The entries of a service that were in force before its last change.
-    Past(String, Past),
+    /// The entries of a service that were in force before its last change; `None` forgets them.
+    Past(String, Option<Past>),
     /// The files in force.
     LastGood(Vec<SourceFile>),
     /// Last known states of checks by their keys; `None` forgets one.
@@ -168,7 +168,16 @@ impl Store {
             .map_err(|error| failed(&self.path, "written", &error))
     }
 
-    /// The files that were in force last; empty if there never were any.
+    /// A registration as it was written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`].
+    pub fn registration(&self, id: &str) -> Result<Option<Value>, StoreError> {
+        tables::registration(&self.database, id).map_err(|error| failed(&self.path, "read", &error))
+    }
+
+    /// The files that were in force last; `None` if there never were any.
     ///
     /// # Errors
     ///

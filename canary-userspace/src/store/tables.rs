@@ -1,8 +1,13 @@
 //! The store's tables, and how values are laid down in them.
 
-use redb::{Database, Error, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{
+    Database, Error, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use serde_json::Value;
 
 use super::{Contents, SourceFile, Write};
 
@@ -21,8 +26,8 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
 /// Index of the last write, in `NUMBERS`.
 const INDEX: &str = "index";
-/// How often files were in force, in `NUMBERS`: 0 means that `LAST_GOOD` says nothing.
-const LAST_GOOD_COUNT: &str = "last-good";
+/// Present in `NUMBERS` once `LAST_GOOD` was written: a set of no files is known too.
+const LAST_GOOD_KNOWN: &str = "last-good";
 
 pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
     make_tables(database)?;
@@ -69,9 +74,14 @@ fn make_tables(database: &Database) -> Result<(), Error> {
     Ok(())
 }
 
+pub(super) fn registration(database: &Database, id: &str) -> Result<Option<Value>, Error> {
+    let table = database.begin_read()?.open_table(REGISTRATIONS)?;
+    table.get(id)?.map(|json| decode(json.value())).transpose()
+}
+
 pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, Error> {
     let read = database.begin_read()?;
-    if read.open_table(NUMBERS)?.get(LAST_GOOD_COUNT)?.is_none() {
+    if read.open_table(NUMBERS)?.get(LAST_GOOD_KNOWN)?.is_none() {
         return Ok(None);
     }
     let mut files = Vec::new();
@@ -85,53 +95,60 @@ pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, 
 
 pub(super) fn write_all(database: &Database, index: u64, writes: &[Write]) -> Result<(), Error> {
     let transaction = database.begin_write()?;
-    {
-        let mut numbers = transaction.open_table(NUMBERS)?;
-        numbers.insert(INDEX, index)?;
-        for write in writes {
-            match write {
-                Write::Entry(kind, name, value) => {
-                    let mut table = transaction.open_table(ENTRIES)?;
-                    let key = (kind.as_str(), name.as_str());
-                    match value {
-                        Some(entry) => table.insert(key, encode(entry)?.as_slice())?,
-                        None => table.remove(key)?,
-                    };
-                }
-                Write::Registration(id, value) => {
-                    let mut table = transaction.open_table(REGISTRATIONS)?;
-                    match value {
-                        Some(json) => table.insert(id.as_str(), encode(json)?.as_slice())?,
-                        None => table.remove(id.as_str())?,
-                    };
-                }
-                Write::Past(service, past) => {
-                    let mut table = transaction.open_table(PAST)?;
-                    table.insert(service.as_str(), encode(past)?.as_slice())?;
-                }
-                Write::LastGood(files) => {
-                    let count = numbers.get(LAST_GOOD_COUNT)?.map_or(0, |count| count.value());
-                    numbers.insert(LAST_GOOD_COUNT, count.saturating_add(1))?;
-                    replace_files(&mut transaction.open_table(LAST_GOOD)?, files)?;
-                }
-                Write::Checks(checks) => {
-                    let mut table = transaction.open_table(CHECKS)?;
-                    for (key, state) in checks {
-                        match state {
-                            Some(passes) => table.insert(key.as_str(), passes)?,
-                            None => table.remove(key.as_str())?,
-                        };
-                    }
-                }
-            }
-        }
+    transaction.open_table(NUMBERS)?.insert(INDEX, index)?;
+    for write in writes {
+        perform(&transaction, write)?;
     }
     transaction.commit()?;
     Ok(())
 }
 
+fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
+    match write {
+        Write::Entry(kind, name, entry) => {
+            let value = entry.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(ENTRIES)?, (kind.as_str(), name.as_str()), value)
+        }
+        Write::Registration(id, registration) => {
+            let value = registration.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(REGISTRATIONS)?, id.as_str(), value)
+        }
+        Write::Past(service, past) => {
+            let value = past.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(PAST)?, service.as_str(), value)
+        }
+        Write::LastGood(files) => {
+            transaction.open_table(NUMBERS)?.insert(LAST_GOOD_KNOWN, 1)?;
+            replace_files(&mut transaction.open_table(LAST_GOOD)?, files)
+        }
+        Write::Checks(checks) => {
+            let mut table = transaction.open_table(CHECKS)?;
+            for (key, state) in checks {
+                match state {
+                    Some(passes) => table.insert(key.as_str(), passes)?,
+                    None => table.remove(key.as_str())?,
+                };
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Puts or, with `None`, deletes one row.
+fn set<'k, K: redb::Key>(
+    table: &mut Table<'_, K, &'static [u8]>,
+    key: K::SelfType<'k>,
+    value: Option<Vec<u8>>,
+) -> Result<(), Error> {
+    match value {
+        Some(value) => table.insert(key, value.as_slice())?,
+        None => table.remove(key)?,
+    };
+    Ok(())
+}
+
 fn replace_files(
-    table: &mut redb::Table<'_, (u32, &'static str), &'static [u8]>,
+    table: &mut Table<'_, (u32, &'static str), &'static [u8]>,
     files: &[SourceFile],
 ) -> Result<(), Error> {
     table.retain(|_, _| false)?;

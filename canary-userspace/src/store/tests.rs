@@ -30,7 +30,7 @@ fn what_was_committed_is_there_after_reopening() {
                 Write::Entry("service-splitter".into(), "web".into(), Some(entry(1, 7, 7))),
                 Write::Entry("service-splitter".into(), "gone".into(), Some(entry(1, 7, 7))),
                 Write::Registration("web-1".into(), Some(json!({"Name": "web"}))),
-                Write::Past("web".into(), past.clone()),
+                Write::Past("web".into(), Some(past.clone())),
                 Write::LastGood(files.clone()),
                 Write::Checks(vec![("c1".into(), Some(true)), ("c2".into(), Some(false))]),
             ],
