@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod flow;
 pub mod forward;
 pub mod hooks;
+pub mod label;
 pub mod layout;
 pub mod limits;
 #[cfg(any(test, feature = "user"))]
@@ -29,3 +30,4 @@ pub mod socket;
 pub mod stats;
 pub mod tables;
 pub mod wire;
+pub mod word;
