@@ -4,6 +4,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Result, bail};
@@ -83,8 +84,12 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     )
 }
 
-/// Brings apt's lists up to date.
+/// Brings apt's lists up to date, once a run.
 pub(crate) fn refresh() -> Result<()> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     let hint = "is apt able to reach its sources?";
     step::run("setup: apt-get update", apt().args(["update", "-q"]), hint)
 }

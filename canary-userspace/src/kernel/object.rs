@@ -24,7 +24,7 @@ mod tests {
         match object() {
             Ok(object) => {
                 assert!(object.starts_with(b"\x7fELF"));
-                assert!(object.as_ptr().cast::<u64>().is_aligned());
+                assert_eq!(object.as_ptr().align_offset(8), 0);
             }
             Err(error) => {
                 let text = error.to_string();

@@ -1,5 +1,7 @@
 //! Rules about files, as functions of their text.
 
+use std::path::Path;
+
 /// Lines of a source file without its tests; more is two ideas in one file.
 const MAX_LINES: usize = 400;
 
@@ -30,7 +32,10 @@ pub(crate) fn inherits_lints(manifest: &str) -> bool {
 pub(crate) fn faults(file: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let lines = lines_without_tests(text);
-    if file.ends_with(".rs") && !is_test(file) && lines > MAX_LINES {
+    if Path::new(file).extension().is_some_and(|kind| kind == "rs")
+        && !is_test(file)
+        && lines > MAX_LINES
+    {
         faults
             .push(format!("{file}:{lines}: {lines} lines without tests, {MAX_LINES} is the limit"));
     }
