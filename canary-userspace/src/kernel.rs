@@ -1,1 +1,3 @@
-//! To come with its first use.
+//! The only room that talks to the kernel: BPF objects, tables and interfaces.
+
+pub mod object;
