@@ -134,6 +134,7 @@ impl Agent {
         let revision = self.datapath.publish(&compiled.desired)?;
         tracing::debug!(revision, "published");
         self.desired = compiled.desired;
+        self.idle = compiled.idle;
         self.warnings = compiled.warnings;
         self.late = None;
         Ok(())
