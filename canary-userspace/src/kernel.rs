@@ -1,1 +1,5 @@
-//! To come with its first use.
+//! All that talks to BPF, bpffs and netlink.
+
+pub mod doctor;
+mod object;
+pub mod pins;
