@@ -33,6 +33,13 @@ pub struct Sourced<T> {
     pub origin: Origin,
 }
 
+impl<T> Sourced<T> {
+    /// The same place with another thing.
+    pub fn map<U>(self, into: impl FnOnce(T) -> U) -> Sourced<U> {
+        Sourced { value: into(self.value), origin: self.origin }
+    }
+}
+
 /// Weights of an instance within its subset, by health, as Consul has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
