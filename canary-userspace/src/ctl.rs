@@ -5,28 +5,27 @@
 
 pub mod address;
 pub mod args;
+pub mod argv;
 pub mod client;
+pub mod completions;
+pub mod config;
 pub mod console;
 pub mod consul;
+pub mod detach;
+pub mod doctor;
 pub mod failure;
-
-mod argv;
-mod completions;
-mod config;
-mod detach;
-mod doctor;
-mod input;
-mod maps;
-mod moved;
-mod reload;
-mod rollback;
-mod service;
-mod split;
-mod status;
-mod table;
-mod undo;
-mod validate;
-mod version;
+pub mod input;
+pub mod maps;
+pub mod moved;
+pub mod reload;
+pub mod rollback;
+pub mod service;
+pub mod split;
+pub mod status;
+pub mod table;
+pub mod undo;
+pub mod validate;
+pub mod version;
 
 #[cfg(test)]
 mod server;
@@ -52,7 +51,9 @@ pub fn main() -> ExitCode {
     let mut console = Console::new(&mut out, &mut err).detect();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return finish(Err(Failure::from(anyhow::Error::from(error))), &mut console).into(),
+        Err(error) => {
+            return finish(Err(Failure::from(anyhow::Error::from(error))), &mut console).into();
+        }
     };
     let code = if is_consul(&arguments) {
         let environment = |name: &str| env::var(name).ok();

@@ -1,5 +1,5 @@
 //! All that talks to BPF, bpffs and netlink.
 
 pub mod doctor;
-mod object;
+mod pinned;
 pub mod pins;

@@ -59,9 +59,9 @@ impl FromStr for Address {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
             Some(("unix", _)) => Err(format!("{text:?} has no absolute path, as unix:///path has")),
             Some(("http", rest)) => host_and_port(text, rest.strip_suffix('/').unwrap_or(rest)),
-            Some(("https", _)) => {
-                Err(format!("{text:?}: https is not supported yet, use unix:///path or http://host:port"))
-            }
+            Some(("https", _)) => Err(format!(
+                "{text:?}: https is not supported yet, use unix:///path or http://host:port"
+            )),
             _ => Err(format!("{text:?} is not an address: use unix:///path or http://host:port")),
         }
     }
@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn every_form_reads_back_as_it_was_written() {
-        for text in [DEFAULT_AGENT, "http://127.0.0.1:8500", "http://[::1]:8500", "http://node-1:80"] {
+        for text in
+            [DEFAULT_AGENT, "http://127.0.0.1:8500", "http://[::1]:8500", "http://node-1:80"]
+        {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }

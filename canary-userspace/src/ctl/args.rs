@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::address::{Address, DEFAULT_AGENT};
-use crate::kernel::pins::DEFAULT_BPFFS;
+use crate::settings::{BPFFS, POD_INTERFACES};
 
 /// Steers canary releases on this node: who gets how much of a service's new connections.
 #[derive(Debug, Parser)]
@@ -18,8 +18,9 @@ use crate::kernel::pins::DEFAULT_BPFFS;
                   5 agent unreachable, 6 conflict."
 )]
 pub struct Options {
-    /// Where the agent listens: unix:///path or http://host:port
-    #[arg(long, global = true, env = "CANARY_AGENT", default_value = DEFAULT_AGENT, value_name = "ADDR")]
+    /// Where the agent listens.
+    #[arg(long, global = true, env = "CANARY_AGENT", default_value = DEFAULT_AGENT, value_name = "ADDR",
+          help = "Where the agent listens: unix:///path or http://host:port")]
     pub agent: Address,
     /// What to do.
     #[command(subcommand)]
@@ -87,7 +88,7 @@ pub struct Cas {
     /// Change the entry only if it is still at --modify-index
     #[arg(long)]
     pub cas: bool,
-    /// The entry's ModifyIndex; 0 if it must not exist yet
+    /// The entry's index; 0 if it must not exist yet
     #[arg(long, requires = "cas", value_name = "N", default_value_t = 0)]
     pub modify_index: u64,
 }
@@ -259,13 +260,13 @@ pub struct Status {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Interfaces of pods
-    #[arg(long, value_name = "GLOB", action = ArgAction::Append, default_values = crate::kernel::doctor::POD_GLOBS)]
+    #[arg(long, value_name = "GLOB", action = ArgAction::Append, default_values = POD_INTERFACES)]
     pub pod_interface: Vec<String>,
     /// Interfaces towards the network; those of the default routes where absent
     #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
     pub uplink_interface: Vec<String>,
     /// Where the agent keeps its pins
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+    #[arg(long, value_name = "DIR", default_value = BPFFS)]
     pub bpffs: PathBuf,
     /// Print one JSON document
     #[arg(long)]
@@ -276,7 +277,7 @@ pub struct Doctor {
 #[derive(Debug, Args)]
 pub struct Detach {
     /// Where the agent keeps its pins
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+    #[arg(long, value_name = "DIR", default_value = BPFFS)]
     pub bpffs: PathBuf,
     /// Stop a running agent first
     #[arg(long)]
@@ -339,7 +340,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_served_is_a_usage_error() {
-        let error = Options::try_parse_from(["canaryctl", "--agent", "https://x:1", "reload"]).unwrap_err();
+        let error =
+            Options::try_parse_from(["canaryctl", "--agent", "https://x:1", "reload"]).unwrap_err();
 
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("https is not supported yet"), "{error}");

@@ -14,7 +14,11 @@ pub fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
             let Some(text) = argument.to_str() else { return argument };
             let here = place;
             place = here.after(text);
-            if here == Place::Config && is_long(text) { format!("-{text}").into() } else { argument }
+            if here == Place::Config && is_long(text) {
+                format!("-{text}").into()
+            } else {
+                argument
+            }
         })
         .collect()
 }
@@ -83,9 +87,13 @@ mod tests {
 
     #[test]
     fn other_verbs_are_left_alone() {
-        for typed in ["x status -wait", "x split set config -wait", "x --agent config status -wait"] {
+        for typed in ["x status -wait", "x split set config -wait", "x --agent config status -wait"]
+        {
             assert_eq!(normalised(typed), typed);
         }
-        assert_eq!(normalised("x --agent a config list -kind k"), "x --agent a config list --kind k");
+        assert_eq!(
+            normalised("x --agent a config list -kind k"),
+            "x --agent a config list --kind k"
+        );
     }
 }

@@ -25,8 +25,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WARNING_HEADER: &str = "x-canary-warning";
 
 /// What a path segment may hold as it is (RFC 3986, section 2.3).
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Escapes a name for use within a path or a query.
 #[must_use]
@@ -53,7 +52,11 @@ impl Answer {
     /// The [`Failure`] that belongs to the status, with the body as its text.
     pub fn ok(self) -> Result<Self, Failure> {
         let text = self.body.trim();
-        let text = if text.is_empty() { format!("the agent answered {}", self.status) } else { text.to_owned() };
+        let text = if text.is_empty() {
+            format!("the agent answered {}", self.status)
+        } else {
+            text.to_owned()
+        };
         match self.status {
             200..=299 => Ok(self),
             404 => Err(Failure::NotFound(text)),
@@ -82,8 +85,9 @@ impl Answer {
     ///
     /// [`Failure::Error`] if it is not one: the other side is no agent, or of another version.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_str(&self.body)
-            .map_err(|error| Failure::Error(format!("the agent's answer is not understood: {error}")))
+        serde_json::from_str(&self.body).map_err(|error| {
+            Failure::Error(format!("the agent's answer is not understood: {error}"))
+        })
     }
 }
 
@@ -166,7 +170,12 @@ impl Client {
             .map_err(|error| self.unreachable(&error.to_string()))
     }
 
-    fn request(&self, method: Method, path: &str, body: String) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::builder().method(method).uri(path);
         request = request.header("host", self.address.authority());
         if !body.is_empty() {
@@ -198,8 +207,10 @@ where
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
     let warnings = response.headers().get_all(WARNING_HEADER);
-    let warnings =
-        warnings.iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
+    let warnings = warnings
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect();
     let body = response.into_body().collect().await?.to_bytes();
     connection.abort();
     Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), warnings })
@@ -226,8 +237,14 @@ mod tests {
             outcome.map_or_else(|failure| failure.exit_code(), |_| 0)
         };
 
-        assert_eq!([200, 404, 400, 409, 500, 503].map(|status| code(status, false)), [0, 3, 4, 6, 1, 1]);
-        assert_eq!([200, 404, 400, 409, 500, 503].map(|status| code(status, true)), [0, 3, 4, 6, 4, 1]);
+        assert_eq!(
+            [200, 404, 400, 409, 500, 503].map(|status| code(status, false)),
+            [0, 3, 4, 6, 1, 1]
+        );
+        assert_eq!(
+            [200, 404, 400, 409, 500, 503].map(|status| code(status, true)),
+            [0, 3, 4, 6, 4, 1]
+        );
     }
 
     #[test]

@@ -14,7 +14,11 @@ use super::input;
 ///
 /// [`Failure::Invalid`] with file, line and column, or with the agent's reason;
 /// [`Failure::Conflict`] if it changed since `--modify-index`.
-pub async fn write(options: &ConfigWrite, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn write(
+    options: &ConfigWrite,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let document = input::entry(&options.file)?;
     let answer = put(&document.json, options.cas, client).await?;
     let answer = answer.accepted().map_err(|failure| match failure {
@@ -35,7 +39,11 @@ pub async fn write(options: &ConfigWrite, client: &Client, console: &mut Console
 /// # Errors
 ///
 /// [`Failure::NotFound`] if there is none.
-pub async fn read(options: &ConfigRead, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn read(
+    options: &ConfigRead,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let answer = client.get(&path(&options.entry.kind, &options.entry.name)).await?.ok()?;
     console.data(indented(&answer)?)
 }
@@ -45,7 +53,11 @@ pub async fn read(options: &ConfigRead, client: &Client, console: &mut Console<'
 /// # Errors
 ///
 /// [`Failure`]
-pub async fn list(options: &ConfigList, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn list(
+    options: &ConfigList,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let answer = client.get(&kind_path(&options.kind)).await?.accepted()?;
     if options.json {
         return console.json(&answer.json::<Value>()?);
@@ -58,7 +70,11 @@ pub async fn list(options: &ConfigList, client: &Client, console: &mut Console<'
 /// # Errors
 ///
 /// [`Failure::Conflict`] if it changed since `--modify-index`; the agent's reason otherwise.
-pub async fn delete(options: &ConfigDelete, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn delete(
+    options: &ConfigDelete,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let (kind, name) = (&options.entry.kind, &options.entry.name);
     let answer = remove(kind, name, options.cas, client).await?.accepted()?;
     if missed(&answer, options.cas) {
@@ -74,7 +90,12 @@ pub(super) async fn put(json: &str, cas: Cas, client: &Client) -> Result<Answer,
 }
 
 /// Deletes an entry.
-pub(super) async fn remove(kind: &str, name: &str, cas: Cas, client: &Client) -> Result<Answer, Failure> {
+pub(super) async fn remove(
+    kind: &str,
+    name: &str,
+    cas: Cas,
+    client: &Client,
+) -> Result<Answer, Failure> {
     client.delete(&format!("{}{}", path(kind, name), cas.query())).await
 }
 
@@ -102,8 +123,10 @@ pub(super) fn names(answer: &Answer) -> Result<Vec<String>, Failure> {
 pub(super) fn indented(answer: &Answer) -> Result<String, Failure> {
     let entry: Value = answer.json()?;
     let mut text = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
-    serde::Serialize::serialize(&entry, &mut serializer).map_err(|error| Failure::Error(error.to_string()))?;
+    let mut serializer =
+        Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    serde::Serialize::serialize(&entry, &mut serializer)
+        .map_err(|error| Failure::Error(error.to_string()))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

@@ -78,7 +78,10 @@ impl<'a> Console<'a> {
     /// # Errors
     ///
     /// [`Failure::Output`]
-    pub fn warn<T: Display>(&mut self, warnings: impl IntoIterator<Item = T>) -> Result<(), Failure> {
+    pub fn warn<T: Display>(
+        &mut self,
+        warnings: impl IntoIterator<Item = T>,
+    ) -> Result<(), Failure> {
         warnings.into_iter().try_for_each(|warning| self.say(format_args!("WARNING: {warning}")))
     }
 }

@@ -73,11 +73,12 @@ enum Config {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Address of the agent: host:port, http:// or unix://; also CONSUL_HTTP_ADDR
-    #[arg(long)]
+    #[arg(
+        long,
+        help = "Address of the agent: host:port, http:// or unix://; also CONSUL_HTTP_ADDR"
+    )]
     http_addr: Option<String>,
-    /// Token to show; also CONSUL_HTTP_TOKEN
-    #[arg(long)]
+    #[arg(long, help = "Token to show; also CONSUL_HTTP_TOKEN")]
     token: Option<String>,
 }
 
@@ -97,7 +98,7 @@ struct Index {
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true")]
     cas: bool,
-    /// The entry's ModifyIndex
+    /// The entry's index
     #[arg(long, value_name = "N")]
     modify_index: Option<u64>,
 }
@@ -121,7 +122,9 @@ pub async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     match Options::try_parse_from(argv::normalise(arguments)) {
-        Ok(Options { command: Command::Config(command) }) => dispatch(command, environment, console).await,
+        Ok(Options { command: Command::Config(command) }) => {
+            dispatch(command, environment, console).await
+        }
         Err(error) if error.use_stderr() => Err(Failure::Usage(error.render().to_string())),
         Err(help) => console.raw(&help.render().to_string()),
     }
@@ -133,19 +136,24 @@ async fn dispatch(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     match command {
-        Config::Write { common, cas, files } => write(&files, cas.cas(), &common.client(environment), console).await,
+        Config::Write { common, cas, files } => {
+            write(&files, cas.cas(), &common.client(environment), console).await
+        }
         Config::Read { common, entry } => {
             let (kind, name) = entry.both()?;
             let doing = format!("reading config entry {kind}/{name}");
             let path = config::path(&kind, &name);
-            let answer = success(client_get(&common.client(environment)?, &path, &doing).await?, &doing)?;
+            let answer =
+                success(client_get(&common.client(environment)?, &path, &doing).await?, &doing)?;
             console.data(config::indented(&answer)?)
         }
         Config::List { common, kind } => {
-            let kind = kind.ok_or_else(|| Failure::Usage("Must specify the -kind parameter".to_owned()))?;
+            let kind =
+                kind.ok_or_else(|| Failure::Usage("Must specify the -kind parameter".to_owned()))?;
             let doing = format!("listing config entries for kind {kind:?}");
             let path = config::kind_path(&kind);
-            let answer = success(client_get(&common.client(environment)?, &path, &doing).await?, &doing)?;
+            let answer =
+                success(client_get(&common.client(environment)?, &path, &doing).await?, &doing)?;
             config::names(&answer)?.into_iter().try_for_each(|name| console.data(name))
         }
         Config::Delete { common, entry, cas } => {
@@ -161,21 +169,29 @@ async fn write(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let [file] = files else {
-        let text = "Must provide exactly one positional argument to specify the config entry to write";
+        let text =
+            "Must provide exactly one positional argument to specify the config entry to write";
         return Err(Failure::Usage(text.to_owned()));
     };
     let unread = |error: io::Error| {
         let reason = reason(&error).to_lowercase();
-        Failure::Error(format!("Failed to load data: Failed to read file: open {}: {reason}", file.display()))
+        Failure::Error(format!(
+            "Failed to load data: Failed to read file: open {}: {reason}",
+            file.display()
+        ))
     };
     let bytes = input::read(file).map_err(unread)?;
-    let document = input::decode(file, &bytes)
-        .map_err(|error| Failure::Invalid(format!("Failed to decode config entry input: {error}")))?;
+    let document = input::decode(file, &bytes).map_err(|error| {
+        Failure::Invalid(format!("Failed to decode config entry input: {error}"))
+    })?;
     let client = client.as_ref().map_err(|failure| Failure::Error(failure.to_string()))?;
     let which = format!("{}/{}", document.kind, document.name);
     let doing = format!("writing config entry {which}");
     let answer = config::put(&document.json, cas, client).await;
-    let answer = success(answer.map_err(|failure| unreachable(failure, client, "Put", "/v1/config", &doing))?, &doing)?;
+    let answer = success(
+        answer.map_err(|failure| unreachable(failure, client, "Put", "/v1/config", &doing))?,
+        &doing,
+    )?;
     if config::missed(&answer, cas) {
         return Err(Failure::Conflict(format!("Config entry not updated: {which}")));
     }
@@ -191,7 +207,9 @@ async fn delete(
 ) -> Result<(), Failure> {
     let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
     match (index.cas, index.modify_index) {
-        (true, None | Some(0)) => return usage("Must specify a -modify-index greater than 0 with -cas"),
+        (true, None | Some(0)) => {
+            return usage("Must specify a -modify-index greater than 0 with -cas");
+        }
         (false, Some(_)) => return usage("Cannot specify -modify-index without -cas"),
         _ => {}
     }
@@ -199,7 +217,10 @@ async fn delete(
     let doing = format!("deleting config entry {which}");
     let answer = config::remove(&kind, &name, index.cas(), client).await;
     let path = config::path(&kind, &name);
-    let answer = success(answer.map_err(|failure| unreachable(failure, client, "Delete", &path, &doing))?, &doing)?;
+    let answer = success(
+        answer.map_err(|failure| unreachable(failure, client, "Delete", &path, &doing))?,
+        &doing,
+    )?;
     if config::missed(&answer, index.cas()) {
         return Err(Failure::Conflict(format!("Config entry not deleted: {which}")));
     }
@@ -214,7 +235,8 @@ impl Common {
         let address = Address::parse_consul(address.as_deref().unwrap_or(DEFAULT_ADDRESS));
         let address = address.map_err(|error| cannot(&error))?;
         // A token must not go in plain text where its owner asked for TLS.
-        let tls = variable("CONSUL_HTTP_SSL").is_some_and(|value| value.parse() != Ok(false) && value != "0");
+        let tls = variable("CONSUL_HTTP_SSL")
+            .is_some_and(|value| value.parse() != Ok(false) && value != "0");
         if tls && matches!(address, Address::Tcp { .. }) {
             return Err(cannot("https, which CONSUL_HTTP_SSL asks for, is not supported yet"));
         }
@@ -242,18 +264,29 @@ fn success(answer: Answer, doing: &str) -> Result<Answer, Failure> {
         200..=299 => Ok(answer),
         status => {
             let text = answer.body.trim();
-            Err(Failure::Error(format!("Error {doing}: Unexpected response code: {status} ({text})")))
+            Err(Failure::Error(format!(
+                "Error {doing}: Unexpected response code: {status} ({text})"
+            )))
         }
     }
 }
 
 /// An agent that does not answer, in the words of Consul's client.
-fn unreachable(failure: Failure, client: &Client, method: &str, path: &str, doing: &str) -> Failure {
+fn unreachable(
+    failure: Failure,
+    client: &Client,
+    method: &str,
+    path: &str,
+    doing: &str,
+) -> Failure {
     let Failure::Unreachable { cause, .. } = failure else { return failure };
     let address = client.address();
     let url = format!("http://{}{path}", address.authority());
     let dial = address.dial();
-    Failure::Error(format!("Error {doing}: {method} {url:?}: dial {dial}: connect: {}", cause.to_lowercase()))
+    Failure::Error(format!(
+        "Error {doing}: {method} {url:?}: dial {dial}: connect: {}",
+        cause.to_lowercase()
+    ))
 }
 
 #[cfg(test)]

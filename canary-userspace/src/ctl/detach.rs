@@ -43,7 +43,7 @@ fn report(bpffs: &Path, removed: Removed, console: &mut Console<'_>) -> Result<(
         return console.say(format_args!("nothing to detach under {}", bpffs.display()));
     }
     console.data(format_args!(
-        "Detached: {} links, {} programs, {} maps",
+        "Detached: links {}, programs {}, maps {}",
         removed.links, removed.programs, removed.maps
     ))
 }

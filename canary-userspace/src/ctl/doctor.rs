@@ -24,7 +24,11 @@ struct Report<'a> {
 /// # Errors
 ///
 /// [`Failure::Error`] if a check failed; warnings are no failure.
-pub async fn run(options: &args::Doctor, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn run(
+    options: &args::Doctor,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let scope = Scope {
         pod_globs: &options.pod_interface,
         uplink_globs: &options.uplink_interface,
@@ -40,7 +44,8 @@ pub async fn run(options: &args::Doctor, client: &Client, console: &mut Console<
         console.raw(&render(&findings))?;
     }
     let plural = |count: usize| if count == 1 { "" } else { "s" };
-    let sum = format!("{failures} failure{}, {warnings} warning{}", plural(failures), plural(warnings));
+    let sum =
+        format!("{failures} failure{}, {warnings} warning{}", plural(failures), plural(warnings));
     if failures > 0 { Err(Failure::Error(sum)) } else { console.say(sum) }
 }
 
@@ -50,8 +55,12 @@ async fn agent(client: &Client) -> Finding {
     let (verdict, text) = match answer {
         Ok(status) if !status.ready => (Verdict::Warn, "runs and is not ready".to_owned()),
         Ok(status) => match status.warnings.first() {
-            Some(warning) => (Verdict::Warn, format!("{} ready; it warns: {}", status.version, warning.text)),
-            None => (Verdict::Pass, format!("{} ready, revision {}", status.version, status.revision)),
+            Some(warning) => {
+                (Verdict::Warn, format!("{} ready; it warns: {}", status.version, warning.text))
+            }
+            None => {
+                (Verdict::Pass, format!("{} ready, revision {}", status.version, status.revision))
+            }
         },
         Err(Failure::Unreachable { address, cause }) => {
             (Verdict::Pass, format!("none at {address}: {cause}"))

@@ -42,6 +42,7 @@ pub(super) fn decode(_file: &Path, _bytes: &[u8]) -> Result<Document, crate::err
 
 /// Reads and decodes a config entry.
 pub(super) fn entry(file: &Path) -> Result<Document, Failure> {
-    let bytes = read(file).map_err(|error| Failure::Error(format!("{}: {}", file.display(), reason(&error))))?;
+    let bytes = read(file)
+        .map_err(|error| Failure::Error(format!("{}: {}", file.display(), reason(&error))))?;
     Ok(decode(file, &bytes)?)
 }

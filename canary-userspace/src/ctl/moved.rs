@@ -31,7 +31,8 @@ pub fn line(done: &str, changed: &Changed) -> String {
 }
 
 fn one(moved: &Moved) -> String {
-    let side = |weight: Option<f64>| weight.map_or_else(|| "none".to_owned(), |weight| weight.to_string());
+    let side =
+        |weight: Option<f64>| weight.map_or_else(|| "none".to_owned(), |weight| weight.to_string());
     format!("{} {} -> {}", moved.subset, side(moved.before), side(moved.after))
 }
 
@@ -40,7 +41,11 @@ mod tests {
     use super::*;
 
     fn changed(weights: &[(&str, Option<f64>, Option<f64>)]) -> Changed {
-        let moved = |&(subset, before, after): &(&str, _, _)| Moved { subset: subset.to_owned(), before, after };
+        let moved = |&(subset, before, after): &(&str, _, _)| Moved {
+            subset: subset.to_owned(),
+            before,
+            after,
+        };
         Changed {
             service: "payments".to_owned(),
             weights: weights.iter().map(moved).collect(),
@@ -52,7 +57,8 @@ mod tests {
 
     #[test]
     fn a_rollback_reads_as_people_know_it() {
-        let changed = changed(&[("blue", Some(50.0), Some(100.0)), ("green", Some(50.0), Some(0.0))]);
+        let changed =
+            changed(&[("blue", Some(50.0), Some(100.0)), ("green", Some(50.0), Some(0.0))]);
 
         assert_eq!(
             line("Rolled back", &changed),

@@ -12,7 +12,11 @@ use crate::api::document;
 /// # Errors
 ///
 /// [`Failure`]; [`Failure::Invalid`] where neither a default subset nor `--to` says whereto.
-pub async fn run(options: &Rollback, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn run(
+    options: &Rollback,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let body = serde_json::to_string(&document::Rollback { to: options.to.clone() })
         .map_err(|error| Failure::Error(error.to_string()))?;
     let path = format!("/v1/canary/rollback/{}", escape(&options.service));

@@ -55,7 +55,10 @@ impl Server {
     /// Starts a server that gives these answers in order, the last one again and again.
     pub(super) fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let tape = Arc::new(Mutex::new(Tape { asked: Vec::new(), replies: replies.into_iter().collect() }));
+        let tape = Arc::new(Mutex::new(Tape {
+            asked: Vec::new(),
+            replies: replies.into_iter().collect(),
+        }));
         let listener = UnixListener::bind(directory.path().join("agent.sock")).unwrap();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&tape));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -80,7 +83,8 @@ impl Server {
 
 async fn answer(State(tape): State<Arc<Mutex<Tape>>>, request: Request) -> Response<String> {
     let line = format!("{} {}", request.method(), request.uri());
-    let token = request.headers().get("x-consul-token").map(|token| token.to_str().unwrap().to_owned());
+    let token =
+        request.headers().get("x-consul-token").map(|token| token.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let body = String::from_utf8(body.to_vec()).unwrap();
     let mut tape = tape.lock().unwrap();

@@ -13,8 +13,13 @@ use super::table::{Column, Table};
 /// # Errors
 ///
 /// [`Failure`]
-pub async fn deregister(id: &str, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
-    let answer = client.put(&format!("/v1/agent/service/deregister/{}", escape(id)), String::new()).await?;
+pub async fn deregister(
+    id: &str,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let answer =
+        client.put(&format!("/v1/agent/service/deregister/{}", escape(id)), String::new()).await?;
     let answer = answer.accepted()?;
     console.data(format_args!("Deregistered service: {id}"))?;
     console.warn(&answer.warnings)
@@ -25,7 +30,11 @@ pub async fn deregister(id: &str, client: &Client, console: &mut Console<'_>) ->
 /// # Errors
 ///
 /// [`Failure`]
-pub async fn list(options: &ServiceList, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn list(
+    options: &ServiceList,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let services: Map<String, Value> = client.get("/v1/agent/services").await?.ok()?.json()?;
     if options.json { console.json(&services) } else { console.raw(&render(&services)) }
 }
@@ -45,7 +54,11 @@ fn row(id: &str, service: &Value) -> [String; 5] {
     let text = |key: &str| service.get(key).and_then(Value::as_str).unwrap_or_default();
     let port = service.get("Port").and_then(Value::as_u64).unwrap_or_default();
     let address = text("Address");
-    let address = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+    let address = if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    };
     let tags = service.get("Tags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let tags: Vec<_> = tags.iter().filter_map(Value::as_str).collect();
     let meta = service.get("Meta").and_then(Value::as_object);
@@ -81,4 +94,10 @@ mod tests {
         );
     }
 }
-pub async fn register(_file: &std::path::Path, _client: &Client, _console: &mut Console<'_>) -> Result<(), Failure> { Ok(()) }
+pub async fn register(
+    _file: &std::path::Path,
+    _client: &Client,
+    _console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    Ok(())
+}

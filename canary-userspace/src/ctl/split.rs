@@ -15,7 +15,11 @@ use crate::api::document::{SplitChange, Status, Weight, Weights};
 /// # Errors
 ///
 /// [`Failure`]
-pub async fn show(options: &SplitShow, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn show(
+    options: &SplitShow,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let Some(service) = &options.service else {
         let all = weights_of(client.get(status::PATH).await?.ok()?.json()?);
         return if options.json { console.json(&all) } else { print(&all, console) };
@@ -32,7 +36,11 @@ pub async fn show(options: &SplitShow, client: &Client, console: &mut Console<'_
 /// # Errors
 ///
 /// [`Failure`]; sums other than 100 and unknown subsets are the agent's to refuse.
-pub async fn set(options: &SplitSet, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn set(
+    options: &SplitSet,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let mut change = SplitChange::new();
     for (subset, weight) in &options.weights {
         if change.insert(subset.clone(), *weight).is_some() {
@@ -70,7 +78,11 @@ fn weights_of(status: Status) -> Vec<Weights> {
         splits: service
             .splits
             .into_iter()
-            .map(|split| Weight { service: split.service, subset: split.subset, weight: split.weight })
+            .map(|split| Weight {
+                service: split.service,
+                subset: split.subset,
+                weight: split.weight,
+            })
             .collect(),
         revision,
     };
@@ -78,8 +90,12 @@ fn weights_of(status: Status) -> Vec<Weights> {
 }
 
 fn print(services: &[Weights], console: &mut Console<'_>) -> Result<(), Failure> {
-    let mut table =
-        Table::new([Column::left("SERVICE"), Column::left("TARGET"), Column::left("SUBSET"), Column::right("WEIGHT")]);
+    let mut table = Table::new([
+        Column::left("SERVICE"),
+        Column::left("TARGET"),
+        Column::left("SUBSET"),
+        Column::right("WEIGHT"),
+    ]);
     for service in services {
         for split in &service.splits {
             let subset = if split.subset.is_empty() { "-" } else { &split.subset };

@@ -28,7 +28,11 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// # Errors
 ///
 /// [`Failure`]; [`Failure::NotFound`] for a service nobody knows.
-pub async fn run(options: &args::Status, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn run(
+    options: &args::Status,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     if options.wait {
         wait(options.timeout, client).await?;
     }
@@ -49,7 +53,11 @@ pub async fn run(options: &args::Status, client: &Client, console: &mut Console<
     }
 }
 
-async fn show(options: &args::Status, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+async fn show(
+    options: &args::Status,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     if options.json {
         return show_json(options, client, console).await;
     }
@@ -66,7 +74,11 @@ async fn show(options: &args::Status, client: &Client, console: &mut Console<'_>
 }
 
 /// The agent's own document, field by field, also those that this build does not know.
-async fn show_json(options: &args::Status, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+async fn show_json(
+    options: &args::Status,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let path = match &options.service {
         Some(name) => format!("{PATH}/{}", escape(name)),
         None => PATH.to_owned(),
@@ -96,7 +108,12 @@ async fn wait(limit: Duration, client: &Client) -> Result<(), Failure> {
 
 fn why_not_ready(status: &Status) -> String {
     let warning = || status.warnings.first().map(|warning| warning.text.clone());
-    status.source.error.clone().or_else(warning).unwrap_or_else(|| "no revision is in force yet".to_owned())
+    status
+        .source
+        .error
+        .clone()
+        .or_else(warning)
+        .unwrap_or_else(|| "no revision is in force yet".to_owned())
 }
 
 fn gave_up(limit: Duration, last: Failure) -> Failure {

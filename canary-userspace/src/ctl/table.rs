@@ -97,7 +97,11 @@ fn scaled(count: u64, step: u64, units: &[&str]) -> String {
         if tenths < limit || last {
             let whole = tenths / 10;
             let plain = exact || whole >= 100;
-            return if plain { format!("{whole}{unit}") } else { format!("{whole}.{}{unit}", tenths % 10) };
+            return if plain {
+                format!("{whole}{unit}")
+            } else {
+                format!("{whole}.{}{unit}", tenths % 10)
+            };
         }
         tenths /= u128::from(step);
         exact = false;

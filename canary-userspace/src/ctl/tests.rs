@@ -51,7 +51,9 @@ fn splitter(directory: &Path) -> String {
 async fn a_written_entry_is_put_as_json_and_named() {
     let files = tempfile::tempdir().unwrap();
     let file = splitter(files.path());
-    let server = Server::start([Reply::new(200, "true").warning("no instance is registered as \"payments\"")]);
+    let server = Server::start([
+        Reply::new(200, "true").warning("no instance is registered as \"payments\"")
+    ]);
 
     let ran = canaryctl(&server.address(), &["config", "write", &file]).await;
 
@@ -72,7 +74,9 @@ async fn a_missed_index_is_a_conflict() {
     let file = splitter(files.path());
     let server = Server::start([Reply::new(200, "false")]);
 
-    let ran = canaryctl(&server.address(), &["config", "write", "-cas", "-modify-index", "7", &file]).await;
+    let ran =
+        canaryctl(&server.address(), &["config", "write", "-cas", "-modify-index", "7", &file])
+            .await;
 
     assert_eq!(ran.err, "Config entry not updated: service-splitter/payments\n");
     assert_eq!(ran.code, 6);
@@ -195,8 +199,11 @@ async fn json_of_a_service_is_its_element_and_keeps_unknown_fields() {
 #[tokio::test]
 async fn waiting_ends_when_the_agent_is_ready() {
     let not_yet = ready("").replace("\"ready\":true", "\"ready\":false");
-    let server =
-        Server::start([Reply::new(503, "starting"), Reply::new(200, not_yet), Reply::new(200, ready(PAYMENTS))]);
+    let server = Server::start([
+        Reply::new(503, "starting"),
+        Reply::new(200, not_yet),
+        Reply::new(200, ready(PAYMENTS)),
+    ]);
 
     let ran = canaryctl(&server.address(), &["status", "--wait"]).await;
 
@@ -220,7 +227,12 @@ async fn waiting_gives_up_with_the_reason() {
 
 #[tokio::test]
 async fn the_command_line_has_its_own_exit_code() {
-    for line in [&["split", "set", "payments"][..], &["nonsense"], &["split", "set", "a", "b"], &["config", "read"]] {
+    for line in [
+        &["split", "set", "payments"][..],
+        &["nonsense"],
+        &["split", "set", "a", "b"],
+        &["config", "read"],
+    ] {
         let ran = canaryctl("unix:///nowhere", line).await;
         assert_eq!(ran.code, 2, "{line:?}: {}", ran.err);
         assert_eq!(ran.out, "");
@@ -237,7 +249,10 @@ async fn versions_are_shown_without_an_agent_too() {
     let both = canaryctl(&server.address(), &["version"]).await;
     let alone = canaryctl("unix:///nowhere", &["version", "--json"]).await;
 
-    assert_eq!(both.out, format!("canaryctl {0}\ncanary-agent 0.1.0 (layout 1)\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        both.out,
+        format!("canaryctl {0}\ncanary-agent 0.1.0 (layout 1)\n", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(alone.code, 0);
     let alone: serde_json::Value = serde_json::from_str(&alone.out).unwrap();
     assert_eq!(alone["agent"], serde_json::Value::Null);

@@ -11,7 +11,11 @@ use super::moved;
 /// # Errors
 ///
 /// [`Failure`]
-pub async fn run(options: &Undo, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn run(
+    options: &Undo,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let path = format!("/v1/canary/undo/{}", escape(&options.service));
     let answer = client.put(&path, String::new()).await?.accepted()?;
     moved::print("Undone", &answer, console)

@@ -20,12 +20,17 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub async fn run(options: Json, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
     let answer = async { client.get(status::PATH).await?.ok()?.json::<Status>() }.await;
     if options.json {
-        let agent = answer.as_ref().ok().map(|agent| json!({"version": agent.version, "layout": agent.layout}));
+        let agent = answer
+            .as_ref()
+            .ok()
+            .map(|agent| json!({"version": agent.version, "layout": agent.layout}));
         return console.json(&json!({"client": {"version": VERSION}, "agent": agent}));
     }
     console.data(format_args!("canaryctl {VERSION}"))?;
     match answer {
-        Ok(agent) => console.data(format_args!("canary-agent {} (layout {})", agent.version, agent.layout)),
+        Ok(agent) => {
+            console.data(format_args!("canary-agent {} (layout {})", agent.version, agent.layout))
+        }
         Err(failure) => console.say(failure),
     }
 }

@@ -9,9 +9,6 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
-/// Names of pods' interfaces, by the network plugins that make them.
-pub const POD_GLOBS: [&str; 5] = ["veth*", "cali*", "lxc*", "eni*", "gke*"];
-
 /// The oldest kernel this is compiled for.
 const FLOOR: (u32, u32) = (5, 15);
 /// The oldest kernel with tcx.
@@ -49,7 +46,12 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(group: &'static str, check: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
+    fn new(
+        group: &'static str,
+        check: &'static str,
+        verdict: Verdict,
+        text: impl Into<String>,
+    ) -> Self {
         Self { group, check, verdict, text: text.into(), hint: None }
     }
 
@@ -79,7 +81,8 @@ pub fn examine(scope: &Scope<'_>) -> Vec<Finding> {
 
 fn kernel() -> Finding {
     let finding = |verdict, text: String| Finding::new("kernel", "version", verdict, text);
-    let release = uname().map(|names| names.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release =
+        uname().map(|names| names.release().to_string_lossy().into_owned()).unwrap_or_default();
     let Some(version) = major_minor(&release) else {
         return finding(Verdict::Warn, format!("{release:?} is not understood"));
     };
@@ -87,7 +90,10 @@ fn kernel() -> Finding {
     if version >= RECOMMENDED {
         finding(Verdict::Pass, format!("{release}, at least {major}.{minor}"))
     } else if version >= FLOOR {
-        finding(Verdict::Warn, format!("{release} has no tcx, so clsact is used; {major}.{minor} is recommended"))
+        finding(
+            Verdict::Warn,
+            format!("{release} has no tcx, so clsact is used; {major}.{minor} is recommended"),
+        )
     } else {
         finding(Verdict::Fail, format!("{release} is older than {}.{}", FLOOR.0, FLOOR.1))
     }
@@ -134,14 +140,21 @@ fn rights() -> Finding {
     if missing.is_empty() {
         return finding(Verdict::Pass, held.join(", "));
     }
-    finding(Verdict::Fail, format!("missing {}", missing.join(", "))).hint("run as root, or with these capabilities")
+    finding(Verdict::Fail, format!("missing {}", missing.join(", ")))
+        .hint("run as root, or with these capabilities")
 }
 
 /// Names of the capabilities in effect, of those that matter.
 fn effective(status: &str) -> Option<Vec<&'static str>> {
     let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     let bits = u64::from_str_radix(hex.trim(), 16).ok()?;
-    Some(CAPABILITIES.iter().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name).collect())
+    Some(
+        CAPABILITIES
+            .iter()
+            .filter(|(bit, _)| bits >> bit & 1 == 1)
+            .map(|(_, name)| *name)
+            .collect(),
+    )
 }
 
 fn bpffs(directory: &Path) -> Finding {
@@ -162,8 +175,11 @@ fn cgroup() -> Finding {
     let finding = |verdict, text: String| Finding::new("mounts", "cgroup v2", verdict, text);
     match mount_of(&mounts, "cgroup2") {
         Some(point) => finding(Verdict::Pass, format!("mounted at {point}")),
-        None => finding(Verdict::Fail, "not mounted: connections of this host's own sockets are not split".to_owned())
-            .hint("mount -t cgroup2 none /sys/fs/cgroup"),
+        None => finding(
+            Verdict::Fail,
+            "not mounted: connections of this host's own sockets are not split".to_owned(),
+        )
+        .hint("mount -t cgroup2 none /sys/fs/cgroup"),
     }
 }
 
@@ -211,12 +227,26 @@ mod tests {
     fn every_node_gets_a_finding_of_each_kind() {
         let globs = ["lo".to_owned()];
         let none = ["there-is-none*".to_owned()];
-        let scope = Scope { pod_globs: &globs, uplink_globs: &none, bpffs: Path::new("/sys/fs/bpf/x") };
+        let scope =
+            Scope { pod_globs: &globs, uplink_globs: &none, bpffs: Path::new("/sys/fs/bpf/x") };
 
         let findings = examine(&scope);
 
-        for check in ["version", "btf", "jit", "capabilities", "bpffs", "cgroup v2", "pod interfaces", "uplinks"] {
-            assert_eq!(findings.iter().filter(|finding| finding.check == check).count(), 1, "{check}");
+        for check in [
+            "version",
+            "btf",
+            "jit",
+            "capabilities",
+            "bpffs",
+            "cgroup v2",
+            "pod interfaces",
+            "uplinks",
+        ] {
+            assert_eq!(
+                findings.iter().filter(|finding| finding.check == check).count(),
+                1,
+                "{check}"
+            );
         }
         let uplinks = findings.iter().find(|finding| finding.check == "uplinks").unwrap();
         assert_eq!(uplinks.verdict, Verdict::Warn);

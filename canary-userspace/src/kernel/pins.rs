@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -18,10 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::object::{Kind, Object};
-
-/// Where an agent keeps its pins when nothing else is said.
-pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/canary";
+use super::pinned::{Kind, Object};
 
 /// Where the locks are: bpffs itself holds no files.
 const LOCK_DIR: &str = "/run/canary";
@@ -123,7 +121,12 @@ impl Pins {
             }
         }
         for directory in tree.directories.iter().rev() {
-            fs::remove_dir(directory).with_context(|| format!("remove {}", directory.display()))?;
+            match fs::remove_dir(directory) {
+                // A bpffs mounted here is somebody's mount, not a pin.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && directory == bpffs => {
+                }
+                outcome => outcome.with_context(|| format!("remove {}", directory.display()))?,
+            }
         }
         wait_until_freed(&ids);
         Ok(removed)
@@ -156,8 +159,9 @@ impl Tree {
             if entry.file_type().with_context(context)?.is_dir() {
                 self.read(&path)?;
             } else {
-                let object = Object::open(&path).with_context(|| format!("open pin {}", path.display()))?;
-                self.pins.push(Pin { path, object });
+                let object =
+                    Object::open(&path).with_context(|| format!("open pin {}", path.display()))?;
+                self.pins.extend(object.map(|object| Pin { path, object }));
             }
         }
         Ok(())
@@ -167,7 +171,9 @@ impl Tree {
 /// Links in the order above, then programs, then maps; by path among equals.
 fn removal_order(kind: Kind, path: &Path) -> (Kind, bool, PathBuf) {
     let name = path.file_name().unwrap_or_default().as_bytes();
-    let restores = [b"to_".as_slice(), b"recvmsg", b"getpeername"].iter().any(|prefix| name.starts_with(prefix));
+    let restores = [b"to_".as_slice(), b"recvmsg", b"getpeername"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
     (kind, restores, path.to_owned())
 }
 
@@ -175,7 +181,14 @@ fn removal_order(kind: Kind, path: &Path) -> (Kind, bool, PathBuf) {
 fn detach(link: &Object) -> io::Result<()> {
     match link.detach() {
         // Its interface or cgroup is gone, or its kind knows no way but to end with its pin.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLINK | libc::EOPNOTSUPP | libc::EINVAL)) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOLINK | libc::EOPNOTSUPP | libc::EINVAL)
+            ) =>
+        {
+            Ok(())
+        }
         outcome => outcome,
     }
 }
@@ -184,7 +197,8 @@ fn detach(link: &Object) -> io::Result<()> {
 fn wait_until_freed(ids: &BTreeSet<(Kind, u32)>) {
     let deadline = Instant::now() + FREE_TIMEOUT;
     let alive = || {
-        let programs = loaded_programs().filter_map(Result::ok).map(|program| (Kind::Program, program.id()));
+        let programs =
+            loaded_programs().filter_map(Result::ok).map(|program| (Kind::Program, program.id()));
         let maps = loaded_maps().filter_map(Result::ok).map(|map| (Kind::Map, map.id()));
         programs.chain(maps).any(|id| ids.contains(&id))
     };
@@ -197,7 +211,9 @@ fn lock_in(directory: &Path, bpffs: &Path) -> Result<Lock, LockError> {
     let (path, file) = open(directory, bpffs)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => own(file, path),
-        Err((file, Errno::EWOULDBLOCK)) => Err(LockError::Held { bpffs: bpffs.to_owned(), pid: owner(file) }),
+        Err((file, Errno::EWOULDBLOCK)) => {
+            Err(LockError::Held { bpffs: bpffs.to_owned(), pid: owner(file) })
+        }
         Err((_, errno)) => Err(LockError::Io { path, source: errno.into() }),
     }
 }
@@ -237,7 +253,8 @@ fn open(directory: &Path, bpffs: &Path) -> Result<(PathBuf, File), LockError> {
 /// Writes this process into the lock.
 fn own(mut file: Flock<File>, path: PathBuf) -> Result<Lock, LockError> {
     let pid = std::process::id();
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{pid}"));
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{pid}"));
     match written {
         Ok(()) => Ok(Lock { _file: file }),
         Err(source) => Err(LockError::Io { path, source }),
@@ -259,7 +276,8 @@ fn lock_name(bpffs: &Path) -> String {
         match byte {
             b'/' => name.push('-'),
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' => name.push(char::from(*byte)),
-            other => name.push_str(&format!("%{other:02x}")),
+            // Writing to a string cannot fail.
+            other => _ = write!(name, "%{other:02x}"),
         }
     }
     name + ".lock"
@@ -291,7 +309,10 @@ mod tests {
         lock_in(locks.path(), Path::new("/sys/fs/bpf/b")).unwrap();
 
         let pid = std::process::id();
-        assert_eq!(refused.to_string(), format!("an agent (pid {pid}) runs on the pins under /sys/fs/bpf/a"));
+        assert_eq!(
+            refused.to_string(),
+            format!("an agent (pid {pid}) runs on the pins under /sys/fs/bpf/a")
+        );
         drop(first);
         lock_in(locks.path(), Path::new("/sys/fs/bpf/a/")).unwrap();
     }
@@ -340,12 +361,16 @@ mod tests {
         pins.sort_by_key(|(kind, path)| removal_order(*kind, Path::new(path)));
 
         let order = pins.map(|(_, path)| path.rsplit('/').next().unwrap());
-        assert_eq!(order, ["connect4", "from_pod_veth1", "getpeername4", "to_pod_veth1", "from_pod", "FLOWS"]);
+        assert_eq!(
+            order,
+            ["connect4", "from_pod_veth1", "getpeername4", "to_pod_veth1", "from_pod", "FLOWS"]
+        );
     }
 
     #[test]
     fn nothing_to_remove_is_no_error() {
-        let removed = Pins::remove_all(Path::new("/sys/fs/bpf/there-is-no-such-directory")).unwrap();
+        let removed =
+            Pins::remove_all(Path::new("/sys/fs/bpf/there-is-no-such-directory")).unwrap();
 
         assert_eq!(removed, Removed::default());
     }

@@ -82,7 +82,10 @@ async fn what_the_agent_refuses_is_told_in_consuls_words() {
         unlisted,
         error("Error listing config entries for kind \"K\": Unexpected response code: 500 (why)")
     );
-    assert_eq!(undeleted, error("Error deleting config entry K/N: Unexpected response code: 500 (why)"));
+    assert_eq!(
+        undeleted,
+        error("Error deleting config entry K/N: Unexpected response code: 500 (why)")
+    );
 }
 
 #[tokio::test]

@@ -110,7 +110,11 @@ fn title(service: &Service) -> String {
         let brackets = frontend.address.contains(':');
         let (open, close) = if brackets { ("[", "]") } else { ("", "") };
         // Writing to a string cannot fail.
-        _ = write!(title, "  {open}{}{close}:{}/{}", frontend.address, frontend.port, frontend.protocol);
+        _ = write!(
+            title,
+            "  {open}{}{close}:{}/{}",
+            frontend.address, frontend.port, frontend.protocol
+        );
     }
     let origins: Vec<_> =
         service.origin.iter().map(|(entry, origin)| format!("{entry}: {origin}")).collect();
@@ -183,7 +187,10 @@ fn percent(part: u64, whole: u64) -> Option<String> {
 
 fn quantiles(quantiles: Option<&Quantiles>) -> String {
     let one = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), micros);
-    quantiles.map_or_else(|| "-".to_owned(), |values| format!("{} / {}", one(values.p50), one(values.p99)))
+    quantiles.map_or_else(
+        || "-".to_owned(),
+        |values| format!("{} / {}", one(values.p50), one(values.p99)),
+    )
 }
 
 #[cfg(test)]
@@ -203,13 +210,13 @@ Agent:       0.1.0 ready, revision 12
 Source:      files, ok
 Interfaces:  veth1 (pod, tcx), eth0 (uplink, xdp)
 
-    SUBSET         WEIGHT  ACTUAL  PODS  OPENED  FAILED  UNANSWERED  RESET s/c  ACTIVE  CONNECT p50/p99  RESPONSE p50/p99      BYTES  NOTE
+    SUBSET        WEIGHT  ACTUAL  PODS  OPENED  FAILED  UNANSWERED  RESET s/c  ACTIVE  CONNECT p50/p99  RESPONSE p50/p99     BYTES  NOTE
 currency  10.96.0.11:80/tcp
-  × (all)          100.00       -   0/1       0       0           0        0/0       0                -                 -        0 B  no healthy instance
+  × (all)         100.00       -   0/1       0       0           0        0/0       0                -                 -       0 B  no healthy instance
 payments  10.96.0.10:80/tcp  [fd00::10]:80/tcp  (resolver: store, splitter: file payments_splitter.hcl)
-  √ blue            90.00   90.00   2/2     900       0           3        0/2       3     60us / 140us     800us / 2.1ms   97.7 KiB
-  × green           10.00   10.00   1/1     100       1          40        0/0       0     65us / 150us                 -    8.0 KiB  1.00 % failed, 40.00 % unanswered
-  √ currency/new     0.00    0.00   0/0       0       0           0        0/0       0                -                 -        0 B
+  √ blue           90.00   90.00   2/2     900       0           3        0/2       3     60us / 140us     800us / 2.1ms  97.6 KiB
+  × green          10.00   10.00   1/1     100       1          40        0/0       0     65us / 150us                 -   8.0 KiB  1.00 % failed, 40.00 % unanswered
+  √ currency/new    0.00    0.00   0/0       0       0           0        0/0       0                -                 -       0 B
 
 Packets not forwarded: flow-lost 3
 
@@ -248,7 +255,13 @@ Packets not forwarded: flow-lost 3
                 "unanswered": unanswered, "reset_by_server": 0, "reset_by_client": reset_by_client,
                 "closed": 0, "active": active})
         };
-        let split = |service, subset, weight, backends, connections, bytes: [u64; 2], times: [_; 2]| {
+        let split = |service,
+                     subset,
+                     weight,
+                     backends,
+                     connections,
+                     bytes: [u64; 2],
+                     times: [_; 2]| {
             let [healthy, total]: [u64; 2] = backends;
             let [connect, response] = times;
             json!({"service": service, "subset": subset, "weight": weight,

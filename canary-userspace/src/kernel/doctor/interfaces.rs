@@ -50,7 +50,8 @@ pub(super) fn examine(scope: &Scope<'_>) -> Vec<Finding> {
 }
 
 fn names() -> Result<Vec<String>, String> {
-    let interfaces = if_nameindex().map_err(|errno| format!("interfaces cannot be listed: {errno}"))?;
+    let interfaces =
+        if_nameindex().map_err(|errno| format!("interfaces cannot be listed: {errno}"))?;
     let names = interfaces.iter().map(|interface| interface.name().to_string_lossy().into_owned());
     Ok(names.collect())
 }
@@ -93,7 +94,9 @@ fn default_routes(v4: &str, v6: &str) -> BTreeSet<String> {
         let fields: Vec<_> = line.split_whitespace().collect();
         match fields.as_slice() {
             // The route that refuses what no other takes stands on the loopback.
-            [destination, "00", .., name] if *name != "lo" && destination.trim_matches('0').is_empty() => {
+            [destination, "00", .., name]
+                if *name != "lo" && destination.trim_matches('0').is_empty() =>
+            {
                 Some(*name)
             }
             _ => None,
@@ -134,7 +137,8 @@ fn bridges(pods: &BTreeSet<String>) -> Option<Finding> {
 fn others(served: &BTreeSet<String>) -> Option<Finding> {
     let mut others = Vec::new();
     for name in served {
-        for (hook, place) in [(TcAttachType::Ingress, "ingress"), (TcAttachType::Egress, "egress")] {
+        for (hook, place) in [(TcAttachType::Ingress, "ingress"), (TcAttachType::Egress, "egress")]
+        {
             match SchedClassifier::query_tcx(name, hook) {
                 Ok((_, programs)) => others.extend(programs.iter().filter_map(|program| {
                     let theirs = program.name_as_str().unwrap_or("a program without a name");

@@ -1,6 +1,9 @@
 //! A BPF object behind a pin, of whatever kind.
 
-#![expect(unsafe_code, reason = "the two bpf(2) commands that no library offers for a pin of unknown kind")]
+#![expect(
+    unsafe_code,
+    reason = "the two bpf(2) commands that no library offers for a pin of unknown kind"
+)]
 
 use std::ffi::CString;
 use std::fs;
@@ -50,23 +53,28 @@ struct LinkDetach {
 }
 
 impl Object {
-    /// Opens the object pinned at `path`.
+    /// Opens the object pinned at `path`; `None` where there is none: it has just gone, or it is
+    /// one of the files that the kernel itself puts into each bpffs.
     ///
     /// # Errors
     ///
     /// What the kernel says, or that it is no link, program or map.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let name = CString::new(path.as_os_str().as_bytes())?;
         let pathname = u64::try_from(name.as_ptr().addr()).map_err(io::Error::other)?;
         let attributes = ObjGet { pathname, bpf_fd: 0, file_flags: 0 };
         // SAFETY: `attributes` names a C string that outlives the call, which only reads both.
-        let fd = unsafe { bpf(OBJ_GET, &attributes) }?;
+        let fd = match unsafe { bpf(OBJ_GET, &attributes) } {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            fd => fd?,
+        };
         // SAFETY: the kernel has just made this descriptor, so nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
-        let (kind, id) = identify(&info)
-            .ok_or_else(|| io::Error::other(format!("{} is no link, program or map", path.display())))?;
-        Ok(Self { fd, kind, id })
+        let (kind, id) = identify(&info).ok_or_else(|| {
+            io::Error::other(format!("{} is no link, program or map", path.display()))
+        })?;
+        Ok(Some(Self { fd, kind, id }))
     }
 
     /// Detaches a link from its hook before its last reference goes.
@@ -89,18 +97,24 @@ impl Object {
 unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<RawFd> {
     // SAFETY: the size is the attributes' own, so the kernel reads nothing behind them, and the
     // caller vouches for what they point to.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { RawFd::try_from(result).map_err(io::Error::other) }
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        RawFd::try_from(result).map_err(io::Error::other)
+    }
 }
 
 /// Kind and id from a descriptor's `/proc` file. A link's names its program too, so links come first.
 fn identify(info: &str) -> Option<(Kind, u32)> {
-    [("link_id:", Kind::Link), ("prog_id:", Kind::Program), ("map_id:", Kind::Map)].into_iter().find_map(
-        |(key, kind)| {
+    [("link_id:", Kind::Link), ("prog_id:", Kind::Program), ("map_id:", Kind::Map)]
+        .into_iter()
+        .find_map(|(key, kind)| {
             let value = info.lines().find_map(|line| line.strip_prefix(key))?;
             value.trim().parse().ok().map(|id| (kind, id))
-        },
-    )
+        })
 }
 
 #[cfg(test)]
@@ -109,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_link_is_told_from_its_program() {
-        let link = "pos:\t0\nlink_type:\ttcx\nlink_id:\t9\nprog_tag:\tab\nprog_id:\t31\nifindex:\t3\n";
+        let link =
+            "pos:\t0\nlink_type:\ttcx\nlink_id:\t9\nprog_tag:\tab\nprog_id:\t31\nifindex:\t3\n";
         let program = "pos:\t0\nprog_type:\t3\nprog_id:\t31\n";
         let map = "pos:\t0\nmap_type:\t9\nmap_id:\t17\n";
 
