@@ -278,6 +278,28 @@ impl Flow {
     }
 }
 
+/// A [`Flow`] as the agent reads it: a copy, word by word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct FlowWords(pub [u32; 6]);
+
+const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>(), "the same row");
+
+impl From<FlowWords> for Flow {
+    fn from(
+        FlowWords([backend, owner, marks, client_seen, server_seen, asked]): FlowWords,
+    ) -> Self {
+        Self {
+            backend: Word::new(backend),
+            owner: Word::new(owner),
+            marks: Word::new(marks),
+            client_seen: Word::new(client_seen),
+            server_seen: Word::new(server_seen),
+            asked: Word::new(asked),
+        }
+    }
+}
+
 /// A pick at connect time: value of `SOCKETS`, by socket cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

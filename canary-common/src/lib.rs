@@ -20,6 +20,8 @@ pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
 pub mod packet;
+#[cfg(feature = "user")]
+pub mod pod;
 pub mod reason;
 pub mod refuse;
 pub mod restore;

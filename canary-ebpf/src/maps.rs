@@ -5,8 +5,9 @@ use core::intrinsics::{AtomicOrdering, atomic_or};
 use core::ops::Deref;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
-use aya_ebpf::macros::map;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use canary_common::backend::{Backend, Frontend};
 use canary_common::directory::{Bucket, OverflowKey};
@@ -53,6 +54,9 @@ static NAMES: Array<ServiceLabel> = Array::pinned(limits::MAX_SERVICES, BPF_F_MM
 /// Names of splits, by statistics id.
 #[map]
 static LABELS: Array<SplitLabel> = Array::pinned(limits::MAX_STATISTICS, BPF_F_MMAPABLE);
+/// No program reads it: storing here makes the agent wait until no packet sees an old row.
+#[btf_map]
+static GRACE: ArrayOfMaps<btf_maps::Array<u32, 1>, 1> = ArrayOfMaps::new();
 /// What the programs count, by split.
 #[map]
 static STATS: PerCpuArray<Counts> = PerCpuArray::pinned(limits::MAX_STATISTICS, 0);

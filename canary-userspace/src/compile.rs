@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use canary_common::endpoint::Endpoint;
 
-use self::address::Shown;
+pub(crate) use self::address::Shown;
 pub use self::address::{endpoint, protocol_name, socket};
 pub use self::chain::MAX_TARGETS;
 use self::chain::{Chains, Target};

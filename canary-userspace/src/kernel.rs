@@ -1,5 +1,6 @@
-//! All that talks to BPF, bpffs and netlink.
+//! The only room that talks to the kernel: BPF objects, tables and interfaces.
 
 pub mod doctor;
+pub mod object;
 mod pinned;
 pub mod pins;
