@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod attach;
 pub mod counters;
+pub mod doctor;
 pub mod grace;
 pub mod interfaces;
 pub mod links;
@@ -10,6 +11,7 @@ pub mod load;
 pub mod mapped;
 pub mod node;
 pub mod object;
+mod pinned;
 pub mod pins;
 pub mod sweep;
 pub mod usage;
