@@ -84,7 +84,7 @@ fn the_tutorials_files_are_read_and_shown_as_consul_shows_them() {
     assert_eq!((splitter.entry.kind(), splitter.entry.name()), ("service-splitter", "payments"));
     assert_eq!(
         splitter.places.splits,
-        [Position { line: 4, column: 33 }, Position { line: 5, column: 33 }]
+        [Position { line: 4, column: 35 }, Position { line: 5, column: 35 }]
     );
 }
 
@@ -101,7 +101,7 @@ fn keys_match_in_any_case_and_by_alias() {
         error(
             "kind = \"service-resolver\" name = \"p\" DefaultSubset = \"a\" default_subset = \"a\" subsets { a {} }"
         ),
-        "1:57: invalid config key \"default_subset\""
+        "1:58: invalid config key \"default_subset\""
     );
 }
 
@@ -119,17 +119,17 @@ fn weak_types_are_as_weak_as_consuls() {
     for (text, expected) in [
         (
             "splits = [{ weight = \"abc\" }]",
-            "1:60: cannot parse 'Splits[0].Weight' as float: strconv.ParseFloat: parsing \"abc\": invalid syntax",
+            "1:59: cannot parse 'Splits[0].Weight' as float: strconv.ParseFloat: parsing \"abc\": invalid syntax",
         ),
         (
             "splits = [{ weight = {} }]",
-            "1:60: 'Splits[0].Weight' expected type 'float32', got unconvertible type 'map'",
+            "1:59: 'Splits[0].Weight' expected type 'float32', got unconvertible type 'map'",
         ),
-        ("splits = [5]", "1:49: 'Splits[0]' expected a map, got 'int'"),
-        ("meta = 5", "1:46: 'Meta' expected a map, got 'int'"),
+        ("splits = [5]", "1:48: 'Splits[0]' expected a map, got 'int'"),
+        ("meta = 5", "1:45: 'Meta' expected a map, got 'int'"),
         (
             "meta { a = [1, 2] }",
-            "1:50: 'Meta[a]' expected type 'string', got unconvertible type 'slice'",
+            "1:49: 'Meta[a]' expected type 'string', got unconvertible type 'slice'",
         ),
     ] {
         let text = format!("kind = \"service-splitter\" name = \"p\" {text}");
@@ -170,7 +170,7 @@ fn repeated_keys_follow_consuls_merge_and_are_told() {
     assert_eq!(resolver_of(json).name, "b");
     assert_eq!(
         read(json).warnings[0].to_string(),
-        "1:29: key \"Name\" is given again: the last one counts"
+        "1:30: key \"Name\" is given again: the last one counts"
     );
 }
 
@@ -242,7 +242,7 @@ fn what_is_wrong_is_told_with_its_place() {
             "kind = \"service-resolver\" name = \"p\"\nsubsets { a { filter = \"Service.Meta.version == 1.2.3\" } }",
             "2:24: Filter for subset \"a\" is not a valid expression: 1:28 (27): rule \"number\": Invalid number literal",
         ),
-        ("kind = \"service-splitter\" name = \"p\"", "1:33: no splits configured"),
+        ("kind = \"service-splitter\" name = \"p\"", "1:34: no splits configured"),
         (
             "kind = \"service-splitter\"\nname = \"payments\"\nsplits = [\n  {\n    weight = 50, service_subset = \"blue\" },\n  { service_subset = \"green\",\n    weight = 55 }\n]",
             "7:14: the sum of all split weights must be 100, not 105.000000",
