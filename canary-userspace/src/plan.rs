@@ -118,7 +118,7 @@ pub enum Write {
         /// The histograms, if it has some.
         histogram: Option<u32>,
     },
-    /// All of a row of `FRONTENDS` that nobody points to, the flags 0.
+    /// All of a row of `FRONTENDS` that nothing leads to, the flags 0.
     Frontend {
         /// The row.
         id: u32,

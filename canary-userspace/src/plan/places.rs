@@ -144,6 +144,11 @@ impl Places {
         }
     }
 
+    /// Whether lookups that start at `bucket` must go on to the overflow.
+    pub(super) fn overflows(&self, bucket: u32) -> bool {
+        self.flags.get(&bucket).is_some_and(|count| *count > 0)
+    }
+
     fn advance(&mut self, from: Use, to: Use) {
         for place in self.buckets.values_mut().flatten().flatten() {
             if place.use_ == from {

@@ -53,8 +53,8 @@ pub(super) struct Slice {
     pub(super) start: u32,
     /// Rows; 1 means one backend and no rows, 0 none.
     pub(super) length: u32,
-    /// What it was made for.
-    pub(super) backends: Vec<DesiredBackend>,
+    /// What it was made for; `None` in tables that were adopted.
+    pub(super) backends: Option<Vec<DesiredBackend>>,
     /// What tables that were adopted have there, until this agent knows what it is for.
     pub(super) found: Vec<u32>,
 }
