@@ -213,11 +213,13 @@ impl Table {
 ///
 /// [`Blocked`], with `published` unchanged.
 pub fn plan(published: &mut Published, desired: &Desired) -> Result<Vec<Write>, Blocked> {
-    if published.desired() == desired {
-        return Ok(Vec::new());
-    }
-    if let Some(writes) = weights::plan(published, desired) {
-        return writes;
+    if !published.is_adopted() {
+        if published.desired() == desired {
+            return Ok(Vec::new());
+        }
+        if let Some(writes) = weights::plan(published, desired) {
+            return writes;
+        }
     }
     let mut builder = Builder::new(published.tables().clone());
     builder.build(published.desired(), desired)?;

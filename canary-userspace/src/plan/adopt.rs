@@ -9,7 +9,7 @@ use canary_common::service::Record;
 
 use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
 use super::{NOWHERE, Published, Sizes, Write};
-use crate::compile::{Desired, SplitKey};
+use crate::compile::SplitKey;
 
 /// The tables as they are.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Published {
         tables.adopt_homes(image);
         tables.adopt_generations(image);
         let writes = tables.sweep(image);
-        (Self::adopted(Desired::default(), tables), writes)
+        (Self::of_adopted(tables), writes)
     }
 }
 
