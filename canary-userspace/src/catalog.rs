@@ -10,6 +10,9 @@ use crate::error::Position;
 /// The virtual addresses of an instance have tagged-address names that start with this.
 pub const VIRTUAL_PREFIX: &str = "virtual";
 
+/// The one datacenter that a node of this agent is in, by Consul's default name.
+pub const DATACENTER: &str = "dc1";
+
 /// Where a definition came from; `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
