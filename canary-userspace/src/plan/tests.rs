@@ -77,23 +77,7 @@ impl Lab {
         self.read_all();
         let memory = &mut self.memory;
         match write {
-            Write::Backend { id, endpoint, home, home_generation } => {
-                assert!(!self.read.backends.contains(id), "{write}: a reader may be there");
-                let row = &mut memory.backends[at(*id)];
-                assert_eq!(row.status().state(), State::Gone, "{write}");
-                (row.address, row.port) = (endpoint.address.0, endpoint.port);
-                row.protocol = endpoint.protocol;
-                row.home.store(*home);
-                row.home_generation.store(u32::from(*home_generation));
-            }
             Write::BackendStatus { id, status } => memory.backends[at(*id)].status.store(*status),
-            Write::EndpointKey { bucket, entry, endpoint } => {
-                let place = (*bucket, *entry);
-                assert!(!self.read.entries.contains(&place), "{write}: a reader may be there");
-                let row = &mut memory.buckets[at(*bucket)].entries[usize::from(*entry)];
-                assert_eq!(row.value.load(), 0, "{write}");
-                (row.address, row.tail) = (endpoint.address.words(), endpoint.tail());
-            }
             Write::EndpointValue { bucket, entry, value } => {
                 memory.buckets[at(*bucket)].entries[usize::from(*entry)].value.store(*value);
             }
@@ -106,16 +90,6 @@ impl Lab {
             Write::OverflowFlag { bucket, on } => {
                 memory.buckets[at(*bucket)].entries[0].spare.store(u32::from(*on));
             }
-            Write::Slots { start, ids } => {
-                for (place, id) in (*start..).zip(ids) {
-                    assert!(!self.read.slots.contains(&place), "{write}: a reader may be there");
-                    memory.slots[at(place)] = *id;
-                }
-            }
-            Write::Record { index, record } => {
-                assert!(!self.read.records.contains(index), "{write}: a reader may be there");
-                memory.records[at(*index)] = **record;
-            }
             Write::Current { service, record } => memory.current[at(*service)] = *record,
             Write::ServiceLabel { service, name } if name.is_empty() => {
                 self.names.remove(service);
@@ -126,6 +100,43 @@ impl Lab {
             Write::SplitLabel { statistics, key, histogram } => {
                 self.splits.insert(*statistics, (key.clone(), *histogram));
             }
+            Write::FrontendService { id, service } => {
+                memory.frontends[at(*id)].service.store(*service);
+            }
+            _ => self.apply_body(write),
+        }
+    }
+
+    /// Fills rows that nobody may be reading.
+    fn apply_body(&mut self, write: &Write) {
+        let memory = &mut self.memory;
+        match write {
+            Write::Backend { id, endpoint, home, home_generation } => {
+                assert!(!self.read.backends.contains(id), "{write}: a reader may be there");
+                let row = &mut memory.backends[at(*id)];
+                assert_eq!(row.status().state(), State::Gone, "{write}");
+                (row.address, row.port) = (endpoint.address.0, endpoint.port);
+                row.protocol = endpoint.protocol;
+                row.home.store(*home);
+                row.home_generation.store(u32::from(*home_generation));
+            }
+            Write::EndpointKey { bucket, entry, endpoint } => {
+                let place = (*bucket, *entry);
+                assert!(!self.read.entries.contains(&place), "{write}: a reader may be there");
+                let row = &mut memory.buckets[at(*bucket)].entries[usize::from(*entry)];
+                assert_eq!(row.value.load(), 0, "{write}");
+                (row.address, row.tail) = (endpoint.address.words(), endpoint.tail());
+            }
+            Write::Slots { start, ids } => {
+                for (place, id) in (*start..).zip(ids) {
+                    assert!(!self.read.slots.contains(&place), "{write}: a reader may be there");
+                    memory.slots[at(place)] = *id;
+                }
+            }
+            Write::Record { index, record } => {
+                assert!(!self.read.records.contains(index), "{write}: a reader may be there");
+                memory.records[at(*index)] = **record;
+            }
             Write::Frontend { id, endpoint, generation, service } => {
                 assert!(!self.read.frontends.contains(id), "{write}: a reader may be there");
                 let row = &mut memory.frontends[at(*id)];
@@ -134,14 +145,14 @@ impl Lab {
                 row.service.store(*service);
                 row.generation.store(u32::from(*generation));
             }
-            Write::FrontendService { id, service } => {
-                memory.frontends[at(*id)].service.store(*service);
-            }
+            _ => unreachable!("{write} is one store"),
         }
     }
 
     fn apply_all(&mut self, writes: &[Write]) {
-        writes.iter().for_each(|write| self.apply(write));
+        for write in writes {
+            self.apply(write);
+        }
     }
 
     /// A grace period: no reader is left that came before it.

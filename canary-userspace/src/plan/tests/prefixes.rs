@@ -29,7 +29,10 @@ fn states() -> impl Strategy<Value = Desired> {
     })
 }
 
-fn splits_of(name: &str, splits: Vec<(u16, Vec<(u8, u32, bool)>)>) -> Vec<DesiredSplit> {
+/// Last byte, weight and health of each.
+type Pods = Vec<(u8, u32, bool)>;
+
+fn splits_of(name: &str, splits: Vec<(u16, Pods)>) -> Vec<DesiredSplit> {
     let count = splits.len();
     let mut left = 10_000;
     splits
@@ -113,7 +116,7 @@ fn sweep(lab: &mut Lab, published: &mut Published, chance: u8) {
             lab.apply_all(&published.forget_frontend(&leaving.endpoint));
         }
     }
-    if chance % 3 == 0 {
+    if chance.is_multiple_of(3) {
         lab.grace(published);
     }
 }
