@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
-use crate::entry::Entry;
+use crate::entry::{self, Entry};
+use crate::error::ConfigError;
 use crate::source::files::place;
-use crate::source::{DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, key_of};
+use crate::source::{
+    DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, SplitPlaces, key_of,
+};
 
 /// A step of a change to what is wanted.
 #[derive(Debug)]
@@ -21,6 +24,16 @@ pub(super) enum Edit {
     Instance(String, Option<Box<Instance>>),
     /// Replaces the layer of files.
     Files(Definitions),
+}
+
+impl Edit {
+    /// Takes the places of splits out of the edit; `None` if it is not about files.
+    pub(super) fn take_places(&mut self) -> Option<SplitPlaces> {
+        match self {
+            Self::Files(files) => Some(std::mem::take(&mut files.splits)),
+            Self::Entry(..) | Self::Instance(..) => None,
+        }
+    }
 }
 
 /// Both layers.
@@ -214,6 +227,28 @@ impl State {
         self.services.remove(id);
         let Registered { instance, origin, .. } = self.snapshot.instances.remove(position);
         Some(Sourced { value: instance, origin })
+    }
+
+    /// Checks that every split leads somewhere, and not in a circle.
+    ///
+    /// # Errors
+    ///
+    /// Consul's text, with file and position where `places` has the split.
+    pub(super) fn check_graph(&self, places: &SplitPlaces) -> Result<(), ConfigError> {
+        let Snapshot { resolvers, splitters, .. } = &self.snapshot;
+        let resolvers = resolvers.values().map(|resolver| &resolver.value);
+        entry::check_graph(resolvers, splitters.values().map(|splitter| &splitter.value)).map_err(
+            |error| {
+                let origin = splitters.get(&error.splitter).map(|splitter| &splitter.origin);
+                let place = places.get(&error.splitter).and_then(|splits| splits.get(error.split));
+                match (origin, place) {
+                    (Some(Origin::File { path, .. }), Some(position)) => {
+                        ConfigError::at(*position, error.text).in_file(path.clone())
+                    }
+                    _ => ConfigError::new(error.text),
+                }
+            },
+        )
     }
 
     /// Says which two instances of one service serve at one place, if any do.

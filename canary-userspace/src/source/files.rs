@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Definitions;
+use super::interim::{FileContent, parse_file};
+use super::{Definitions, key_of};
 use crate::catalog::{Origin, Sourced};
+use crate::entry::Decoded;
 use crate::error::{ConfigError, Position};
 use crate::store::SourceFile;
 
@@ -75,18 +77,19 @@ pub fn decode(files: &[SourceFile]) -> Result<Definitions, Vec<ConfigError>> {
 /// Adds what `file` defines to `set`.
 fn decode_one(set: &mut Definitions, file: &SourceFile) -> Result<(), ConfigError> {
     let origin = |position| Origin::File { path: file.path.clone(), position };
-    match definition::parse_file(&file.content)? {
-        FileContent::Entry(decoded) => {
-            let position = decoded.position;
-            let key = decoded.entry.key();
-            match set.entries.entry(key) {
-                Place::Vacant(place) => {
-                    place.insert(Sourced { value: decoded.entry, origin: origin(position) });
-                }
+    match parse_file(&file.content)? {
+        FileContent::Entry(Decoded { entry, places, .. }) => {
+            match set.entries.entry(key_of(&entry)) {
                 Place::Occupied(place) => {
                     let (kind, name) = place.key();
                     let text = twice(&format!("{kind}/{name}"), &place.get().origin);
-                    return Err(ConfigError::at(position, text));
+                    return Err(ConfigError::at(places.name, text));
+                }
+                Place::Vacant(place) => {
+                    if !places.splits.is_empty() {
+                        set.splits.insert(entry.name().to_owned(), places.splits);
+                    }
+                    place.insert(Sourced { value: entry, origin: origin(places.name) });
                 }
             }
         }
