@@ -28,6 +28,11 @@ impl Remarks {
         self.unsupported.push(ConfigError::at(position, text));
     }
 
+    /// A key that means nothing; `path` is what messages call it.
+    pub fn unknown(&mut self, position: Position, path: impl Into<String>) {
+        self.unknown.push((position, path.into()));
+    }
+
     /// The warnings, in the order of the text.
     ///
     /// # Errors
@@ -104,6 +109,15 @@ impl<'v> Fields<'v> {
     #[must_use]
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Where a field that is not taken yet is written; where the object starts, if it is not.
+    #[must_use]
+    pub fn position_of(&self, canonical: &str, alias: &str) -> Position {
+        let named = |item: &&&Item| {
+            item.key.eq_ignore_ascii_case(canonical) || item.key.eq_ignore_ascii_case(alias)
+        };
+        self.items.iter().find(named).map_or(self.position, |item| item.position)
     }
 
     /// What messages call the field `name` of this object.
@@ -359,7 +373,7 @@ impl<'v> Fields<'v> {
     /// Remembers what is left as unknown keys.
     pub fn finish(self, remarks: &mut Remarks) {
         for item in &self.items {
-            remarks.unknown.push((item.position, self.path_of(&item.key)));
+            remarks.unknown(item.position, self.path_of(&item.key));
         }
     }
 }
