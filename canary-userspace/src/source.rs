@@ -1,12 +1,11 @@
 //! Where configuration comes from. A source yields definitions and never touches the datapath.
 
 pub mod files;
-#[allow(missing_docs)]
-pub mod interim;
 
 use std::collections::BTreeMap;
 
 use crate::catalog::{Instance, Sourced};
+use crate::compile::Warning;
 use crate::entry::Entry;
 use crate::error::Position;
 
@@ -40,4 +39,6 @@ pub struct Definitions {
     pub instances: BTreeMap<String, Sourced<Instance>>,
     /// Where the splits are, for errors that show only beside other entries.
     pub splits: SplitPlaces,
+    /// What people should know of what was accepted.
+    pub warnings: Vec<Warning>,
 }

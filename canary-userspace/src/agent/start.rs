@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
-use crate::catalog::Node;
+use crate::catalog::{Node, parse_registration};
 use crate::compile::Desired;
 use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::ConfigError;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
 use crate::settings::Settings;
-use crate::source::{Definitions, files, interim};
+use crate::source::{Definitions, files};
 use crate::store::{Contents, Opened, SourceFile, Write};
 
 impl Agent {
@@ -73,7 +73,7 @@ impl Agent {
             self.state.apply(Edit::Entry(key, Some(decoded.entry)));
         }
         for (id, json) in &contents.registrations {
-            let instance = interim::registration(json.to_string().as_bytes())
+            let instance = parse_registration(json.to_string().as_bytes())
                 .with_context(|| format!("the store's registration {id:?} cannot be used"))?;
             self.state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
         }

@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
+use crate::compile::Warning;
 use crate::entry::{self, Entry};
 use crate::error::ConfigError;
 use crate::source::files::place;
-use crate::source::{
-    DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, SplitPlaces, key_of,
-};
+use crate::source::{DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, SplitPlaces, key_of};
 
 /// A step of a change to what is wanted.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ impl Edit {
 pub(super) struct State {
     /// What is in force.
     pub(super) snapshot: Snapshot,
-    /// What files define and the store hides.
+    /// What files define and the store hides, and the warnings of all files.
     hidden: Definitions,
     /// Services of the instances in force, by instance id: with it one is found in the snapshot.
     services: BTreeMap<String, String>,
@@ -90,6 +89,7 @@ impl State {
     /// Puts `new` in the place of all that files define, and returns what they defined.
     fn replace_files(&mut self, new: Definitions) -> Definitions {
         let mut old = std::mem::take(&mut self.hidden);
+        self.hidden.warnings = new.warnings;
         for entry in self.entries() {
             if entry.origin != Origin::Store {
                 let key = key_of(&entry.value);
@@ -158,11 +158,17 @@ impl State {
         self.hidden.entries.get(key)
     }
 
+    /// What was found when the files were read.
+    pub(super) fn file_warnings(&self) -> &[Warning] {
+        &self.hidden.warnings
+    }
+
     /// All that files define and the store hides: what it is called, and where.
     pub(super) fn hidden(&self) -> impl Iterator<Item = (String, String, &Origin)> {
-        let entries = self.hidden.entries.iter().map(|((kind, name), entry)| {
-            (name.clone(), format!("{kind}/{name}"), &entry.origin)
-        });
+        let entries =
+            self.hidden.entries.iter().map(|((kind, name), entry)| {
+                (name.clone(), format!("{kind}/{name}"), &entry.origin)
+            });
         let instances = self.hidden.instances.iter().map(|(id, instance)| {
             (instance.value.service.clone(), format!("service id {id:?}"), &instance.origin)
         });

@@ -75,8 +75,7 @@ pub(super) async fn list(
     Path(kind): Path<String>,
 ) -> Result<Response, Error> {
     check_kind(&kind)?;
-    let (entries, index) =
-        handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
+    let (entries, index) = handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
     let entries: Vec<Value> = entries.iter().map(|(entry, at)| shown(entry, *at)).collect();
     Ok(json(index, &entries))
 }
