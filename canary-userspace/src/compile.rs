@@ -109,6 +109,8 @@ pub struct Compiled {
     pub warnings: Vec<Warning>,
     /// Services that were left out, sorted by name.
     pub refused: Vec<Refused>,
+    /// Services that have entries and no frontend: not for the tables, but people ask for them.
+    pub idle: Vec<DesiredService>,
 }
 
 impl Desired {
@@ -152,14 +154,16 @@ pub fn compile(snapshot: &Snapshot, in_force: &Claims) -> Compiled {
     let named = snapshot.resolvers.keys().chain(snapshot.splitters.keys()).map(String::as_str);
     let names: BTreeSet<&str> = named.chain(owned.keys().copied()).collect();
     let mut services = Vec::new();
+    let mut idle = Vec::new();
     let mut refused = Vec::new();
     for name in names {
-        match (chains.shares(name), owned.remove(name)) {
-            (Err(text), _) => refused.push(Refused { service: name.to_owned(), text }),
-            (Ok(_), None) => {}
-            (Ok(shares), Some(frontends)) => {
+        match chains.shares(name) {
+            Err(text) => refused.push(Refused { service: name.to_owned(), text }),
+            Ok(shares) => {
+                let frontends = owned.remove(name).unwrap_or_default();
+                let among = if frontends.is_empty() { &mut idle } else { &mut services };
                 let parts = Parts { name, frontends, shares };
-                services.push(parts.assemble(snapshot, &members, &mut warnings));
+                among.push(parts.assemble(snapshot, &members, &mut warnings));
             }
         }
     }
@@ -168,7 +172,7 @@ pub fn compile(snapshot: &Snapshot, in_force: &Claims) -> Compiled {
     warnings.extend(services.iter().flat_map(advice::unserved));
     warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
     warnings.dedup();
-    Compiled { desired: Desired { services }, warnings, refused }
+    Compiled { desired: Desired { services }, warnings, refused, idle }
 }
 
 /// What a service is put together from.

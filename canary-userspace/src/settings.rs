@@ -6,6 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use canary_common::limits;
 use clap::{Args, Parser, ValueEnum};
 use serde::Deserialize;
 
@@ -91,13 +92,38 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            services: 16_384,
-            frontends: 65_536,
-            backends: 131_072,
-            slots: 1 << 22,
-            splits: 4096,
-            histograms: 512,
+            services: limits::MAX_SERVICES,
+            frontends: limits::MAX_FRONTENDS,
+            backends: limits::MAX_BACKENDS,
+            slots: limits::MAX_SLOTS,
+            splits: limits::MAX_STATISTICS,
+            histograms: limits::MAX_HISTOGRAMS,
             flows: None,
+        }
+    }
+}
+
+/// After how many quiet seconds a flow is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Idle {
+    /// Before the backend has answered.
+    pub opening: u32,
+    /// An established TCP connection.
+    pub established: u32,
+    /// A TCP connection that has ended.
+    pub closing: u32,
+    /// UDP that was answered.
+    pub answered_udp: u32,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            opening: limits::OPENING_IDLE,
+            established: limits::ESTABLISHED_IDLE,
+            closing: limits::CLOSING_IDLE,
+            answered_udp: limits::ANSWERED_UDP_IDLE,
         }
     }
 }
@@ -135,6 +161,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Sizes of the tables.
     pub limits: Limits,
+    /// Idle limits of flows.
+    pub idle: Idle,
 }
 
 /// Node load balancer for canary releases: the agent.
@@ -221,6 +249,7 @@ struct FileSettings {
     cluster_name: Option<String>,
     log_format: Option<LogFormat>,
     limits: Limits,
+    idle: Idle,
 }
 
 /// Why there are no settings to run with.
@@ -274,6 +303,7 @@ fn merge(arguments: Arguments, file: FileSettings) -> Settings {
             .unwrap_or_else(|| "canary".to_owned()),
         log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         limits: file.limits,
+        idle: file.idle,
     }
 }
 
