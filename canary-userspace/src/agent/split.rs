@@ -238,7 +238,6 @@ fn moves(service: &str, before: &[Weight], after: &[Weight]) -> Vec<Moved> {
         Moved { subset: name(new), before: old.map(|old| old.weight), after: Some(new.weight) }
     });
     let gone = before.iter().filter(|old| !after.iter().any(|new| same(old, new)));
-    let gone =
-        gone.map(|old| Moved { subset: name(old), before: Some(old.weight), after: None });
+    let gone = gone.map(|old| Moved { subset: name(old), before: Some(old.weight), after: None });
     kept.chain(gone).filter(|moved| moved.before != moved.after).collect()
 }
