@@ -204,8 +204,7 @@ impl Drop for Lab {
 fn make_directory(undo: &Undo, name: &str) -> Result<PathBuf> {
     undo.make(|| {
         let directory = std::env::temp_dir().join(name);
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("make {}", directory.display()))?;
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
         let undone = directory.clone();
         let step: Step = Box::new(move || {
             let _ = fs::remove_dir_all(undone);

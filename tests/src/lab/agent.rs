@@ -288,7 +288,10 @@ impl Agent<'_> {
         let process = self.process();
         super::wait_for("the agent's socket to answer", PATIENCE, || {
             if let Some(status) = process.ended()? {
-                bail!("the agent ended with {status}:\n{}", super::show::tail(self.lab.agent_log()));
+                bail!(
+                    "the agent ended with {status}:\n{}",
+                    super::show::tail(self.lab.agent_log())
+                );
             }
             Ok(std::os::unix::net::UnixStream::connect(self.lab.socket()).is_ok())
         })?;

@@ -23,7 +23,8 @@ pub fn set_directory(directory: PathBuf) {
 ///
 /// If it is not there, with how to build it.
 pub fn product(name: &str) -> Result<PathBuf> {
-    let given = DIRECTORY.get().cloned().or_else(|| env::var_os("CANARY_BIN_DIR").map(PathBuf::from));
+    let given =
+        DIRECTORY.get().cloned().or_else(|| env::var_os("CANARY_BIN_DIR").map(PathBuf::from));
     let found = match &given {
         Some(directory) => Some(directory.join(name)).filter(|path| path.is_file()),
         None => beside(name)?,
@@ -45,7 +46,9 @@ pub fn product(name: &str) -> Result<PathBuf> {
 pub fn pod() -> Result<PathBuf> {
     match beside("pod")? {
         Some(path) => Ok(path),
-        None => bail!("the program for pods is missing: build it with `cargo build -p canary-tests`"),
+        None => {
+            bail!("the program for pods is missing: build it with `cargo build -p canary-tests`")
+        }
     }
 }
 

@@ -1,14 +1,12 @@
 //! What the machine holds, compared before and after: nothing may be left.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use aya::{maps::loaded_maps, programs::{loaded_links, loaded_programs}};
+use aya::{
+    maps::loaded_maps,
+    programs::{loaded_links, loaded_programs},
+};
 
 use super::{cgroup, wait_for};
 

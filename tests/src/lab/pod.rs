@@ -56,7 +56,7 @@ pub struct Outside {
 }
 
 impl Lab {
-    /// A routed pod with the next free addresses of 10.244.1.0/24 and fd00:244:1::/64.
+    /// A routed pod with the next free addresses of `10.244.1.0/24` and `fd00:244:1::/64`.
     ///
     /// # Errors
     ///
@@ -137,10 +137,8 @@ impl Lab {
     /// If a namespace or a link cannot be made.
     pub fn outside(&self, name: &str) -> Result<Outside> {
         let namespace = self.client_namespace(name)?;
-        let (v4, v6) = (
-            Ipv4Addr::new(192, 0, 2, 2),
-            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
-        );
+        let (v4, v6) =
+            (Ipv4Addr::new(192, 0, 2, 2), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
         self.node().ip(&[
             format!("link add eth0 type veth peer name eth0 netns {namespace}"),
             format!("address add {UPLINK_V4}/24 dev eth0"),

@@ -5,11 +5,12 @@
 
 use std::{
     collections::BTreeMap,
-    process, thread,
+    process,
     sync::{
         Mutex, MutexGuard, Once, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 use anyhow::{Result, bail};
@@ -136,8 +137,8 @@ mod tests {
         let undo = Undo::new();
         for number in 0..3 {
             let order = Arc::clone(&order);
-            undo.make(|| Ok(((), Box::new(move || order.lock().unwrap().push(number)) as Step)))
-                .unwrap();
+            let step: Step = Box::new(move || order.lock().unwrap().push(number));
+            undo.make(|| Ok(((), step))).unwrap();
         }
 
         undo.run();
