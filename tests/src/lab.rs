@@ -83,7 +83,7 @@ impl Lab {
         node.sysctl("net/ipv6/conf/all/forwarding", "1")?;
         node.ip(&[
             format!("address add {NODE_V4}/32 dev lo"),
-            format!("-6 address add {NODE_V6}/128 dev lo nodad"),
+            format!("address add {NODE_V6}/128 dev lo nodad"),
         ])?;
         let lab = Self {
             name,

@@ -78,7 +78,7 @@ impl Lab {
         let (namespace, interface) = self.plug(name)?;
         self.node().ip(&[
             format!("address add {GATEWAY_V4}/32 dev {interface}"),
-            format!("-6 address add {GATEWAY_V6}/64 dev {interface} nodad"),
+            format!("address add {GATEWAY_V6}/64 dev {interface} nodad"),
             format!("route add {v4}/32 dev {interface} src {}", super::NODE_V4),
         ])?;
         namespace.ip(&[
@@ -88,10 +88,10 @@ impl Lab {
         ])?;
         if let Some(v6) = v6 {
             let source = super::NODE_V6;
-            self.node().ip(&[format!("-6 route add {v6}/128 dev {interface} src {source}")])?;
+            self.node().ip(&[format!("route add {v6}/128 dev {interface} src {source}")])?;
             namespace.ip(&[
-                format!("-6 address add {v6}/128 dev eth0 nodad"),
-                format!("-6 route add default via {GATEWAY_V6} dev eth0"),
+                format!("address add {v6}/128 dev eth0 nodad"),
+                format!("route add default via {GATEWAY_V6} dev eth0"),
             ])?;
         }
         let pod = Pod { name: name.to_owned(), namespace, v4, v6, interface };
@@ -142,18 +142,18 @@ impl Lab {
         self.node().ip(&[
             format!("link add eth0 type veth peer name eth0 netns {namespace}"),
             format!("address add {UPLINK_V4}/24 dev eth0"),
-            format!("-6 address add {UPLINK_V6}/64 dev eth0 nodad"),
+            format!("address add {UPLINK_V6}/64 dev eth0 nodad"),
             "link set eth0 up".to_owned(),
             format!("route add default via {v4}"),
         ])?;
         namespace.ip(&[
             format!("address add {v4}/24 dev eth0"),
-            format!("-6 address add {v6}/64 dev eth0 nodad"),
+            format!("address add {v6}/64 dev eth0 nodad"),
             "link set eth0 up".to_owned(),
             format!("route add default via {UPLINK_V4}"),
-            format!("-6 route add default via {UPLINK_V6}"),
+            format!("route add default via {UPLINK_V6}"),
         ])?;
-        self.node().ip(&[format!("-6 route add default via {v6}")])?;
+        self.node().ip(&[format!("route add default via {v6}")])?;
         Ok(Outside { namespace, v4, v6 })
     }
 
