@@ -15,6 +15,6 @@ pub mod server;
 pub mod syn;
 pub mod tutorial;
 
-pub use client::{Answers, Protocol, connect_many};
+pub use client::{Answers, Protocol, connect_many, connect_while};
 pub use control::Report;
 pub use server::{Server, ServerOptions};

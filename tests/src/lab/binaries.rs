@@ -38,17 +38,15 @@ pub fn product(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// The program that runs in pods, built with the tests.
+/// A program that is built with the tests.
 ///
 /// # Errors
 ///
 /// If it is not there.
-pub fn pod() -> Result<PathBuf> {
-    match beside("pod")? {
+pub fn helper(name: &str) -> Result<PathBuf> {
+    match beside(name)? {
         Some(path) => Ok(path),
-        None => {
-            bail!("the program for pods is missing: build it with `cargo build -p canary-tests`")
-        }
+        None => bail!("the program {name} is missing: build it with `cargo build -p canary-tests`"),
     }
 }
 

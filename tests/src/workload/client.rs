@@ -4,20 +4,23 @@ use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    process::Command,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
-use crate::lab::Namespace;
+use crate::lab::{Lab, Namespace, binaries};
 
 /// Threads of one client.
 const THREADS: u64 = 4;
 
 /// What a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// Connects, reads the name, closes.
     Tcp,
@@ -26,7 +29,7 @@ pub enum Protocol {
 }
 
 /// Who answered, and what failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
     /// Answers by the server's name.
     pub by_name: BTreeMap<String, u64>,
@@ -78,8 +81,22 @@ pub fn connect_many(
     count: u64,
     timeout: Duration,
 ) -> Result<Answers> {
+    namespace.enter(|| connect_here(protocol, target, count, timeout))?
+}
+
+/// Asks `target` for its name `count` times, from the caller's own namespace.
+///
+/// # Errors
+///
+/// If a thread panicked; failures of connections are counted.
+pub fn connect_here(
+    protocol: Protocol,
+    target: SocketAddr,
+    count: u64,
+    timeout: Duration,
+) -> Result<Answers> {
     let left = AtomicU64::new(count);
-    connect_while(namespace, protocol, target, timeout, || {
+    side_by_side(protocol, target, timeout, || {
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     })
 }
@@ -94,29 +111,65 @@ pub fn connect_while(
     protocol: Protocol,
     target: SocketAddr,
     timeout: Duration,
+    more: impl Fn() -> bool + Send + Sync,
+) -> Result<Answers> {
+    namespace.enter(|| side_by_side(protocol, target, timeout, more))?
+}
+
+impl Lab {
+    /// Asks `target` for its name `count` times from a program of the node's own, whose sockets
+    /// the agent serves when they connect.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be run; failures of connections are counted.
+    pub fn ask_from_node(
+        &self,
+        protocol: Protocol,
+        target: SocketAddr,
+        count: u64,
+        timeout: Duration,
+    ) -> Result<Answers> {
+        let mut command = Command::new(binaries::helper("ask")?);
+        let protocol = protocol.to_possible_value().context("a protocol without a name")?;
+        command
+            .arg("--cgroup")
+            .arg(self.cgroup())
+            .args(["--protocol", protocol.get_name(), "--target", &target.to_string()])
+            .args(["--count", &count.to_string()])
+            .args(["--timeout-ms", &timeout.as_millis().to_string()]);
+        let output = self.node().output(&mut command)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "ask from the node: {}: {said}", output.status);
+        serde_json::from_slice(&output.stdout).context("read what the node's client counted")
+    }
+}
+
+/// Threads start in the namespace of the one that starts them.
+fn side_by_side(
+    protocol: Protocol,
+    target: SocketAddr,
+    timeout: Duration,
     more: impl Fn() -> bool + Sync,
 ) -> Result<Answers> {
-    namespace.enter(|| {
-        thread::scope(|scope| {
-            // Threads start in the namespace of the one that starts them.
-            let clients: Vec<_> = (0..THREADS)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut answers = Answers::default();
-                        while more() {
-                            answers.count(ask(protocol, target, timeout));
-                        }
-                        answers
-                    })
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut answers = Answers::default();
+                    while more() {
+                        answers.count(ask(protocol, target, timeout));
+                    }
+                    answers
                 })
-                .collect();
-            let mut all = Answers::default();
-            for client in clients {
-                all.add(&client.join().ok().context("a client panicked")?);
-            }
-            Ok(all)
-        })
-    })?
+            })
+            .collect();
+        let mut all = Answers::default();
+        for client in clients {
+            all.add(&client.join().ok().context("a client panicked")?);
+        }
+        Ok(all)
+    })
 }
 
 /// Asks once, from the caller's own namespace.

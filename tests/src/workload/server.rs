@@ -40,7 +40,7 @@ impl ServerOptions {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(binaries::pod()?);
+        let mut command = Command::new(binaries::helper("pod")?);
         command.args(["--name", &self.name]);
         if let Some(port) = self.http {
             command.args(["--http", &port.to_string()]);
