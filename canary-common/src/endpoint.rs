@@ -1,9 +1,16 @@
 //! Where something listens: address, port and protocol.
 
+use network_types::ip::IpProto;
+
 /// IANA number of TCP.
-pub const TCP: u8 = network_types::ip::IpProto::Tcp as u8;
+pub const TCP: u8 = proto(IpProto::Tcp);
 /// IANA number of UDP.
-pub const UDP: u8 = network_types::ip::IpProto::Udp as u8;
+pub const UDP: u8 = proto(IpProto::Udp);
+
+#[expect(clippy::as_conversions, reason = "the discriminant of a field-less repr(u8) enum")]
+const fn proto(protocol: IpProto) -> u8 {
+    protocol as u8
+}
 
 /// An address, IPv4 ones mapped into IPv6 (`::ffff:a.b.c.d`), in network order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +34,14 @@ impl Address {
             _ => None,
         }
     }
+
+    /// The address as two words in memory order: what the directory compares and hashes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u64; 2] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+    }
 }
 
 /// Where something listens.
@@ -38,4 +53,14 @@ pub struct Endpoint {
     pub port: [u8; 2],
     /// IANA protocol number: [`TCP`] or [`UDP`].
     pub protocol: u8,
+}
+
+impl Endpoint {
+    /// Port and protocol in one word in memory order, the last byte 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tail(self) -> u32 {
+        let [a, b] = self.port;
+        u32::from_ne_bytes([a, b, self.protocol, 0])
+    }
 }

@@ -1,6 +1,35 @@
 //! Packet logic and table layouts, written once for the kernel and for the host.
-#![no_std]
+//!
+//! Everything that reads or changes a packet, or decides about one, is here, generic over a
+//! [`packet::Packet`] and over [`tables::Tables`]. The BPF programs implement both over contexts
+//! and maps, tests and tools over byte slices and plain memory.
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![deny(missing_docs)]
 #![warn(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
+pub mod backend;
+pub mod checksum;
+pub mod directory;
 pub mod endpoint;
+pub mod flow;
+pub mod forward;
+pub mod hooks;
+pub mod label;
+pub mod layout;
+pub mod limits;
+#[cfg(any(test, feature = "user"))]
+pub mod memory;
+pub mod packet;
+#[cfg(feature = "user")]
+pub mod pod;
+pub mod reason;
+pub mod refuse;
+pub mod restore;
+pub mod segment;
+pub mod service;
+pub mod settings;
+pub mod socket;
+pub mod stats;
+pub mod tables;
+pub mod wire;
+pub mod word;

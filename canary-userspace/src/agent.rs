@@ -1,1 +1,276 @@
-//! To come with its first use.
+//! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
+
+mod change;
+#[cfg(test)]
+pub(crate) mod memory;
+mod refusal;
+mod report;
+mod split;
+mod start;
+mod state;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+pub use self::refusal::{Kind, Refusal};
+pub use self::report::Measured;
+use self::state::State;
+use crate::api::{self, Listeners};
+use crate::catalog::Node;
+use crate::compile::{Desired, DesiredService, Warning};
+use crate::datapath::Datapath;
+use crate::health::{Change as HealthChange, CheckKey, Checks};
+use crate::settings::Settings;
+use crate::source::EntryKey;
+use crate::store::{Past, Store, Write};
+
+/// Time between two ticks of the datapath.
+const TICK: Duration = Duration::from_millis(100);
+/// Time before a publication that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Requests that may wait for the loop before clients wait.
+const REQUESTS_WAITING: usize = 64;
+
+/// When a config entry was made and last changed, as indices of writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Indices {
+    /// Index of the write that made it.
+    pub create: u64,
+    /// Index of the last change.
+    pub modify: u64,
+}
+
+/// How the files are.
+#[derive(Debug, Default)]
+struct SourceState {
+    /// What is wrong with them, and since when.
+    error: Option<(String, Instant)>,
+}
+
+/// The agent: what is wanted, what is in force, and what it is made of.
+pub struct Agent {
+    config_dirs: Vec<PathBuf>,
+    state: State,
+    store: Store,
+    datapath: Box<dyn Datapath>,
+    checks: Checks,
+    /// What the datapath has.
+    desired: Desired,
+    /// Services with entries and without frontends.
+    idle: Vec<DesiredService>,
+    /// What the compiler said of what is in force.
+    warnings: Vec<Warning>,
+    /// What is true of the agent itself, such as a store that was moved aside.
+    remarks: Vec<String>,
+    indices: BTreeMap<EntryKey, Indices>,
+    past: BTreeMap<String, Past>,
+    /// Index of the last write.
+    index: u64,
+    source: SourceState,
+    /// Why only a reload may change something: the tables hold what the agent cannot read.
+    frozen: Option<String>,
+    /// Why the tables are behind the health of instances, and when to try again.
+    late: Option<(String, Instant)>,
+}
+
+/// A request to the loop.
+type Request = Box<dyn FnOnce(&mut Agent) + Send>;
+
+/// Sends requests to the loop.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Handle {
+    /// Runs `work` in the loop, between two of its steps, and returns what it gives.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Failed`] while the agent stops.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Agent) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let stopping = || Refusal::failed("the agent is stopping");
+        let (answer, answered) = oneshot::channel();
+        // A client that went away does not want the answer: sending it fails, and that is fine.
+        let request: Request = Box::new(move |agent| _ = answer.send(work(agent)));
+        self.requests.send(request).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())
+    }
+}
+
+/// Runs the agent until SIGTERM or SIGINT; the datapath goes on without it.
+///
+/// # Errors
+///
+/// Why it could not start, or could not go on.
+pub fn run(
+    settings: &Settings,
+    open: impl FnOnce(&Settings) -> anyhow::Result<Box<dyn Datapath>>,
+) -> anyhow::Result<()> {
+    // One thread: nothing here is worth a second one's memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        };
+        // The store's lock comes first: who does not get it must not touch the tables.
+        let opened = Store::open(&settings.data_dir)?;
+        let datapath = open(settings)?;
+        let listeners = Listeners::bind(&settings.socket, settings.http).await?;
+        serve(settings, opened, datapath, listeners, stop).await
+    })
+}
+
+/// Runs the agent until `stop` is done, on what is open already.
+///
+/// # Errors
+///
+/// Why it could not start.
+pub async fn serve(
+    settings: &Settings,
+    opened: crate::store::Opened,
+    datapath: Box<dyn Datapath>,
+    listeners: Listeners,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (mut agent, mut changes) = Agent::start(settings, opened, datapath)?;
+    let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
+    let server = listeners.serve(api::router(Handle { requests: sender }));
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    notify(&[NotifyState::Ready]);
+    tracing::info!(revision = agent.datapath.revision(), "ready");
+
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(request) = requests.recv() => request(&mut agent),
+            Some(change) = changes.recv() => {
+                let rest = std::iter::from_fn(|| changes.try_recv().ok());
+                agent.note_health(std::iter::once(change).chain(rest).collect());
+            }
+            _ = hangup.recv() => agent.reload_on_signal(),
+            _ = ticks.tick() => agent.tick(),
+        }
+    }
+
+    notify(&[NotifyState::Stopping]);
+    drop(server);
+    tracing::info!(
+        "stopping; the datapath keeps forwarding as last published: `canaryctl detach` removes it"
+    );
+    Ok(())
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+impl Agent {
+    /// Time-driven work.
+    fn tick(&mut self) {
+        self.datapath.tick();
+        if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
+            self.catch_up();
+        }
+    }
+
+    fn reload_on_signal(&mut self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::warn!(%error, "read the monotonic clock"),
+        }
+        // A refusal is in the log and in status; there is nobody to answer.
+        _ = self.reload();
+        notify(&[NotifyState::Ready]);
+    }
+
+    /// Takes note of what checks found, and publishes if that changes somebody's health.
+    fn note_health(&mut self, changes: Vec<HealthChange>) {
+        let mut moved = false;
+        let mut states = Vec::new();
+        for change in changes {
+            let CheckKey { service, id, .. } = &change.key;
+            tracing::info!(%service, %id, failure = change.failure.as_deref(), "check changed");
+            let (id, key, passes) = (id.clone(), change.key.to_text(), change.failure.is_none());
+            if self.checks.record(change) {
+                states.push((key, Some(passes)));
+                moved |= self.refresh_health_of(&id);
+            }
+        }
+        if moved {
+            self.catch_up();
+        }
+        self.remember_checks(states);
+    }
+
+    /// Publishes the state as it is, or says why it is late and tries again later.
+    fn catch_up(&mut self) {
+        if self.frozen.is_some() {
+            return;
+        }
+        let published = self.compile().and_then(|compiled| self.publish(compiled));
+        if let Err(refusal) = published {
+            tracing::error!(error = %refusal, "health of instances could not be published");
+            self.late = Some((refusal.text, Instant::now() + RETRY));
+        }
+    }
+
+    fn refresh_health_of(&mut self, id: &str) -> bool {
+        let Some(registered) = self.state.instance(id) else { return false };
+        let health = self.checks.health(&registered.instance);
+        self.state.set_health(id, health)
+    }
+
+    /// Asks the checks for the health of every instance.
+    fn refresh_health(&mut self) {
+        for registered in &mut self.state.snapshot.instances {
+            registered.health = self.checks.health(&registered.instance);
+        }
+    }
+
+    /// Runs the checks of the instances in force.
+    fn watch_checks(&mut self) {
+        let instances = self.state.snapshot.instances.iter().map(|r| &r.instance);
+        let ended = self.checks.watch(instances);
+        self.remember_checks(ended.iter().map(|key| (key.to_text(), None)).collect());
+    }
+
+    /// Keeps states of checks for the next start. Losing them costs a first probe, no more.
+    fn remember_checks(&self, states: Vec<(String, Option<bool>)>) {
+        if states.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.commit(self.index, &[Write::Checks(states)]) {
+            tracing::warn!(%error, "states of checks are not kept");
+        }
+    }
+
+    /// Index of the last write.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The node the agent runs on.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.state.snapshot.node
+    }
+}

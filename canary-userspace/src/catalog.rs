@@ -10,6 +10,9 @@ use crate::error::Position;
 /// The virtual addresses of an instance have tagged-address names that start with this.
 pub const VIRTUAL_PREFIX: &str = "virtual";
 
+/// The one datacenter that a node of this agent is in, by Consul's default name.
+pub const DATACENTER: &str = "dc1";
+
 /// Where a definition came from; `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -31,6 +34,13 @@ pub struct Sourced<T> {
     pub value: T,
     /// Where it was defined.
     pub origin: Origin,
+}
+
+impl<T> Sourced<T> {
+    /// The same place with another thing.
+    pub fn map<U>(self, into: impl FnOnce(T) -> U) -> Sourced<U> {
+        Sourced { value: into(self.value), origin: self.origin }
+    }
 }
 
 /// Weights of an instance within its subset, by health, as Consul has them.

@@ -91,7 +91,9 @@ pub struct MapUsage {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// A table cannot take the change.
-    #[error("service {service}: {table} is full, this node holds {limit}; raise `{setting}` and restart the agent")]
+    #[error(
+        "service {service}: {table} is full, this node holds {limit}; raise `{setting}` and restart the agent"
+    )]
     Full {
         /// The service that does not fit.
         service: String,

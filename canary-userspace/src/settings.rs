@@ -1,1 +1,425 @@
-//! To come with its first use.
+//! The agent's settings: flags over the settings file over defaults.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use canary_common::limits;
+use clap::{Args, Parser, ValueEnum};
+use serde::Deserialize;
+
+use crate::error::ConfigError;
+
+/// Directory of entries and services where none is given.
+pub const CONFIG_DIR: &str = "/etc/canary";
+/// Directory of the store where none is given.
+pub const DATA_DIR: &str = "/var/lib/canary";
+/// The API's socket where none is given.
+pub const SOCKET: &str = "/run/canary/agent.sock";
+/// Where pins are kept where nothing else is given.
+pub const BPFFS: &str = "/sys/fs/bpf/canary";
+/// Names of pod interfaces with the usual network plugins.
+pub const POD_INTERFACES: [&str; 5] = ["veth*", "cali*", "lxc*", "eni*", "gke*"];
+
+/// How packets of an uplink are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum UplinkMode {
+    /// Native XDP on drivers that allow it, tcx elsewhere.
+    #[default]
+    Auto,
+    /// Native XDP, or an error.
+    Xdp,
+    /// tcx always.
+    Tcx,
+    /// Uplinks are not served.
+    Off,
+}
+
+/// Whose sockets are balanced at connect time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SocketLb {
+    /// Those of the agent's own network namespace.
+    #[default]
+    Host,
+    /// Nobody's.
+    Off,
+}
+
+/// Form of the log on stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where configuration comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// Directories of files, and the agent's own store.
+    #[default]
+    Files,
+}
+
+/// Sizes of the tables; they take effect when the tables are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Services.
+    pub services: u32,
+    /// Virtual addresses.
+    pub frontends: u32,
+    /// Backends.
+    pub backends: u32,
+    /// Maglev slots.
+    pub slots: u32,
+    /// Splits with counters.
+    pub splits: u32,
+    /// Splits with histograms.
+    pub histograms: u32,
+    /// Live flows a family; from the machine's memory where absent.
+    pub flows: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            services: limits::MAX_SERVICES,
+            frontends: limits::MAX_FRONTENDS,
+            backends: limits::MAX_BACKENDS,
+            slots: limits::MAX_SLOTS,
+            splits: limits::MAX_STATISTICS,
+            histograms: limits::MAX_HISTOGRAMS,
+            flows: None,
+        }
+    }
+}
+
+/// After how many quiet seconds a flow is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Idle {
+    /// Before the backend has answered.
+    pub opening: u32,
+    /// An established TCP connection.
+    pub established: u32,
+    /// A TCP connection that has ended.
+    pub closing: u32,
+    /// UDP that was answered.
+    pub answered_udp: u32,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            opening: limits::OPENING_IDLE,
+            established: limits::ESTABLISHED_IDLE,
+            closing: limits::CLOSING_IDLE,
+            answered_udp: limits::ANSWERED_UDP_IDLE,
+        }
+    }
+}
+
+/// What the agent runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Directories of `*.hcl` and `*.json`, in this order.
+    pub config_dirs: Vec<PathBuf>,
+    /// Directory of the store.
+    pub data_dir: PathBuf,
+    /// The API's socket.
+    pub socket: PathBuf,
+    /// The API over TCP, where wanted.
+    pub http: Option<SocketAddr>,
+    /// Globs of pod interfaces.
+    pub pod_interfaces: Vec<String>,
+    /// Globs of uplinks; empty for the interfaces of the default routes.
+    pub uplink_interfaces: Vec<String>,
+    /// How uplinks are taken.
+    pub uplink_mode: UplinkMode,
+    /// Whose sockets are balanced at connect time.
+    pub socket_lb: SocketLb,
+    /// The cgroup whose sockets are balanced; `None` for the root of the cgroup v2 mount.
+    pub cgroup: Option<PathBuf>,
+    /// Where pins are kept.
+    pub bpffs: PathBuf,
+    /// Name of the node; `None` for the host's.
+    pub node_name: Option<String>,
+    /// Free pairs of the node.
+    pub node_meta: BTreeMap<String, String>,
+    /// The hash seed comes from it.
+    pub cluster_name: String,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// Sizes of the tables.
+    pub limits: Limits,
+    /// Idle limits of flows.
+    pub idle: Idle,
+}
+
+/// Node load balancer for canary releases: the agent.
+#[derive(Debug, Default, Parser)]
+#[command(name = "canary-agent", version)]
+struct Arguments {
+    /// Agent settings (HCL2); a flag wins over the same key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+    /// Free pair of the node for `Node.Meta` filters; may be repeated
+    #[arg(long = "node-meta", value_name = "K=V", value_parser = pair)]
+    node_meta: Vec<(String, String)>,
+}
+
+/// The settings that are flags and keys alike.
+#[derive(Debug, Default, Args)]
+struct Options {
+    /// Where configuration comes from [default: files]
+    #[arg(long)]
+    source: Option<SourceKind>,
+    /// Directory of *.hcl and *.json, read in name order; may be repeated [default: /etc/canary]
+    #[arg(long, value_name = "DIR")]
+    config_dir: Vec<PathBuf>,
+    /// Directory of the store [default: /var/lib/canary]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Socket of the API, mode 0660 [default: /run/canary/agent.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The API over TCP too
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
+    /// Pod interfaces; may be repeated [default: veth*, cali*, lxc*, eni*, gke*]
+    #[arg(long, value_name = "GLOB")]
+    pod_interface: Vec<String>,
+    /// Uplinks; may be repeated [default: the interfaces of the default routes]
+    #[arg(long, value_name = "GLOB")]
+    uplink_interface: Vec<String>,
+    /// How packets of an uplink are taken [default: auto]
+    #[arg(long, value_name = "MODE")]
+    uplink_mode: Option<UplinkMode>,
+    /// Whose sockets are balanced at connect time [default: host]
+    #[arg(long, value_name = "WHOSE")]
+    socket_lb: Option<SocketLb>,
+    /// Cgroup of those sockets [default: the root of the cgroup v2 mount]
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// Where pins are kept [default: /sys/fs/bpf/canary]
+    #[arg(long, value_name = "DIR")]
+    bpffs: Option<PathBuf>,
+    /// Name of this node for filters [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Name that the hash seed comes from: the same on every node [default: canary]
+    #[arg(long, value_name = "NAME")]
+    cluster_name: Option<String>,
+    /// Form of the log on stderr; RUST_LOG says what is in it [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// The settings file: the flags' keys, and what has no flag.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileSettings {
+    source: Option<SourceKind>,
+    #[serde(deserialize_with = "one_or_many")]
+    config_dir: Vec<PathBuf>,
+    data_dir: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    http: Option<SocketAddr>,
+    #[serde(deserialize_with = "one_or_many")]
+    pod_interface: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    uplink_interface: Vec<String>,
+    uplink_mode: Option<UplinkMode>,
+    socket_lb: Option<SocketLb>,
+    cgroup: Option<PathBuf>,
+    bpffs: Option<PathBuf>,
+    node_name: Option<String>,
+    node_meta: BTreeMap<String, String>,
+    cluster_name: Option<String>,
+    log_format: Option<LogFormat>,
+    limits: Limits,
+    idle: Idle,
+}
+
+/// Why there are no settings to run with.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The command line cannot be used, or only asked for help: clap says what to print.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// The settings file cannot be used.
+    #[error(transparent)]
+    File(#[from] ConfigError),
+}
+
+impl Settings {
+    /// Reads the command line, and the settings file it names.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`].
+    pub fn from_args<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, SettingsError> {
+        let arguments = Arguments::try_parse_from(args)?;
+        let file = arguments.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        Ok(merge(arguments, file))
+    }
+}
+
+fn merge(arguments: Arguments, file: FileSettings) -> Settings {
+    let flags = arguments.options;
+    let mut node_meta = file.node_meta;
+    node_meta.extend(arguments.node_meta);
+    // One source is built: parsing it is all there is to do.
+    let SourceKind::Files = flags.source.or(file.source).unwrap_or_default();
+    Settings {
+        config_dirs: many(flags.config_dir, file.config_dir, &[CONFIG_DIR]),
+        data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| DATA_DIR.into()),
+        socket: flags.socket.or(file.socket).unwrap_or_else(|| SOCKET.into()),
+        http: flags.http.or(file.http),
+        pod_interfaces: many(flags.pod_interface, file.pod_interface, &POD_INTERFACES),
+        uplink_interfaces: many(flags.uplink_interface, file.uplink_interface, &[]),
+        uplink_mode: flags.uplink_mode.or(file.uplink_mode).unwrap_or_default(),
+        socket_lb: flags.socket_lb.or(file.socket_lb).unwrap_or_default(),
+        cgroup: flags.cgroup.or(file.cgroup),
+        bpffs: flags.bpffs.or(file.bpffs).unwrap_or_else(|| BPFFS.into()),
+        node_name: flags.node_name.or(file.node_name),
+        node_meta,
+        cluster_name: flags
+            .cluster_name
+            .or(file.cluster_name)
+            .unwrap_or_else(|| "canary".to_owned()),
+        log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+        limits: file.limits,
+        idle: file.idle,
+    }
+}
+
+/// The flag's values, else the file's, else the defaults.
+fn many<T: for<'a> From<&'a str>>(flag: Vec<T>, file: Vec<T>, default: &[&str]) -> Vec<T> {
+    let given = if flag.is_empty() { file } else { flag };
+    if given.is_empty() { default.iter().map(|&text| text.into()).collect() } else { given }
+}
+
+fn read(path: &Path) -> Result<FileSettings, ConfigError> {
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path)
+        .map_err(|error| ConfigError::new(format!("read: {error}")).in_file(file.clone()))?;
+    hcl::from_str(&text)
+        .map_err(|error| ConfigError::new(error.to_string().trim().to_owned()).in_file(file))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("must be KEY=VALUE".to_owned()),
+    }
+}
+
+/// Accepts `x = "a"` where `x = ["a"]` is meant.
+fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a string or a list of strings")]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(args: &[&str]) -> Result<Settings, SettingsError> {
+        Settings::from_args([&["canary-agent"], args].concat())
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.hcl");
+        fs::write(&path, text).unwrap();
+        (dir, path.display().to_string())
+    }
+
+    #[test]
+    fn no_flag_gives_the_documented_defaults() {
+        let settings = from(&[]).unwrap();
+
+        assert_eq!(settings.config_dirs, [PathBuf::from("/etc/canary")]);
+        assert_eq!(settings.pod_interfaces, POD_INTERFACES);
+        assert_eq!(settings.uplink_mode, UplinkMode::Auto);
+        assert_eq!(settings.socket_lb, SocketLb::Host);
+        assert_eq!(settings.limits.frontends, 65_536);
+        assert_eq!(settings.http, None);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let (_dir, path) = file(
+            "config_dir = \"/a\"\nsocket = \"/file.sock\"\nuplink_mode = \"tcx\"\n\
+             node_meta = { zone = \"a\", rack = \"1\" }\nlimits {\n  flows = 1024\n}\n",
+        );
+
+        let settings = from(&[
+            "--config",
+            &path,
+            "--socket",
+            "/flag.sock",
+            "--config-dir",
+            "/b",
+            "--config-dir",
+            "/c",
+            "--node-meta",
+            "zone=b",
+        ])
+        .unwrap();
+
+        assert_eq!(settings.socket, PathBuf::from("/flag.sock"));
+        assert_eq!(settings.config_dirs, [PathBuf::from("/b"), PathBuf::from("/c")]);
+        assert_eq!(settings.uplink_mode, UplinkMode::Tcx);
+        assert_eq!(settings.limits.flows, Some(1024));
+        assert_eq!(settings.limits.services, 16_384);
+        assert_eq!(settings.node_meta["zone"], "b");
+        assert_eq!(settings.node_meta["rack"], "1");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name_and_file() {
+        for text in ["sokcet = \"/x\"\n", "limits {\n  sokcet = 1\n}\n"] {
+            let (_dir, path) = file(text);
+
+            let error = from(&["--config", &path]).unwrap_err().to_string();
+
+            assert!(error.contains(&path) && error.contains("sokcet"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused() {
+        assert!(from(&["--source", "consul"]).is_err());
+        assert!(from(&["--socket-lb", "all"]).is_err());
+        assert!(from(&["--node-meta", "zone"]).is_err());
+        let (_dir, path) = file("source = \"kubernetes\"\n");
+        assert!(from(&["--config", &path]).is_err());
+    }
+}

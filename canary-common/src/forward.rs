@@ -1,0 +1,480 @@
+//! From a client towards a backend.
+
+use crate::backend::{Backend, Frontend, State};
+use crate::directory::{self, Occupant};
+use crate::endpoint::{Address, Endpoint};
+use crate::flow::{Family, Flow, FlowKey, Marks};
+use crate::packet::Packet;
+use crate::reason::Reason;
+use crate::restore;
+use crate::segment::{Segment, Side, Version};
+use crate::service::{self, AFFINITY_SOURCE};
+use crate::settings::Settings;
+use crate::stats::Counter;
+use crate::tables::{FlowTables, Refused, Stage, Tables};
+use crate::wire::{ethernet, tcp};
+
+/// Source of an IPv4 packet that a pod sends to itself through a frontend. Link-local, since a
+/// pod's own stack takes no packet from its own or a loopback address.
+pub const HAIRPIN_V4: Address = Address::v4([169, 254, 42, 1]);
+/// The same for IPv6: a unique local address.
+pub const HAIRPIN_V6: Address =
+    Address([0xfd, 0x63, 0x61, 0x6e, 0x61, 0x72, 0x79, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/// Where packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A pod of this node.
+    Pod,
+    /// The network.
+    Net,
+}
+
+/// What becomes of a packet that was rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It goes on to where its new destination is.
+    On,
+    /// It goes back to the interface it came from.
+    Back,
+}
+
+/// What a step needs beside the packet: the tables, the settings and the second it is.
+pub struct Node<'t, T: ?Sized> {
+    /// The tables.
+    pub tables: &'t T,
+    /// The settings in them.
+    pub settings: &'t Settings,
+    /// Now, in seconds.
+    pub now: u32,
+}
+
+impl<T: ?Sized> Clone for Node<'_, T> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for Node<'_, T> {}
+
+impl<'t, T: Tables + ?Sized> Node<'t, T> {
+    /// Looks at the clock and the settings once.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotReady`] before the settings are written.
+    #[inline(always)]
+    pub fn new(tables: &'t T) -> Result<Self, Reason> {
+        let settings = tables.settings().ok_or(Reason::NotReady)?;
+        Ok(Self { tables, settings, now: tables.now() })
+    }
+
+    /// What is at an endpoint.
+    #[inline(always)]
+    pub fn find(&self, endpoint: Endpoint) -> Option<Occupant> {
+        directory::find(self.tables, self.settings.bucket_mask.load(), endpoint)
+    }
+}
+
+/// Sends a packet for a frontend to the backend of its flow.
+///
+/// # Errors
+///
+/// The [`Reason`] why it was not forwarded; the packet is unchanged then.
+#[inline(always)]
+pub fn forward<F, P, T>(
+    packet: &mut P,
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+) -> Result<Sent, Reason>
+where
+    F: Family,
+    P: Packet + ?Sized,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    match node.find(segment.destination) {
+        Some(Occupant::Frontend(id)) => {
+            let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
+            let external = frontend.flags.load() & Frontend::EXTERNAL != 0;
+            if origin == Origin::Net && !external {
+                return Err(Reason::NotServedHere);
+            }
+            let backend = backend_of_flow::<F, T>(node, segment, id, frontend)?;
+            send(packet, segment, origin, backend)
+        }
+        Some(Occupant::Backend(id)) => Err(straight::<F, T>(node, segment, id)),
+        None if origin == Origin::Pod && is_hairpin(segment) => {
+            restore::hairpin::<F, P, T>(packet, node, segment)
+        }
+        None => Err(Reason::NotOurs),
+    }
+}
+
+#[inline(always)]
+fn is_hairpin(segment: &Segment) -> bool {
+    segment.destination.address == hairpin_address(segment.version)
+}
+
+#[inline(always)]
+const fn hairpin_address(version: Version) -> Address {
+    match version {
+        Version::V4 => HAIRPIN_V4,
+        Version::V6 => HAIRPIN_V6,
+    }
+}
+
+/// The backend of the packet's flow, which is started if the packet may start one.
+#[inline(always)]
+fn backend_of_flow<'t, F, T>(
+    node: Node<'t, T>,
+    segment: &Segment,
+    id: u32,
+    frontend: &Frontend,
+) -> Result<&'t Backend, Reason>
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    let key = FlowKey {
+        client: F::bytes(segment.source.address),
+        peer: id,
+        port: segment.source.port,
+        generation: frontend.generation(),
+    };
+    if let Some(backend) = known::<F, T>(node, segment, &key, Stage::Established)? {
+        return Ok(backend);
+    }
+    // A SYN that starts a flow is the common case by far: it asks OPENING by trying to insert.
+    if !segment.is_syn()
+        && let Some(backend) = known::<F, T>(node, segment, &key, Stage::Opening)?
+    {
+        return Ok(backend);
+    }
+    if !segment.is_syn() {
+        may_start::<F, T>(node, segment, &key)?;
+    }
+    start::<F, T>(node, segment, frontend, &key)
+}
+
+/// Whether a packet without a flow may start one, though it is no SYN.
+#[inline(always)]
+fn may_start<F, T>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    key: &FlowKey<F::Bytes>,
+) -> Result<(), Reason>
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    if FlowTables::<F>::is_foreign(node.tables, key) {
+        if segment.has(tcp::FIN | tcp::RST) {
+            FlowTables::<F>::remove_foreign(node.tables, key);
+        }
+        return Err(Reason::Foreign);
+    }
+    if segment.is_udp() {
+        return Ok(());
+    }
+    if segment.has(tcp::RST) {
+        return Err(Reason::Stray);
+    }
+    if node.tables.interface_is_young() {
+        FlowTables::<F>::set_foreign(node.tables, key);
+        return Err(Reason::Foreign);
+    }
+    Err(Reason::FlowLost)
+}
+
+/// The backend of a flow that is there; `None` if there is none or it is over.
+#[inline(always)]
+fn known<'t, F, T>(
+    node: Node<'t, T>,
+    segment: &Segment,
+    key: &FlowKey<F::Bytes>,
+    stage: Stage,
+) -> Result<Option<&'t Backend>, Reason>
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    let Some(flow) = FlowTables::<F>::flow(node.tables, stage, key) else { return Ok(None) };
+    if is_over(&flow, node, segment) {
+        FlowTables::<F>::remove_flow(node.tables, stage, key);
+        return Ok(None);
+    }
+    let backend = node.tables.backend(flow.backend()).ok_or(Reason::BackendGone)?;
+    let status = backend.status();
+    if status.state() == State::Gone || status.generation() != flow.generation() {
+        FlowTables::<F>::remove_flow(node.tables, stage, key);
+        return if segment.is_udp() || segment.is_syn() {
+            Ok(None)
+        } else {
+            Err(Reason::BackendGone)
+        };
+    }
+    if backend.home.load() != key.peer {
+        keep_return::<F, T>(node, key, flow.backend(), flow.generation())?;
+    }
+    let flow = &*flow;
+    note_client(node, segment, flow);
+    if stage == Stage::Opening && flow.marks().has(Marks::ANSWERED) && !segment.is_syn() {
+        promote::<F, T>(node, key, flow);
+    }
+    Ok(Some(backend))
+}
+
+/// Whether a flow that is found does not count for this packet.
+#[inline(always)]
+fn is_over<T: Tables + ?Sized>(flow: &Flow, node: Node<'_, T>, segment: &Segment) -> bool {
+    flow.expired(node.settings, node.now)
+        || segment.is_syn()
+            && (flow.marks().ended() || flow.idle(node.now) > crate::limits::SYN_REUSE_IDLE)
+}
+
+/// Moves a flow that was answered out of reach of floods of SYNs.
+#[inline(always)]
+fn promote<F, T>(node: Node<'_, T>, key: &FlowKey<F::Bytes>, flow: &Flow)
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    if FlowTables::<F>::add_flow(node.tables, Stage::Established, key, &flow.copy())
+        == Err(Refused::Full)
+    {
+        return;
+    }
+    // What the backend's side noted between the copy and this moment must not be lost.
+    if let Some(moved) = FlowTables::<F>::flow(node.tables, Stage::Established, key) {
+        let late = flow.marks().0 & !moved.marks().0;
+        if late != 0 {
+            node.tables.add_bits(&moved.marks, late);
+        }
+    }
+    FlowTables::<F>::remove_flow(node.tables, Stage::Opening, key);
+}
+
+/// Starts a flow: picks, and stores it. A packet whose flow is not stored is not forwarded.
+#[inline(always)]
+fn start<'t, F, T>(
+    node: Node<'t, T>,
+    segment: &Segment,
+    frontend: &Frontend,
+    key: &FlowKey<F::Bytes>,
+) -> Result<&'t Backend, Reason>
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    let picked = pick(node, segment.source, segment.destination, frontend)?;
+    let id = picked.backend.ok_or(Reason::NoBackend)?;
+    let backend = node.tables.backend(id).ok_or(Reason::NoBackend)?;
+    let status = backend.status();
+    if status.state() == State::Gone {
+        return Err(Reason::NoBackend);
+    }
+    let tick = node.tables.tick();
+    let protocol = segment.source.protocol;
+    let flow = Flow::start(id, status.generation(), picked.statistics, protocol, node.now, tick);
+    match FlowTables::<F>::add_flow(node.tables, Stage::Opening, key, &flow) {
+        Ok(()) => {}
+        Err(Refused::Full) => return Err(Reason::FlowTableFull),
+        Err(Refused::Exists) => {
+            if let Some(backend) = known::<F, T>(node, segment, key, Stage::Opening)? {
+                return Ok(backend);
+            }
+            FlowTables::<F>::add_flow(node.tables, Stage::Opening, key, &flow)
+                .map_err(|_| Reason::FlowTableFull)?;
+        }
+    }
+    if backend.home.load() != key.peer {
+        keep_return::<F, T>(node, key, id, status.generation())?;
+    } else if status.has_returns() {
+        let key = return_key(key, id, status.generation());
+        FlowTables::<F>::remove_return(node.tables, &key);
+    }
+    node.tables.count(picked.statistics, Counter::Opened, 1);
+    note_client(node, segment, &flow);
+    Ok(backend)
+}
+
+/// Makes sure that answers find the frontend, which is not the backend's home.
+#[inline(always)]
+fn keep_return<F, T>(
+    node: Node<'_, T>,
+    key: &FlowKey<F::Bytes>,
+    backend: u32,
+    generation: u16,
+) -> Result<(), Reason>
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    let frontend = [key.peer, u32::from(key.generation)];
+    let key = return_key(key, backend, generation);
+    if FlowTables::<F>::return_through(node.tables, &key) == Some(frontend)
+        || FlowTables::<F>::set_return(node.tables, &key, frontend)
+    {
+        Ok(())
+    } else {
+        Err(Reason::FlowTableFull)
+    }
+}
+
+#[inline(always)]
+fn return_key<B: Copy>(key: &FlowKey<B>, backend: u32, generation: u16) -> FlowKey<B> {
+    FlowKey { client: key.client, peer: backend, port: key.port, generation }
+}
+
+/// Draws a split and a backend for a client.
+///
+/// # Errors
+///
+/// [`Reason::BadRecord`] if the service's record is empty.
+#[inline(always)]
+pub fn pick<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    client: Endpoint,
+    destination: Endpoint,
+    frontend: &Frontend,
+) -> Result<service::Picked, Reason> {
+    let service = frontend.service.load();
+    let record = node.tables.record(service).ok_or(Reason::BadRecord)?;
+    let seed = node.settings.seed.load();
+    let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
+    service::pick(node.tables, record, hash).ok_or(Reason::BadRecord)
+}
+
+/// The hash that both draws of a pick come from: the same on every node of a cluster.
+#[inline(always)]
+#[must_use]
+pub fn flow_hash(seed: u64, client: Endpoint, destination: Endpoint, by_address: bool) -> u64 {
+    let client_tail = if by_address { 0 } else { u64::from(client.tail()) };
+    let tails = client_tail << 32 | u64::from(destination.tail());
+    let [a, b] = client.address.words();
+    let [c, d] = destination.address.words();
+    let mut hash = seed;
+    for word in [a, b, c, d, tails] {
+        // The multiplier of splitmix64; each word is spread over the upper half before the next.
+        hash = (hash ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash ^= hash >> 32;
+    }
+    // The finalizer of MurmurHash3: every bit of the input reaches every bit of the output.
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+/// Notes what a client's packet says of its flow.
+#[inline(always)]
+fn note_client<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, flow: &Flow) {
+    flow.client_was_seen(node.now);
+    let mut bits = 0;
+    if segment.payload > 0 {
+        node.tables.count(flow.statistics(), Counter::BytesToBackend, u64::from(segment.payload));
+        bits |= Marks::CLIENT_PAYLOAD;
+        if segment.ends_a_write() {
+            flow.asked.store(node.tables.tick());
+        }
+    }
+    if segment.has(tcp::FIN) {
+        bits |= Marks::CLIENT_FIN;
+    }
+    if segment.has(tcp::RST) {
+        bits |= Marks::CLIENT_RST;
+    }
+    if bits & !flow.marks().0 != 0 {
+        let before = Marks(node.tables.add_bits(&flow.marks, bits));
+        count_end(node, flow, before, Marks(before.0 | bits));
+    }
+}
+
+/// Counts how a flow ended, once, when it did with this change of its marks.
+#[inline(always)]
+pub(crate) fn count_end<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    flow: &Flow,
+    before: Marks,
+    after: Marks,
+) {
+    if !after.ended() || !after.has(Marks::TCP) {
+        return;
+    }
+    let count = |counter| node.tables.count(flow.statistics(), counter, 1);
+    if !before.ended() {
+        if after.has(Marks::SERVER_RST) {
+            count(if after.has(Marks::ANSWERED) {
+                Counter::ResetByServer
+            } else {
+                Counter::Refused
+            });
+        } else if after.has(Marks::CLIENT_RST) {
+            if after.has(Marks::ANSWERED) {
+                count(Counter::ResetByClient);
+            }
+        } else {
+            count(Counter::Closed);
+        }
+    }
+    let no_answer = !after.has(Marks::SERVER_PAYLOAD);
+    let too_late = after.has(Marks::LATE) && after.has(Marks::CLIENT_RST);
+    let asked = after.has(Marks::ANSWERED) && after.has(Marks::CLIENT_PAYLOAD);
+    if asked
+        && (no_answer || too_late)
+        && !Marks(node.tables.add_bits(&flow.marks, Marks::JUDGED)).has(Marks::JUDGED)
+    {
+        count(Counter::Unanswered);
+    }
+}
+
+/// Rewrites the packet for its backend.
+#[inline(always)]
+fn send<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    origin: Origin,
+    backend: &Backend,
+) -> Result<Sent, Reason> {
+    let to = Endpoint {
+        address: Address(backend.address),
+        port: backend.port,
+        protocol: segment.destination.protocol,
+    };
+    segment.readdress(packet, Side::Destination, to)?;
+    if origin == Origin::Net || to.address != segment.source.address {
+        return Ok(Sent::On);
+    }
+    let from = Endpoint { address: hairpin_address(segment.version), ..segment.source };
+    segment.readdress(packet, Side::Source, from)?;
+    ethernet::swap(packet)?;
+    Ok(Sent::Back)
+}
+
+/// A client's packet to a backend's own address: it passes, unless its answers could not be
+/// told from those of a flow through a frontend.
+#[inline(always)]
+fn straight<F, T>(node: Node<'_, T>, segment: &Segment, id: u32) -> Reason
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    if !segment.is_udp() && !segment.is_syn() {
+        return Reason::Straight;
+    }
+    let Some(backend) = node.tables.backend(id) else { return Reason::Straight };
+    let client = segment.source;
+    let key = restore::client_key::<F, T>(node, client, id, backend);
+    for stage in [Stage::Established, Stage::Opening] {
+        let Some(flow) = FlowTables::<F>::flow(node.tables, stage, &key) else { continue };
+        if flow.backend() != id || flow.generation() != backend.status().generation() {
+            continue;
+        }
+        if !flow.marks().ended() && !flow.expired(node.settings, node.now) {
+            return Reason::TupleClash;
+        }
+        FlowTables::<F>::remove_flow(node.tables, stage, &key);
+    }
+    Reason::Straight
+}

@@ -1,0 +1,86 @@
+//! The bytes of a packet, wherever it lives.
+
+use crate::checksum::Difference;
+use crate::reason::Reason;
+
+/// What a checksum covers of a changed field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// An address: part of the pseudo-header.
+    Ipv4Address,
+    /// An address: part of the pseudo-header, and no header checksum makes up for it.
+    Ipv6Address,
+    /// Something of the segment itself.
+    Segment,
+}
+
+/// Reads and writes one packet, by offset from its first byte.
+///
+/// The kernel implements this over a context and tests over a byte slice, so every step above
+/// is the same code in both places. Lengths are constants since the verifier only learns a
+/// packet's bounds from a check against a constant size.
+pub trait Packet {
+    /// Copies the `N` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if the packet ends before `offset + N`.
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason>;
+
+    /// Overwrites the `N` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if the packet ends before `offset + N`; nothing is written then.
+    fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason>;
+
+    /// Length of the whole packet in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether there is nothing of it.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Patches the TCP or UDP checksum at `offset` for a change of what it covers.
+    ///
+    /// A UDP checksum of zero means none, and stays. The tcx hooks override this: an `skb`
+    /// whose checksum the interface is still to finish holds only the pseudo-header's sum
+    /// there, and only the kernel knows which `skb`s those are.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if the packet ends before the checksum does.
+    #[inline(always)]
+    fn patch_checksum(
+        &mut self,
+        offset: usize,
+        udp: bool,
+        _covers: Covers,
+        change: Difference,
+    ) -> Result<(), Reason> {
+        let old = self.read::<2>(offset)?;
+        if udp && old == [0, 0] {
+            return Ok(());
+        }
+        let new = change.patch(old);
+        self.write(offset, if udp && new == [0, 0] { [0xff, 0xff] } else { new })
+    }
+}
+
+impl Packet for [u8] {
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
+        let tail = self.get(offset..).ok_or(Reason::Truncated)?;
+        tail.first_chunk().copied().ok_or(Reason::Truncated)
+    }
+
+    fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
+        let tail = self.get_mut(offset..).ok_or(Reason::Truncated)?;
+        *tail.first_chunk_mut().ok_or(Reason::Truncated)? = bytes;
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+}

@@ -1,0 +1,115 @@
+//! Why a packet was not forwarded.
+
+/// What happens to a packet that is not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes on untouched: judging it is the node's own stack's job.
+    Pass,
+    /// Its sender is told at once: a TCP reset, or an ICMP error.
+    Refuse,
+    /// It is dropped.
+    Drop,
+}
+
+/// Declares [`Reason`] and what belongs to each of them, one line a reason.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $word:literal, $action:ident;)+) => {
+        /// Why a packet left the datapath without being forwarded.
+        ///
+        /// The number is the slot in the per-CPU `REASONS` counters and never changes:
+        /// dashboards and `canaryctl` of another version read the same slots.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, by number.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The word in metrics, on screens and in the docs.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+),)+ }
+            }
+
+            /// What to do with the packet.
+            #[inline(always)]
+            #[must_use]
+            pub const fn action(self) -> Action {
+                match self { $(Self::$name => Action::$action,)+ }
+            }
+
+            /// Its slot in `REASONS`.
+            #[inline(always)]
+            #[must_use]
+            #[expect(clippy::as_conversions, reason = "the discriminant of a field-less enum")]
+            pub const fn slot(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Neither to a frontend nor from a backend with a flow.
+    NotOurs = 0, "not-ours", Pass;
+    /// Neither IPv4 nor IPv6.
+    NotIp = 1, "not-ip", Pass;
+    /// Neither TCP nor UDP, or behind IPv6 extension headers.
+    NotTcpOrUdp = 2, "not-tcp-or-udp", Pass;
+    /// A fragment: only a datagram's first fragment has ports.
+    Fragment = 3, "fragment", Pass;
+    /// The packet ends inside a header.
+    Truncated = 4, "truncated", Pass;
+    /// A header contradicts itself, such as a length below its minimum.
+    Malformed = 5, "malformed", Pass;
+    /// A frontend that is not served from the network on this node.
+    NotServedHere = 6, "not-served-here", Pass;
+    /// A flow that somebody else translates.
+    Foreign = 7, "foreign", Pass;
+    /// A client's packet to a backend's own address.
+    Straight = 8, "straight", Pass;
+    /// The picked split has no healthy backend.
+    NoBackend = 9, "no-backend", Refuse;
+    /// The service's record is empty or contradicts itself.
+    BadRecord = 10, "bad-record", Refuse;
+    /// No room for a new flow.
+    FlowTableFull = 11, "flow-table-full", Refuse;
+    /// A packet of a connection that is not known.
+    FlowLost = 12, "flow-lost", Refuse;
+    /// The flow's backend is gone.
+    BackendGone = 13, "backend-gone", Refuse;
+    /// Straight to a backend while a flow through a frontend has the same ports.
+    TupleClash = 14, "tuple-clash", Refuse;
+    /// A reset, or a packet that cannot be answered, of a connection that is not known.
+    Stray = 15, "stray", Drop;
+    /// Refused, and too many refusals were sent in this second.
+    RefusalLimited = 16, "refusal-limited", Drop;
+    /// The tables are not set up.
+    NotReady = 17, "not-ready", Pass;
+}
+
+/// Slots in `REASONS`: room for more reasons without a new layout.
+pub const REASON_SLOTS: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_slot_and_word() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(usize::try_from(reason.slot()).unwrap(), index);
+            assert!(reason.slot() < REASON_SLOTS);
+            assert!(Reason::ALL.iter().filter(|other| other.word() == reason.word()).count() == 1);
+        }
+    }
+}

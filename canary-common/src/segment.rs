@@ -1,0 +1,246 @@
+//! A packet's addresses and ports, and what else the steps need to know of it.
+
+use crate::checksum::Difference;
+use crate::endpoint::{Address, Endpoint, TCP, UDP};
+use crate::flow::Family;
+use crate::packet::{Covers, Packet};
+use crate::reason::Reason;
+use crate::wire::ipv4::{self, Ipv4Header};
+use crate::wire::ipv6::{self, Ipv6Header};
+use crate::wire::{ethernet, tcp, udp};
+
+/// Which family a packet is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// One TCP segment or UDP datagram and where it stands in its packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    /// Offset of the IP header.
+    pub l3_at: usize,
+    /// Offset of the TCP or UDP header.
+    pub l4_at: usize,
+    /// The family.
+    pub version: Version,
+    /// Who sent it.
+    pub source: Endpoint,
+    /// Where to.
+    pub destination: Endpoint,
+    /// TCP flags; 0 for UDP.
+    pub flags: u8,
+    /// Bytes behind the TCP or UDP header.
+    pub payload: u32,
+}
+
+/// Which end of a segment an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The sender.
+    Source,
+    /// The receiver.
+    Destination,
+}
+
+/// The family of a packet with an Ethernet header (`l2` is 14) or without one (`l2` is 0).
+///
+/// # Errors
+///
+/// [`Reason::Truncated`], or [`Reason::NotIp`].
+#[inline(always)]
+pub fn version<P: Packet + ?Sized>(packet: &P, l2: usize) -> Result<Version, Reason> {
+    if l2 == 0 {
+        // Verifier: for one byte the check becomes `at >= end` in 32 bits, and `at` no packet pointer.
+        let [first, _] = packet.read::<2>(0)?;
+        return match first >> 4 {
+            4 => Ok(Version::V4),
+            6 => Ok(Version::V6),
+            _ => Err(Reason::NotIp),
+        };
+    }
+    match packet.read::<2>(ethernet::TYPE_AT)? {
+        ethernet::IPV4 => Ok(Version::V4),
+        ethernet::IPV6 => Ok(Version::V6),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+impl Segment {
+    /// Reads an IPv4 packet whose IP header is at `l3_at`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ipv4Header::read`], and [`Reason::NotTcpOrUdp`], [`Reason::Malformed`].
+    #[inline(always)]
+    pub fn read_v4<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Self, Reason> {
+        let ip = Ipv4Header::read(packet, l3_at)?;
+        let addresses = [Address::v4(ip.source()), Address::v4(ip.destination())];
+        let length = ip.payload_len().ok_or(Reason::Malformed)?;
+        let l4_at = l3_at.wrapping_add(ip.header_len());
+        Self::read(packet, [l3_at, l4_at], Version::V4, addresses, ip.protocol(), length)
+    }
+
+    /// Reads an IPv6 packet whose IP header is at `l3_at`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ipv6Header::read`], and [`Reason::NotTcpOrUdp`], [`Reason::Malformed`].
+    #[inline(always)]
+    pub fn read_v6<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Self, Reason> {
+        let ip = Ipv6Header::read(packet, l3_at)?;
+        let addresses = [Address(ip.source()), Address(ip.destination())];
+        let length = usize::from(ip.payload_len());
+        let l4_at = l3_at.wrapping_add(ipv6::LEN);
+        Self::read(packet, [l3_at, l4_at], Version::V6, addresses, ip.next_header(), length)
+    }
+
+    #[inline(always)]
+    fn read<P: Packet + ?Sized>(
+        packet: &P,
+        [l3_at, l4_at]: [usize; 2],
+        version: Version,
+        [source, destination]: [Address; 2],
+        protocol: u8,
+        length: usize,
+    ) -> Result<Self, Reason> {
+        let (ports, flags, header_len) = match protocol {
+            TCP => {
+                let head = packet.read::<{ tcp::MIN_LEN }>(l4_at)?;
+                let [a, b, c, d, _, _, _, _, _, _, _, _, offset, flags, ..] = head;
+                let header_len = usize::from(offset >> 4) << 2;
+                if header_len < tcp::MIN_LEN {
+                    return Err(Reason::Malformed);
+                }
+                ([[a, b], [c, d]], flags, header_len)
+            }
+            UDP => {
+                let [a, b, c, d, ..] = packet.read::<{ udp::LEN }>(l4_at)?;
+                ([[a, b], [c, d]], 0, udp::LEN)
+            }
+            _ => return Err(Reason::NotTcpOrUdp),
+        };
+        let [source_port, destination_port] = ports;
+        let payload = length.checked_sub(header_len).ok_or(Reason::Malformed)?;
+        Ok(Self {
+            l3_at,
+            l4_at,
+            version,
+            source: Endpoint { address: source, port: source_port, protocol },
+            destination: Endpoint { address: destination, port: destination_port, protocol },
+            flags,
+            payload: u32::try_from(payload).map_err(|_| Reason::Malformed)?,
+        })
+    }
+
+    /// Whether it is UDP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_udp(&self) -> bool {
+        self.source.protocol == UDP
+    }
+
+    /// Whether it starts a TCP connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_syn(&self) -> bool {
+        self.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN
+    }
+
+    /// Whether a TCP flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether it carries payload that ends its sender's write: where times are taken.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ends_a_write(&self) -> bool {
+        self.payload > 0 && (self.is_udp() || self.has(tcp::PSH))
+    }
+
+    /// Offset of its checksum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum_at(&self) -> usize {
+        let within = if self.is_udp() { udp::CHECKSUM_AT } else { tcp::CHECKSUM_AT };
+        self.l4_at.wrapping_add(within)
+    }
+
+    /// Gives one end another address and port.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if the packet is shorter than when this was read from it.
+    #[inline(always)]
+    pub fn readdress<P: Packet + ?Sized>(
+        &self,
+        packet: &mut P,
+        side: Side,
+        to: Endpoint,
+    ) -> Result<(), Reason> {
+        let (old, port_at) = match side {
+            Side::Source => (self.source, self.l4_at),
+            Side::Destination => (self.destination, self.l4_at.wrapping_add(2)),
+        };
+        if old.port != to.port {
+            packet.write(port_at, to.port)?;
+        }
+        let (change, covers) = match self.version {
+            Version::V4 => {
+                (self.write_v4(packet, side, old.address, to.address)?, Covers::Ipv4Address)
+            }
+            Version::V6 => {
+                (self.write_v6(packet, side, old.address, to.address)?, Covers::Ipv6Address)
+            }
+        };
+        packet.patch_checksum(self.checksum_at(), self.is_udp(), covers, change)?;
+        if old.port == to.port {
+            return Ok(());
+        }
+        let change = Difference::between(old.port, to.port);
+        packet.patch_checksum(self.checksum_at(), self.is_udp(), Covers::Segment, change)
+    }
+
+    #[inline(always)]
+    fn write_v4<P: Packet + ?Sized>(
+        &self,
+        packet: &mut P,
+        side: Side,
+        old: Address,
+        new: Address,
+    ) -> Result<Difference, Reason> {
+        let within = match side {
+            Side::Source => ipv4::SOURCE_AT,
+            Side::Destination => ipv4::DESTINATION_AT,
+        };
+        let [old, new] = [old, new].map(crate::flow::V4::bytes);
+        let change = Difference::between(old, new);
+        let checksum_at = self.l3_at.wrapping_add(ipv4::CHECKSUM_AT);
+        let checksum = change.patch(packet.read(checksum_at)?);
+        packet.write(checksum_at, checksum)?;
+        packet.write(self.l3_at.wrapping_add(within), new)?;
+        Ok(change)
+    }
+
+    #[inline(always)]
+    fn write_v6<P: Packet + ?Sized>(
+        &self,
+        packet: &mut P,
+        side: Side,
+        old: Address,
+        new: Address,
+    ) -> Result<Difference, Reason> {
+        let within = match side {
+            Side::Source => ipv6::SOURCE_AT,
+            Side::Destination => ipv6::DESTINATION_AT,
+        };
+        packet.write(self.l3_at.wrapping_add(within), new.0)?;
+        Ok(Difference::between(old.0, new.0))
+    }
+}

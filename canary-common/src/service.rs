@@ -1,0 +1,118 @@
+//! A service as the tables hold it: shares as thresholds, and the pick.
+
+use crate::layout::assert_map_type;
+use crate::limits::MAX_SPLITS;
+use crate::tables::Tables;
+
+/// Everything a pick needs to know of a service. Written once in a free place, then published
+/// by storing its index in `CURRENT`; never changed while it may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Record {
+    /// Upper end of each split's part of the 32-bit hash space, inclusive, rising; the last
+    /// one in use is `u32::MAX`. Splits with no share are not here.
+    pub bounds: [u32; MAX_SPLITS],
+    /// First Maglev slot of each split, or, where `lengths` is 1, the backend's id itself.
+    pub slots: [u32; MAX_SPLITS],
+    /// Length of each split's Maglev slice; 0: no healthy backend.
+    pub lengths: [u32; MAX_SPLITS],
+    /// Whose counters each split moves.
+    pub statistics: [u16; MAX_SPLITS],
+    /// Splits in use.
+    pub count: u32,
+    /// [`AFFINITY_SOURCE`] or 0.
+    pub flags: u32,
+    /// Always 0.
+    pub reserved: [u32; 6],
+}
+
+/// Flag of a record: hash the client's address alone.
+pub const AFFINITY_SOURCE: u32 = 1;
+
+assert_map_type!(Record {
+    bounds: [u32; MAX_SPLITS], slots: [u32; MAX_SPLITS], lengths: [u32; MAX_SPLITS],
+    statistics: [u16; MAX_SPLITS], count: u32, flags: u32, reserved: [u32; 6],
+} is 256 bytes);
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            bounds: [0; MAX_SPLITS],
+            slots: [0; MAX_SPLITS],
+            lengths: [0; MAX_SPLITS],
+            statistics: [0; MAX_SPLITS],
+            count: 0,
+            flags: 0,
+            reserved: [0; 6],
+        }
+    }
+}
+
+/// The whole in units of a share.
+pub const WHOLE: u16 = 10_000;
+
+/// Inclusive upper bounds for shares that add to [`WHOLE`], in their order.
+///
+/// A bound depends only on the sum of the shares up to it, so moving share from one split to
+/// its neighbour moves only the flows between them.
+#[must_use]
+pub fn bounds(shares: &[u16]) -> [u32; MAX_SPLITS] {
+    let mut bounds = [0; MAX_SPLITS];
+    let mut sum = 0_u64;
+    for (bound, share) in bounds.iter_mut().zip(shares) {
+        sum = sum.wrapping_add(u64::from(*share));
+        // At most 10000 x 2^32: no overflow. Rounded to the nearest, half up.
+        let end = (sum << 32).wrapping_add(u64::from(WHOLE) >> 1).wrapping_div(u64::from(WHOLE));
+        *bound = u32::try_from(end.saturating_sub(1)).unwrap_or(u32::MAX);
+    }
+    bounds
+}
+
+/// What a pick gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// Whose counters move.
+    pub statistics: u16,
+    /// The backend's id; `None` if the split has no healthy one.
+    pub backend: Option<u32>,
+}
+
+/// Picks a split and a backend in it for a flow with this hash.
+///
+/// The high half draws the split, the low half the backend: two draws that do not depend on
+/// each other, so replica counts never bend the shares. `None` only for a record that is
+/// empty or contradicts itself.
+#[inline(always)]
+#[must_use]
+pub fn pick<T: Tables + ?Sized>(tables: &T, record: &Record, hash: u64) -> Option<Picked> {
+    let [low, high] = halves(hash);
+    let mut split = 0_usize;
+    for (index, bound) in record.bounds.iter().enumerate() {
+        split = index;
+        if high <= *bound {
+            break;
+        }
+    }
+    // Verifier: the compiler does not keep its own bound on `split`.
+    let split = split & (MAX_SPLITS - 1);
+    if u32::try_from(split).ok()? >= record.count {
+        return None;
+    }
+    let statistics = *record.statistics.get(split)?;
+    let first = *record.slots.get(split)?;
+    let backend = match *record.lengths.get(split)? {
+        0 => None,
+        1 => Some(first),
+        length => {
+            let scaled = u64::from(low).wrapping_mul(u64::from(length)) >> 32;
+            tables.slot(first.wrapping_add(u32::try_from(scaled).ok()?))
+        }
+    };
+    Some(Picked { statistics, backend })
+}
+
+#[inline(always)]
+fn halves(hash: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+}

@@ -1,0 +1,228 @@
+//! One change: apply, compile, store, publish. Whatever fails, the state before is in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::refusal::Refusal;
+use super::state::Edit;
+use super::{Agent, Indices};
+use crate::catalog::{Origin, Sourced};
+use crate::compile::{Compiled, compile};
+use crate::entry::{self, Entry};
+use crate::source::{EntryKey, KINDS};
+use crate::store::{Past, StoredEntry, Write};
+
+/// Config entries of some services.
+type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
+
+/// Services that a change is about; `None` for any.
+type Scope = Option<BTreeSet<String>>;
+
+/// Edits to perform as one, and the registrations that belong to them.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// What to do, in this order.
+    pub(super) edits: Vec<Edit>,
+    /// Registrations to keep or, with `None`, to forget, as the store holds them.
+    pub(super) registrations: Vec<(String, Option<Value>)>,
+}
+
+/// What a change means for the store and for the agent's records.
+#[derive(Default)]
+struct Ledger {
+    writes: Vec<Write>,
+    /// Takes `writes` back.
+    undo: Vec<Write>,
+    indices: Vec<(EntryKey, Option<Indices>)>,
+    past: Vec<(String, Past)>,
+}
+
+impl Agent {
+    /// Puts `change` in force and on disk, or leaves everything as it was.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`].
+    pub(super) fn change(&mut self, change: Change) -> Result<(), Refusal> {
+        let Change { edits, registrations } = change;
+        let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
+        if let Some(reason) = self.frozen.as_ref().filter(|_| !files) {
+            return Err(Refusal::failed(format!(
+                "nothing can be changed until the configuration is mended and reloaded: {reason}"
+            )));
+        }
+        let instances = edits.iter().any(|edit| !matches!(edit, Edit::Entry(..)));
+        let scope = scope(&edits);
+        let before = self.entries_in(&scope);
+        let mut inverses: Vec<Edit> =
+            edits.into_iter().filter_map(|edit| self.state.apply(edit)).collect();
+        if instances {
+            self.refresh_health();
+        }
+
+        let result = self.put_in_force(&before, &scope, registrations, instances);
+        if result.is_err() {
+            while let Some(inverse) = inverses.pop() {
+                self.state.apply(inverse);
+            }
+            if instances {
+                self.refresh_health();
+            }
+        }
+        result
+    }
+
+    /// Compiles, stores and publishes the state as it has been edited.
+    fn put_in_force(
+        &mut self,
+        before: &Entries,
+        scope: &Scope,
+        registrations: Vec<(String, Option<Value>)>,
+        instances: bool,
+    ) -> Result<(), Refusal> {
+        if instances {
+            self.state.check_instances().map_err(Refusal::invalid)?;
+        }
+        let compiled = self.compile()?;
+        let after = self.entries_in(scope);
+        let mut ledger = self.ledger(before, &after);
+        for (id, value) in registrations {
+            ledger.undo.push(Write::Registration(id.clone(), self.store.registration(&id)?));
+            ledger.writes.push(Write::Registration(id, value));
+        }
+
+        let index = self.index.saturating_add(1);
+        if !ledger.writes.is_empty() {
+            self.store.commit(index, &ledger.writes)?;
+        }
+        if let Err(error) = self.publish(compiled) {
+            if !ledger.undo.is_empty() {
+                self.store.commit(self.index, &ledger.undo)?;
+            }
+            return Err(error);
+        }
+        if !ledger.writes.is_empty() || !ledger.indices.is_empty() {
+            self.index = index;
+        }
+        self.record(ledger);
+        if instances {
+            self.watch_checks();
+        }
+        Ok(())
+    }
+
+    /// Compiles the state.
+    ///
+    /// # Errors
+    ///
+    /// Why a service of it cannot be served, in Consul's words.
+    pub(super) fn compile(&self) -> Result<Compiled, Refusal> {
+        let compiled = compile(&self.state.snapshot, &self.desired.claims());
+        match compiled.refused.first() {
+            Some(refused) => Err(Refusal::invalid(refused.text.clone())),
+            None => Ok(compiled),
+        }
+    }
+
+    /// Publishes what was compiled.
+    ///
+    /// # Errors
+    ///
+    /// The datapath's reason; what it had stays in force.
+    pub(super) fn publish(&mut self, compiled: Compiled) -> Result<(), Refusal> {
+        let revision = self.datapath.publish(&compiled.desired)?;
+        tracing::debug!(revision, "published");
+        self.desired = compiled.desired;
+        self.idle = compiled.idle;
+        self.warnings = compiled.warnings;
+        self.late = None;
+        Ok(())
+    }
+
+    /// What is different after a change, entry by entry.
+    fn ledger(&self, before: &Entries, after: &Entries) -> Ledger {
+        let index = self.index.saturating_add(1);
+        let mut ledger = Ledger::default();
+        let mut services = BTreeSet::new();
+        let keys: BTreeSet<&EntryKey> = before.keys().chain(after.keys()).collect();
+        for key in keys {
+            let (old, new) = (before.get(key), after.get(key));
+            if old == new {
+                continue;
+            }
+            let known = self.indices.get(key).copied();
+            let create = known.map_or(index, |known| known.create);
+            let indices = new.map(|_| Indices { create, modify: index });
+            ledger.indices.push((key.clone(), indices));
+            if [old, new].into_iter().flatten().any(|entry| entry.origin == Origin::Store) {
+                ledger.writes.push(stored(key, new, indices));
+                ledger.undo.push(stored(key, old, known));
+            }
+            if old.map(|entry| &entry.value) != new.map(|entry| &entry.value) {
+                services.insert(key.1.as_str());
+            }
+        }
+        for service in services {
+            let past = past(service, before);
+            let known = self.past.get(service).cloned();
+            ledger.writes.push(Write::Past(service.to_owned(), Some(past.clone())));
+            ledger.undo.push(Write::Past(service.to_owned(), known));
+            ledger.past.push((service.to_owned(), past));
+        }
+        ledger
+    }
+
+    fn record(&mut self, ledger: Ledger) {
+        for (key, indices) in ledger.indices {
+            match indices {
+                Some(indices) => self.indices.insert(key, indices),
+                None => self.indices.remove(&key),
+            };
+        }
+        self.past.extend(ledger.past);
+    }
+
+    /// Entries in force of the services in `scope`.
+    fn entries_in(&self, scope: &Scope) -> Entries {
+        let keyed = |entry: Sourced<Entry>| (crate::source::key_of(&entry.value), entry);
+        match scope {
+            None => self.state.entries().into_iter().map(keyed).collect(),
+            Some(services) => services
+                .iter()
+                .flat_map(|service| KINDS.map(|kind| (kind.to_owned(), service.clone())))
+                .filter_map(|key| self.state.entry(&key))
+                .map(keyed)
+                .collect(),
+        }
+    }
+}
+
+fn scope(edits: &[Edit]) -> Scope {
+    let names = edits.iter().map(|edit| match edit {
+        Edit::Entry((_, name), _) => Some(Some(name.clone())),
+        Edit::Instance(..) => Some(None),
+        Edit::Files(_) => None,
+    });
+    names.collect::<Option<Vec<_>>>().map(|names| names.into_iter().flatten().collect())
+}
+
+/// The write that makes the store hold what `entry` is, if it is the store's.
+fn stored(key: &EntryKey, entry: Option<&Sourced<Entry>>, indices: Option<Indices>) -> Write {
+    let (kind, name) = key.clone();
+    let of_store = entry.filter(|entry| entry.origin == Origin::Store);
+    let value = of_store.zip(indices).map(|(entry, Indices { create, modify })| StoredEntry {
+        json: entry::to_json(&entry.value),
+        create_index: create,
+        modify_index: modify,
+    });
+    Write::Entry(kind, name, value)
+}
+
+fn past(service: &str, before: &Entries) -> Past {
+    let of_kind = |kind: &str| {
+        let entry = before.get(&(kind.to_owned(), service.to_owned()));
+        (kind.to_owned(), entry.map_or(Value::Null, |entry| entry::to_json(&entry.value)))
+    };
+    KINDS.into_iter().map(of_kind).collect()
+}

@@ -1,0 +1,99 @@
+//! A datapath of plain memory, for tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::compile::{Desired, SplitKey, Warning};
+use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+
+/// Shared with the test, which looks at what was published and says what goes wrong.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    pub(crate) published: Desired,
+    pub(crate) revision: u64,
+    pub(crate) counters: BTreeMap<SplitKey, Counters>,
+    pub(crate) ticks: u64,
+    /// Services at most; more are refused.
+    pub(crate) limit: Option<usize>,
+    /// Why the kernel refuses everything.
+    pub(crate) broken: Option<&'static str>,
+}
+
+impl Memory {
+    pub(crate) fn get(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    /// Shares in force by (service, subset), in their order.
+    pub(crate) fn shares(&self, service: &str) -> Vec<(String, u16)> {
+        let inner = self.get();
+        let service = inner.published.services.iter().find(|found| found.name == service);
+        let splits = service.map(|service| service.splits.clone()).unwrap_or_default();
+        splits.into_iter().map(|split| (split.key.subset, split.share)).collect()
+    }
+}
+
+impl Datapath for Memory {
+    fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
+        let mut inner = self.get();
+        if let Some(reason) = inner.broken {
+            return Err(anyhow::anyhow!(reason).into());
+        }
+        if let Some((limit, service)) =
+            inner.limit.and_then(|limit| Some((limit, desired.services.get(limit)?)))
+        {
+            return Err(PublishError::Full {
+                service: service.name.clone(),
+                table: "SERVICES",
+                limit: limit.try_into().unwrap(),
+                setting: "limits.services",
+            });
+        }
+        if inner.published != *desired || inner.revision == 0 {
+            inner.published = desired.clone();
+            inner.revision += 1;
+        }
+        Ok(inner.revision)
+    }
+
+    fn revision(&self) -> u64 {
+        self.get().revision
+    }
+
+    fn counters(&self) -> BTreeMap<SplitKey, Counters> {
+        self.get().counters.clone()
+    }
+
+    fn draining(&self) -> BTreeMap<SplitKey, u64> {
+        BTreeMap::new()
+    }
+
+    fn reasons(&self) -> Vec<(&'static str, u64)> {
+        vec![("flow-lost", 3), ("malformed", 0)]
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        vec![InterfaceStatus { name: "veth1".into(), role: "pod", hook: "tcx" }]
+    }
+
+    fn maps(&self) -> Vec<MapUsage> {
+        vec![MapUsage {
+            name: "SERVICES".into(),
+            kind: "array".into(),
+            entries: Some(2),
+            capacity: 32_768,
+            bytes: 8_388_608,
+        }]
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        Vec::new()
+    }
+
+    fn tick(&mut self) {
+        self.get().ticks += 1;
+    }
+}

@@ -1,0 +1,194 @@
+//! What is in force, as the documents of `/v1/canary` say it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use canary_common::layout::LAYOUT_VERSION;
+
+use super::Agent;
+use crate::api::document;
+use crate::catalog::Origin;
+use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
+use crate::datapath::{Counters, Histogram, MapUsage};
+use crate::source::files::place;
+use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
+
+/// What the datapath has counted, read once for a whole document.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// Counters by split.
+    pub counters: BTreeMap<SplitKey, Counters>,
+    /// Live flows of leaving backends by split.
+    draining: BTreeMap<SplitKey, u64>,
+}
+
+impl Agent {
+    /// Reads the datapath's counters.
+    #[must_use]
+    pub fn measure(&self) -> Measured {
+        Measured { counters: self.datapath.counters(), draining: self.datapath.draining() }
+    }
+
+    /// The whole status.
+    #[must_use]
+    pub fn status(&self, measured: &Measured) -> document::Status {
+        let interface = |interface: crate::datapath::InterfaceStatus| document::Interface {
+            name: interface.name,
+            role: interface.role.to_owned(),
+            hook: interface.hook.to_owned(),
+        };
+        let reasons = self.datapath.reasons().into_iter().filter(|(_, count)| *count > 0);
+        let mut services: Vec<_> =
+            self.services().map(|service| self.report(service, measured)).collect();
+        services.sort_by(|a, b| a.service.cmp(&b.service));
+        document::Status {
+            ready: self.datapath.revision() > 0,
+            revision: self.datapath.revision(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            layout: LAYOUT_VERSION,
+            source: self.source_report(),
+            interfaces: self.datapath.interfaces().into_iter().map(interface).collect(),
+            services,
+            reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).collect(),
+            warnings: self.all_warnings().into_iter().map(warning).collect(),
+        }
+    }
+
+    /// The status of one service; `None` if it has neither frontends nor entries.
+    #[must_use]
+    pub fn service_status(&self, name: &str) -> Option<document::Service> {
+        let service = self.services().find(|service| service.name == name)?;
+        Some(self.report(service, &self.measure()))
+    }
+
+    /// The tables' sizes.
+    #[must_use]
+    pub fn maps(&self) -> Vec<document::Map> {
+        let map = |MapUsage { name, kind, entries, capacity, bytes }| document::Map {
+            name,
+            kind,
+            entries,
+            capacity,
+            bytes,
+        };
+        self.datapath.maps().into_iter().map(map).collect()
+    }
+
+    fn services(&self) -> impl Iterator<Item = &DesiredService> {
+        self.desired.services.iter().chain(&self.idle)
+    }
+
+    fn source_report(&self) -> document::Source {
+        let error = self.source.error.as_ref();
+        document::Source {
+            kind: "files".to_owned(),
+            ok: error.is_none(),
+            stale_seconds: error.map_or(0, |(_, since)| since.elapsed().as_secs()),
+            error: error.map(|(text, _)| text.clone()),
+        }
+    }
+
+    fn report(&self, service: &DesiredService, measured: &Measured) -> document::Service {
+        let origins = [("resolver", RESOLVER), ("splitter", SPLITTER), ("defaults", DEFAULTS)];
+        let origin = origins.into_iter().filter_map(|(word, kind)| {
+            let origin = self.origin(&(kind.to_owned(), service.name.clone()))?;
+            Some((word.to_owned(), origin_name(&origin)))
+        });
+        let frontend = |frontend: &canary_common::endpoint::Endpoint| {
+            let socket = compile::socket(frontend);
+            document::Frontend {
+                address: socket.ip().to_string(),
+                port: socket.port(),
+                protocol: compile::protocol_name(frontend.protocol).to_owned(),
+            }
+        };
+        document::Service {
+            service: service.name.clone(),
+            frontends: service.frontends.iter().map(frontend).collect(),
+            origin: origin.collect(),
+            splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
+        }
+    }
+
+    /// Everything people should know, by service.
+    pub(super) fn all_warnings(&self) -> Vec<Warning> {
+        let node = |text: String| Warning { service: String::new(), text };
+        let hidden = self.state.hidden().map(|(service, what, origin)| Warning {
+            service,
+            text: format!("{what} of {} is shadowed by the store", place(origin)),
+        });
+        let late = self.late.iter().map(|(error, _)| {
+            node(format!("the tables are behind the health of instances: {error}"))
+        });
+        let mut warnings: Vec<Warning> = self.warnings.iter().cloned().chain(hidden).collect();
+        warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
+        let remarks = self.remarks.iter().cloned().map(node);
+        remarks.chain(late).chain(self.datapath.warnings()).chain(warnings).collect()
+    }
+}
+
+fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
+    let counted = measured.counters.get(&split.key).cloned().unwrap_or_default();
+    let healthy = split.backends.iter().filter(|backend| backend.healthy).count();
+    document::Split {
+        service: split.key.target.clone(),
+        subset: split.key.subset.clone(),
+        weight: f64::from(split.share) / 100.0,
+        backends: document::Backends {
+            total: number(split.backends.len()),
+            healthy: number(healthy),
+            draining: measured.draining.get(&split.key).copied().unwrap_or(0),
+        },
+        connections: connections(&counted),
+        bytes: document::Bytes {
+            to_backend: counted.bytes_to_backend,
+            to_client: counted.bytes_to_client,
+        },
+        connect_us: counted.connect_us.as_ref().map(quantiles),
+        response_us: counted.response_us.as_ref().map(quantiles),
+        http: None,
+    }
+}
+
+fn connections(counted: &Counters) -> document::Connections {
+    let ended = [counted.closed, counted.reset_by_server, counted.reset_by_client];
+    let active = ended.into_iter().fold(counted.established, u64::saturating_sub);
+    document::Connections {
+        opened: counted.opened,
+        established: counted.established,
+        refused: counted.refused,
+        timed_out: counted.timed_out,
+        unanswered: counted.unanswered,
+        reset_by_server: counted.reset_by_server,
+        reset_by_client: counted.reset_by_client,
+        closed: counted.closed,
+        active,
+    }
+}
+
+fn quantiles(histogram: &Histogram) -> document::Quantiles {
+    document::Quantiles {
+        count: histogram.count(),
+        p50: histogram.quantile(500),
+        p99: histogram.quantile(990),
+    }
+}
+
+pub(super) fn warning(Warning { service, text }: Warning) -> document::Warning {
+    document::Warning { service, text }
+}
+
+fn origin_name(origin: &Origin) -> String {
+    match origin {
+        Origin::File { path, .. } => {
+            let name = Path::new(path).file_name().unwrap_or(path.as_ref());
+            format!("file {}", name.to_string_lossy())
+        }
+        Origin::Store => "store".to_owned(),
+    }
+}
+
+/// A count of things in memory.
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,244 @@
+//! The verbs of a release: weights, rollback, undo.
+
+use serde_json::{Value, json};
+
+use super::Agent;
+use super::change::Change;
+use super::refusal::Refusal;
+use super::state::Edit;
+use super::verbs::of_file;
+use crate::api::document::{Changed, Moved, SplitChange, Weight, Weights};
+use crate::catalog::Origin;
+use crate::entry::{self, Entry};
+use crate::source::{EntryKey, KINDS, SPLITTER};
+use crate::store::Past;
+
+impl Agent {
+    /// The weights of a service, as written.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](super::Kind::NotFound) if nobody knows the service.
+    pub fn weights(&self, service: &str) -> Result<Weights, Refusal> {
+        let splits = self.splits(service)?;
+        Ok(Weights { service: service.to_owned(), splits, revision: self.datapath.revision() })
+    }
+
+    /// Sets the weights that `change` names by subset; the others stay.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`], in Consul's words for sums and subsets; nothing has changed then.
+    pub fn set_split(&mut self, service: &str, change: &SplitChange) -> Result<Changed, Refusal> {
+        let mut splits = self.splits(service)?;
+        if !self.state.snapshot.splitters.contains_key(service) {
+            splits.clear();
+        }
+        for (subset, &weight) in change {
+            self.set_weight(service, &mut splits, subset, weight)?;
+        }
+        self.write_splits(service, &splits)
+    }
+
+    /// Sends everything to one subset: `to`, else the default one.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]; nothing has changed then.
+    pub fn roll_back(&mut self, service: &str, to: Option<&str>) -> Result<Changed, Refusal> {
+        let mut splits = self.splits(service)?;
+        let resolver = self.state.snapshot.resolvers.get(service).map(|resolver| &resolver.value);
+        let default = resolver.map(|resolver| resolver.default_subset.clone()).unwrap_or_default();
+        let stable = to.map_or_else(|| default.clone(), str::to_owned);
+        if stable.is_empty() {
+            return Err(Refusal::bad_request(format!(
+                "service {service:?} has no default subset: say which subset is to get everything"
+            )));
+        }
+        for split in &mut splits {
+            split.weight = 0.0;
+        }
+        // A split without a subset means the default one.
+        let implied = |split: &&mut Weight| {
+            split.service == service && split.subset.is_empty() && stable == default
+        };
+        let named = splits.iter().any(|split| split.service == service && split.subset == stable);
+        match splits.iter_mut().find(implied).filter(|_| !named) {
+            Some(split) => split.weight = 100.0,
+            None => self.set_weight(service, &mut splits, &stable, 100.0)?,
+        }
+        let no_splitter = !self.state.snapshot.splitters.contains_key(service);
+        if no_splitter && stable == default {
+            // Everything goes there already, and a splitter would only have to be deleted again.
+            return self.report_moves(service, &self.splits(service)?, self.datapath.revision());
+        }
+        self.write_splits(service, &splits)
+    }
+
+    /// Puts back the entries that were in force before the service's last change.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]; nothing has changed then.
+    pub fn undo(&mut self, service: &str) -> Result<Changed, Refusal> {
+        let before = self.splits(service).unwrap_or_default();
+        let revision = self.datapath.revision();
+        let Some(past) = self.past.get(service) else {
+            return Err(Refusal::not_found(format!(
+                "no change of service {service:?} is known that could be undone"
+            )));
+        };
+        let edits = self.edits_back_to(service, past)?;
+        self.change(Change { edits, ..Change::default() })?;
+        self.report_moves(service, &before, revision)
+    }
+
+    fn edits_back_to(&self, service: &str, past: &Past) -> Result<Vec<Edit>, Refusal> {
+        let mut edits = Vec::new();
+        for kind in KINDS {
+            let key = (kind.to_owned(), service.to_owned());
+            let wanted = past.get(kind).unwrap_or(&Value::Null);
+            edits.extend(self.edit_back_to(key, wanted)?);
+        }
+        Ok(edits)
+    }
+
+    /// The edit that puts `wanted` in force; `None` if it is.
+    fn edit_back_to(&self, key: EntryKey, wanted: &Value) -> Result<Option<Edit>, Refusal> {
+        let as_json = |entry: &Entry| entry::to_json(entry);
+        let current = self.state.entry(&key);
+        if current.as_ref().map_or(Value::Null, |entry| as_json(&entry.value)) == *wanted {
+            return Ok(None);
+        }
+        let below = self.state.hidden_entry(&key);
+        if below.is_some_and(|entry| as_json(&entry.value) == *wanted) {
+            return Ok(Some(Edit::Entry(key, None)));
+        }
+        if !wanted.is_null() {
+            let decoded = entry::parse(wanted.to_string().as_bytes())
+                .map_err(|error| Refusal::failed(error.to_string()))?;
+            return Ok(Some(Edit::Entry(key, Some(decoded.entry))));
+        }
+        let of_a_file = below.or(current.as_ref()).filter(|entry| entry.origin != Origin::Store);
+        match of_a_file {
+            Some(entry) => Err(of_file(&format!("{}/{}", key.0, key.1), &entry.origin)),
+            None => Ok(Some(Edit::Entry(key, None))),
+        }
+    }
+
+    /// The splits of a service as written; without a splitter, what that means.
+    fn splits(&self, service: &str) -> Result<Vec<Weight>, Refusal> {
+        let snapshot = &self.state.snapshot;
+        if let Some(splitter) = snapshot.splitters.get(service) {
+            let weight = |split: &entry::Split| Weight {
+                service: if split.service.is_empty() { service } else { &split.service }.to_owned(),
+                subset: split.service_subset.clone(),
+                weight: f64::from(split.weight) / 100.0,
+            };
+            return Ok(splitter.value.splits.iter().map(weight).collect());
+        }
+        let resolver = snapshot.resolvers.get(service);
+        let known = resolver.is_some()
+            || snapshot.defaults.contains_key(service)
+            || snapshot.instances.iter().any(|other| other.instance.service == service);
+        if !known {
+            return Err(self.unknown(service));
+        }
+        let subset = resolver.map(|r| r.value.default_subset.clone()).unwrap_or_default();
+        Ok(vec![Weight { service: service.to_owned(), subset, weight: 100.0 }])
+    }
+
+    /// Sets one weight, of a split that is there or of a subset that the resolver has.
+    fn set_weight(
+        &self,
+        service: &str,
+        splits: &mut Vec<Weight>,
+        subset: &str,
+        weight: f64,
+    ) -> Result<(), Refusal> {
+        let own = |split: &Weight| split.service == service && split.subset == subset;
+        let of_another = |split: &Weight| split.service != service && split.subset == subset;
+        let whole = |split: &Weight| split.service == subset && split.subset.is_empty();
+        let place = (splits.iter().position(own))
+            .or_else(|| splits.iter().position(of_another))
+            .or_else(|| splits.iter().position(whole));
+        if let Some(split) = place.and_then(|place| splits.get_mut(place)) {
+            split.weight = weight;
+            return Ok(());
+        }
+        let resolver = self.state.snapshot.resolvers.get(service);
+        if !resolver.is_some_and(|resolver| resolver.value.subsets.contains_key(subset)) {
+            return Err(Refusal::invalid(format!(
+                "service {service:?} does not have a subset named {subset:?}"
+            )));
+        }
+        splits.push(Weight { service: service.to_owned(), subset: subset.to_owned(), weight });
+        Ok(())
+    }
+
+    /// Writes `splits` as the service's splitter, and says what moved.
+    fn write_splits(&mut self, service: &str, splits: &[Weight]) -> Result<Changed, Refusal> {
+        let before = self.splits(service)?;
+        let revision = self.datapath.revision();
+        let old = self.state.snapshot.splitters.get(service);
+        let meta = old.map(|splitter| splitter.value.meta.clone()).unwrap_or_default();
+        let split = |split: &Weight| {
+            let target = if split.service == service { "" } else { &split.service };
+            json!({"Weight": split.weight, "Service": target, "ServiceSubset": split.subset})
+        };
+        let splits: Vec<Value> = splits.iter().map(split).collect();
+        // By way of Consul's JSON, so that rounding and validation are those of any other write.
+        let json = json!({"Kind": SPLITTER, "Name": service, "Splits": splits, "Meta": meta});
+        let decoded = entry::parse(json.to_string().as_bytes())
+            .map_err(|error| Refusal::invalid(error.text))?;
+        self.write_entry(decoded.entry, None)?;
+        self.report_moves(service, &before, revision)
+    }
+
+    fn report_moves(
+        &self,
+        service: &str,
+        before: &[Weight],
+        revision_before: u64,
+    ) -> Result<Changed, Refusal> {
+        let after = self.splits(service).unwrap_or_default();
+        Ok(Changed {
+            service: service.to_owned(),
+            weights: moves(service, before, &after),
+            revision_before,
+            revision: self.datapath.revision(),
+            warnings: self.warnings_of(service).into_iter().map(super::report::warning).collect(),
+        })
+    }
+
+    fn unknown(&self, service: &str) -> Refusal {
+        let snapshot = &self.state.snapshot;
+        let names = (snapshot.instances.iter().map(|other| &other.instance.service))
+            .chain(snapshot.resolvers.keys())
+            .chain(snapshot.splitters.keys());
+        let near = names
+            .map(|name| (strsim::damerau_levenshtein(service, name), name))
+            .filter(|(distance, _)| *distance <= service.len().div_ceil(3))
+            .min();
+        let hint = near.map(|(_, name)| format!(" (did you mean {name:?}?)")).unwrap_or_default();
+        Refusal::not_found(format!("no service is known as {service:?}{hint}"))
+    }
+}
+
+/// Weights that differ, in the order they are written: those that are gone come last.
+fn moves(service: &str, before: &[Weight], after: &[Weight]) -> Vec<Moved> {
+    let same = |a: &Weight, b: &Weight| a.service == b.service && a.subset == b.subset;
+    let name = |split: &Weight| match split.subset.as_str() {
+        "" => split.service.clone(),
+        subset if split.service == service => subset.to_owned(),
+        subset => format!("{}/{subset}", split.service),
+    };
+    let kept = after.iter().map(|new| {
+        let old = before.iter().find(|old| same(old, new));
+        Moved { subset: name(new), before: old.map(|old| old.weight), after: Some(new.weight) }
+    });
+    let gone = before.iter().filter(|old| !after.iter().any(|new| same(old, new)));
+    let gone =
+        gone.map(|old| Moved { subset: name(old), before: Some(old.weight), after: None });
+    kept.chain(gone).filter(|moved| moved.before != moved.after).collect()
+}

@@ -1,0 +1,175 @@
+//! The start: what the store and the files say, or else what was in force last.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use super::state::{Edit, State};
+use super::{Agent, Indices, SourceState};
+use crate::catalog::Node;
+use crate::compile::Desired;
+use crate::datapath::Datapath;
+use crate::entry;
+use crate::error::ConfigError;
+use crate::health::{Change as HealthChange, CheckKey, Checks};
+use crate::settings::Settings;
+use crate::source::{Definitions, files};
+use crate::store::{Contents, Opened, SourceFile, Write};
+
+impl Agent {
+    /// An agent whose first revision is in force, and the changes of its checks.
+    ///
+    /// # Errors
+    ///
+    /// Why no revision can be in force: the configuration cannot be used, and there is none of
+    /// before.
+    pub(super) fn start(
+        settings: &Settings,
+        opened: Opened,
+        datapath: Box<dyn Datapath>,
+    ) -> anyhow::Result<(Self, mpsc::Receiver<HealthChange>)> {
+        let Opened { store, contents, warning } = opened;
+        if let Some(warning) = &warning {
+            tracing::error!("{warning}");
+        }
+        // Only traffic that is already flowing must not be judged anew.
+        let adopted = datapath.revision() > 0;
+        let remembered = if adopted { remembered(&contents) } else { BTreeMap::new() };
+        let (checks, changes) = Checks::new(remembered);
+        let mut agent = Self {
+            config_dirs: settings.config_dirs.clone(),
+            state: State::new(node(settings)),
+            store,
+            datapath,
+            checks,
+            desired: Desired::default(),
+            idle: Vec::new(),
+            warnings: Vec::new(),
+            remarks: warning.into_iter().collect(),
+            indices: BTreeMap::new(),
+            past: contents.past.clone(),
+            index: contents.index,
+            source: SourceState::default(),
+            frozen: None,
+            late: None,
+        };
+        agent.load_store(&contents)?;
+        agent.first_revision(adopted)?;
+        Ok((agent, changes))
+    }
+
+    /// Fills the store's layer.
+    fn load_store(&mut self, contents: &Contents) -> anyhow::Result<()> {
+        for ((kind, name), stored) in &contents.entries {
+            let decoded = entry::parse(stored.json.to_string().as_bytes())
+                .with_context(|| format!("the store's {kind}/{name} cannot be used"))?;
+            let key = (kind.clone(), name.clone());
+            let indices = Indices { create: stored.create_index, modify: stored.modify_index };
+            self.indices.insert(key.clone(), indices);
+            self.state.apply(Edit::Entry(key, Some(decoded.entry)));
+        }
+        for (id, json) in &contents.registrations {
+            let instance = registration(json)
+                .with_context(|| format!("the store's registration {id:?} cannot be used"))?;
+            self.state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
+        }
+        Ok(())
+    }
+
+    /// Publishes what files and store say; if that cannot be, what they said last.
+    fn first_revision(&mut self, adopted: bool) -> anyhow::Result<()> {
+        let Err(error) = self.try_files() else { return Ok(()) };
+        tracing::error!(error = %error, "the configuration cannot be used");
+        self.source.error = Some((error.clone(), Instant::now()));
+        let last_good = self.store.last_good()?;
+        let fallback = match last_good.map(|files| self.try_set(&files)) {
+            Some(Ok(())) => {
+                tracing::warn!("the last good configuration stays in force");
+                return Ok(());
+            }
+            Some(Err(error)) => format!("the last good configuration cannot be used: {error}"),
+            None => "no earlier configuration is known".to_owned(),
+        };
+        anyhow::ensure!(adopted, "{error}");
+        tracing::warn!(%fallback, "the tables stay as they are");
+        self.frozen = Some(error);
+        Ok(())
+    }
+
+    fn try_files(&mut self) -> Result<(), String> {
+        let files = files::read(&self.config_dirs).map_err(|error| error.to_string())?;
+        self.try_set(&files)?;
+        self.keep_last_good(files);
+        Ok(())
+    }
+
+    fn try_set(&mut self, files: &[SourceFile]) -> Result<(), String> {
+        let set = files::decode(files).map_err(|errors| lines(&errors))?;
+        let keys: Vec<_> = set.entries.keys().cloned().collect();
+        self.state.apply(Edit::Files(set));
+        self.refresh_health();
+        let published = self
+            .state
+            .check_instances()
+            .and_then(|()| self.compile().map_err(|refusal| refusal.text))
+            .and_then(|compiled| self.publish(compiled).map_err(|refusal| refusal.text));
+        if let Err(error) = published {
+            self.state.apply(Edit::Files(Definitions::default()));
+            return Err(error);
+        }
+        let index = self.index.max(1);
+        for key in keys {
+            self.indices.entry(key).or_insert(Indices { create: index, modify: index });
+        }
+        self.watch_checks();
+        Ok(())
+    }
+
+    /// Keeps the files in force for a start at which they cannot be used.
+    pub(super) fn keep_last_good(&mut self, files: Vec<SourceFile>) {
+        self.remarks.retain(|remark| !remark.starts_with(NOT_KEPT));
+        let kept = match self.store.last_good() {
+            Ok(Some(kept)) if kept == files => Ok(()),
+            Ok(_) => self.store.commit(self.index, &[Write::LastGood(files)]),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::error!(%error, "{NOT_KEPT}");
+            self.remarks.push(format!("{NOT_KEPT}: {error}"));
+        }
+    }
+}
+
+/// What is said when the files in force could not be copied.
+const NOT_KEPT: &str = "the files in force are not kept for a restart";
+
+/// Errors of several files, one a line.
+pub(super) fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn remembered(contents: &Contents) -> BTreeMap<CheckKey, bool> {
+    let pairs = contents.checks.iter();
+    pairs.filter_map(|(key, &passes)| Some((CheckKey::from_text(key)?, passes))).collect()
+}
+
+fn node(settings: &Settings) -> Node {
+    let host = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Node {
+        name: settings.node_name.clone().unwrap_or_else(|| host().trim().to_owned()),
+        address: default_address().unwrap_or_default(),
+        meta: settings.node_meta.clone(),
+    }
+}
+
+/// The address that the default route is used with. Nothing is sent: connecting only looks it up.
+fn default_address() -> Option<String> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // An address of TEST-NET-1 (RFC 5737): on no network, so behind the default route.
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip().to_string())
+}

@@ -1,0 +1,271 @@
+//! What is wanted, in two layers: files below, the store above. The store wins.
+//!
+//! The snapshot holds what is in force; what the store hides is kept beside it, so that deleting a
+//! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
+//! taken back edit by edit.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
+use crate::entry::Entry;
+use crate::source::files::place;
+use crate::source::{DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, key_of};
+
+/// A step of a change to what is wanted.
+#[derive(Debug)]
+pub(super) enum Edit {
+    /// Puts a config entry into the store's layer or, with `None`, takes it out.
+    Entry(EntryKey, Option<Entry>),
+    /// Puts an instance into the store's layer or, with `None`, takes it out.
+    Instance(String, Option<Box<Instance>>),
+    /// Replaces the layer of files.
+    Files(Definitions),
+}
+
+/// Both layers.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// What is in force.
+    pub(super) snapshot: Snapshot,
+    /// What files define and the store hides.
+    hidden: Definitions,
+    /// Services of the instances in force, by instance id: with it one is found in the snapshot.
+    services: BTreeMap<String, String>,
+}
+
+impl State {
+    /// Nothing is wanted yet on `node`.
+    pub(super) fn new(node: Node) -> Self {
+        Self { snapshot: Snapshot { node, ..Snapshot::default() }, ..Self::default() }
+    }
+
+    /// Performs `edit` and returns the edit that takes it back; `None` if it changed nothing.
+    pub(super) fn apply(&mut self, edit: Edit) -> Option<Edit> {
+        match edit {
+            Edit::Entry(key, Some(entry)) => {
+                let covered = self.put_entry(Sourced { value: entry, origin: Origin::Store });
+                let old = covered.and_then(|old| keep_stored(&mut self.hidden.entries, &key, old));
+                Some(Edit::Entry(key, old))
+            }
+            Edit::Entry(key, None) => {
+                self.entry(&key).filter(|entry| entry.origin == Origin::Store)?;
+                let old = self.take_entry(&key)?;
+                if let Some(below) = self.hidden.entries.remove(&key) {
+                    self.put_entry(below);
+                }
+                Some(Edit::Entry(key, Some(old.value)))
+            }
+            Edit::Instance(id, Some(instance)) => {
+                let covered = self.take_instance(&id);
+                self.put_instance(Sourced { value: *instance, origin: Origin::Store });
+                let old = covered.and_then(|old| keep_stored(&mut self.hidden.instances, &id, old));
+                Some(Edit::Instance(id, old.map(Box::new)))
+            }
+            Edit::Instance(id, None) => {
+                self.instance(&id).filter(|instance| instance.origin == Origin::Store)?;
+                let old = self.take_instance(&id)?;
+                if let Some(below) = self.hidden.instances.remove(&id) {
+                    self.put_instance(below);
+                }
+                Some(Edit::Instance(id, Some(Box::new(old.value))))
+            }
+            Edit::Files(files) => Some(Edit::Files(self.replace_files(files))),
+        }
+    }
+
+    /// Puts `new` in the place of all that files define, and returns what they defined.
+    fn replace_files(&mut self, new: Definitions) -> Definitions {
+        let mut old = std::mem::take(&mut self.hidden);
+        for entry in self.entries() {
+            if entry.origin != Origin::Store {
+                let key = key_of(&entry.value);
+                self.take_entry(&key);
+                old.entries.insert(key, entry);
+            }
+        }
+        for (key, entry) in new.entries {
+            if self.entry(&key).is_some() {
+                self.hidden.entries.insert(key, entry);
+            } else {
+                self.put_entry(entry);
+            }
+        }
+        self.replace_instances(new.instances, &mut old.instances);
+        old
+    }
+
+    /// All at once, for one by one would move the rest each time.
+    fn replace_instances(
+        &mut self,
+        new: BTreeMap<String, Sourced<Instance>>,
+        old: &mut BTreeMap<String, Sourced<Instance>>,
+    ) {
+        let (stored, of_files): (Vec<_>, Vec<_>) = std::mem::take(&mut self.snapshot.instances)
+            .into_iter()
+            .partition(|registered| registered.origin == Origin::Store);
+        for Registered { instance, origin, .. } in of_files {
+            self.services.remove(&instance.id);
+            old.insert(instance.id.clone(), Sourced { value: instance, origin });
+        }
+        self.snapshot.instances = stored;
+        for (id, instance) in new {
+            if self.services.contains_key(&id) {
+                self.hidden.instances.insert(id, instance);
+            } else {
+                self.services.insert(id, instance.value.service.clone());
+                self.snapshot.instances.push(registered(instance));
+            }
+        }
+        self.snapshot.instances.sort_by(|a, b| order(&a.instance).cmp(&order(&b.instance)));
+    }
+
+    /// The entry in force.
+    pub(super) fn entry(&self, (kind, name): &EntryKey) -> Option<Sourced<Entry>> {
+        let Snapshot { resolvers, splitters, defaults, .. } = &self.snapshot;
+        match kind.as_str() {
+            RESOLVER => wrap(resolvers.get(name).cloned(), Entry::Resolver),
+            SPLITTER => wrap(splitters.get(name).cloned(), Entry::Splitter),
+            DEFAULTS => wrap(defaults.get(name).cloned(), Entry::Defaults),
+            _ => None,
+        }
+    }
+
+    /// All entries in force, by kind and name.
+    pub(super) fn entries(&self) -> Vec<Sourced<Entry>> {
+        let Snapshot { resolvers, splitters, defaults, .. } = &self.snapshot;
+        let defaults = defaults.values().cloned().map(|e| e.map(Entry::Defaults));
+        let resolvers = resolvers.values().cloned().map(|e| e.map(Entry::Resolver));
+        let splitters = splitters.values().cloned().map(|e| e.map(Entry::Splitter));
+        defaults.chain(resolvers).chain(splitters).collect()
+    }
+
+    /// The file's entry that the store hides.
+    pub(super) fn hidden_entry(&self, key: &EntryKey) -> Option<&Sourced<Entry>> {
+        self.hidden.entries.get(key)
+    }
+
+    /// All that files define and the store hides: what it is called, and where.
+    pub(super) fn hidden(&self) -> impl Iterator<Item = (String, String, &Origin)> {
+        let entries = self.hidden.entries.iter().map(|((kind, name), entry)| {
+            (name.clone(), format!("{kind}/{name}"), &entry.origin)
+        });
+        let instances = self.hidden.instances.iter().map(|(id, instance)| {
+            (instance.value.service.clone(), format!("service id {id:?}"), &instance.origin)
+        });
+        entries.chain(instances)
+    }
+
+    /// The instance in force.
+    pub(super) fn instance(&self, id: &str) -> Option<&Registered> {
+        self.snapshot.instances.get(self.position(id)?)
+    }
+
+    /// Sets the health of the instance in force; `true` if that changed something.
+    pub(super) fn set_health(&mut self, id: &str, health: Health) -> bool {
+        let position = self.position(id);
+        let found = position.and_then(|position| self.snapshot.instances.get_mut(position));
+        found.is_some_and(|found| std::mem::replace(&mut found.health, health) != health)
+    }
+
+    fn position(&self, id: &str) -> Option<usize> {
+        let service = self.services.get(id)?.as_str();
+        let instances = &self.snapshot.instances;
+        instances.binary_search_by(|other| order(&other.instance).cmp(&(service, id))).ok()
+    }
+
+    fn put_entry(&mut self, entry: Sourced<Entry>) -> Option<Sourced<Entry>> {
+        let Snapshot { resolvers, splitters, defaults, .. } = &mut self.snapshot;
+        let Sourced { value, origin } = entry;
+        let (_, name) = key_of(&value);
+        match value {
+            Entry::Resolver(value) => {
+                wrap(resolvers.insert(name, Sourced { value, origin }), Entry::Resolver)
+            }
+            Entry::Splitter(value) => {
+                wrap(splitters.insert(name, Sourced { value, origin }), Entry::Splitter)
+            }
+            Entry::Defaults(value) => {
+                wrap(defaults.insert(name, Sourced { value, origin }), Entry::Defaults)
+            }
+        }
+    }
+
+    fn take_entry(&mut self, (kind, name): &EntryKey) -> Option<Sourced<Entry>> {
+        let Snapshot { resolvers, splitters, defaults, .. } = &mut self.snapshot;
+        match kind.as_str() {
+            RESOLVER => wrap(resolvers.remove(name), Entry::Resolver),
+            SPLITTER => wrap(splitters.remove(name), Entry::Splitter),
+            DEFAULTS => wrap(defaults.remove(name), Entry::Defaults),
+            _ => None,
+        }
+    }
+
+    fn put_instance(&mut self, instance: Sourced<Instance>) {
+        let new = registered(instance);
+        self.services.insert(new.instance.id.clone(), new.instance.service.clone());
+        let instances = &mut self.snapshot.instances;
+        let at = instances.partition_point(|old| order(&old.instance) < order(&new.instance));
+        instances.insert(at, new);
+    }
+
+    fn take_instance(&mut self, id: &str) -> Option<Sourced<Instance>> {
+        let position = self.position(id)?;
+        self.services.remove(id);
+        let Registered { instance, origin, .. } = self.snapshot.instances.remove(position);
+        Some(Sourced { value: instance, origin })
+    }
+
+    /// Says which two instances of one service serve at one place, if any do.
+    ///
+    /// # Errors
+    ///
+    /// The sentence, naming both.
+    pub(super) fn check_instances(&self) -> Result<(), String> {
+        for of_service in
+            self.snapshot.instances.chunk_by(|a, b| a.instance.service == b.instance.service)
+        {
+            let mut seen = BTreeMap::new();
+            for registered in of_service {
+                let Instance { id, address, port, service, .. } = &registered.instance;
+                let serves = SocketAddr::new(*address, *port);
+                if let Some(first) = seen.insert(serves, registered) {
+                    return Err(format!(
+                        "service {service:?}: instances {:?} ({}) and {id:?} ({}) both serve at {serves}",
+                        first.instance.id,
+                        place(&first.origin),
+                        place(&registered.origin),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where an instance stands in the snapshot.
+fn order(instance: &Instance) -> (&str, &str) {
+    (&instance.service, &instance.id)
+}
+
+/// As it enters the snapshot: its checks are asked next.
+fn registered(Sourced { value: instance, origin }: Sourced<Instance>) -> Registered {
+    Registered { instance, origin, health: Health::Critical }
+}
+
+fn wrap<T>(sourced: Option<Sourced<T>>, into: fn(T) -> Entry) -> Option<Sourced<Entry>> {
+    sourced.map(|sourced| sourced.map(into))
+}
+
+/// Keeps what a file defined and the store has covered; what the store itself had is returned.
+fn keep_stored<K: Ord + Clone, T>(
+    hidden: &mut BTreeMap<K, Sourced<T>>,
+    key: &K,
+    covered: Sourced<T>,
+) -> Option<T> {
+    if covered.origin == Origin::Store {
+        return Some(covered.value);
+    }
+    hidden.insert(key.clone(), covered);
+    None
+}

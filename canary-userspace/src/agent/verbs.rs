@@ -1,0 +1,161 @@
+//! What can be asked of the agent: entries, registrations, files.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::change::Change;
+use super::refusal::Refusal;
+use super::start::lines;
+use super::state::Edit;
+use super::{Agent, Indices};
+use crate::catalog::{Instance, Origin, Registered, Sourced};
+use crate::compile::Warning;
+use crate::entry::Entry;
+use crate::source::files::{self, place};
+use crate::source::{EntryKey, key_of};
+
+impl Agent {
+    /// Writes a config entry; `false` if `cas` names another state than the one in force.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]; nothing has changed then.
+    pub fn write_entry(&mut self, entry: Entry, cas: Option<u64>) -> Result<bool, Refusal> {
+        let key = key_of(&entry);
+        if !self.is_at(&key, cas) {
+            return Ok(false);
+        }
+        let edits = vec![Edit::Entry(key, Some(entry))];
+        self.change(Change { edits, ..Change::default() })?;
+        Ok(true)
+    }
+
+    /// Deletes a config entry; `false` if `cas` names another state than the one in force.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]: a file defines it, or something in force needs it.
+    pub fn delete_entry(&mut self, key: EntryKey, cas: Option<u64>) -> Result<bool, Refusal> {
+        if !self.is_at(&key, cas) {
+            return Ok(false);
+        }
+        let Some(entry) = self.state.entry(&key) else { return Ok(true) };
+        if entry.origin != Origin::Store {
+            let (kind, name) = key;
+            return Err(of_file(&format!("{kind}/{name}"), &entry.origin));
+        }
+        self.change(Change { edits: vec![Edit::Entry(key, None)], ..Change::default() })?;
+        Ok(true)
+    }
+
+    /// Consul's check-and-set: 0 is the index of what is not there.
+    fn is_at(&self, key: &EntryKey, cas: Option<u64>) -> bool {
+        let modify = self.indices.get(key).map_or(0, |indices| indices.modify);
+        cas.is_none_or(|cas| cas == modify)
+    }
+
+    /// The config entry in force, and its indices.
+    #[must_use]
+    pub fn entry(&self, key: &EntryKey) -> Option<(Entry, Indices)> {
+        let indices = self.indices.get(key).copied().unwrap_or_default();
+        self.state.entry(key).map(|entry| (entry.value, indices))
+    }
+
+    /// The config entries in force of one kind, by name, and their indices.
+    #[must_use]
+    pub fn entries(&self, kind: &str) -> Vec<(Entry, Indices)> {
+        let keyed = self.state.entries().into_iter().map(|entry| (key_of(&entry.value), entry));
+        keyed
+            .filter(|(key, _)| key.0 == kind)
+            .map(|(key, entry)| {
+                (entry.value, self.indices.get(&key).copied().unwrap_or_default())
+            })
+            .collect()
+    }
+
+    /// Registers an instance; `json` is what the store keeps of it.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]; nothing has changed then.
+    pub fn register(&mut self, instance: Instance, json: Value) -> Result<(), Refusal> {
+        let id = instance.id.clone();
+        let edits = vec![Edit::Instance(id.clone(), Some(Box::new(instance)))];
+        self.change(Change { edits, registrations: vec![(id, Some(json))] })
+    }
+
+    /// Takes a registration back.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]: nobody has registered it, or a file defines it.
+    pub fn deregister(&mut self, id: &str) -> Result<(), Refusal> {
+        let Some(Registered { origin, .. }) = self.state.instance(id) else {
+            return Err(Refusal::not_found(format!(
+                "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
+            )));
+        };
+        if *origin != Origin::Store {
+            return Err(of_file(&format!("service id {id:?}"), origin));
+        }
+        let edits = vec![Edit::Instance(id.to_owned(), None)];
+        self.change(Change { edits, registrations: vec![(id.to_owned(), None)] })
+    }
+
+    /// The instances in force, by service and id.
+    #[must_use]
+    pub fn instances(&self) -> &[Registered] {
+        &self.state.snapshot.instances
+    }
+
+    /// Reads the files again, as one set.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them; the set before stays in force.
+    pub fn reload(&mut self) -> Result<(), Refusal> {
+        let result = self.try_reload();
+        match &result {
+            Ok(()) => {
+                self.source.error = None;
+                self.frozen = None;
+                tracing::info!(revision = self.datapath.revision(), "reloaded");
+            }
+            Err(refusal) => {
+                tracing::error!(error = %refusal, "the files are refused");
+                let since = self.source.error.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+                self.source.error = Some((refusal.text.clone(), since));
+            }
+        }
+        result
+    }
+
+    fn try_reload(&mut self) -> Result<(), Refusal> {
+        let files = files::read(&self.config_dirs)
+            .map_err(|error| Refusal::invalid(error.to_string()))?;
+        let set = files::decode(&files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
+        self.change(Change { edits: vec![Edit::Files(set)], ..Change::default() })?;
+        self.keep_last_good(files);
+        Ok(())
+    }
+
+    /// What people should know of one service.
+    #[must_use]
+    pub fn warnings_of(&self, service: &str) -> Vec<Warning> {
+        self.all_warnings().into_iter().filter(|warning| warning.service == service).collect()
+    }
+
+    /// Where the entry in force was defined.
+    pub(super) fn origin(&self, key: &EntryKey) -> Option<Origin> {
+        self.state.entry(key).map(|Sourced { origin, .. }| origin)
+    }
+}
+
+/// The refusal to delete what a file defines.
+pub(super) fn of_file(what: &str, origin: &Origin) -> Refusal {
+    Refusal::invalid(format!(
+        "{what} is defined in {}: delete it there and reload",
+        place(origin)
+    ))
+}

@@ -1,0 +1,126 @@
+//! `/v1/config`: config entries.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::answer::{Error, json, sentences, with_warnings};
+use crate::agent::{Handle, Indices, Refusal};
+use crate::entry::{self, Entry};
+use crate::source::{KINDS, key_of};
+
+/// Kinds that Consul has and this agent does not serve: there is never one.
+const UNSERVED_KINDS: [&str; 16] = [
+    "api-gateway",
+    "bound-api-gateway",
+    "control-plane-request-limit",
+    "exported-services",
+    "file-system-certificate",
+    "http-route",
+    "ingress-gateway",
+    "inline-certificate",
+    "jwt-provider",
+    "mesh",
+    "proxy-defaults",
+    "sameness-group",
+    "service-intentions",
+    "service-router",
+    "tcp-route",
+    "terminating-gateway",
+];
+
+/// Parameters of a write.
+#[derive(Debug, Deserialize)]
+pub(super) struct Parameters {
+    cas: Option<String>,
+}
+
+impl Parameters {
+    fn cas(&self) -> Result<Option<u64>, Error> {
+        let wrong =
+            |text: &str| Refusal::bad_request(format!("cas must be an index, not {text:?}"));
+        let parse = |text: &String| text.parse().map_err(|_| Error(wrong(text)));
+        self.cas.as_ref().map(parse).transpose()
+    }
+}
+
+/// Writes an entry: `true`, or `false` where `cas` does not fit.
+pub(super) async fn write(
+    State(handle): State<Handle>,
+    Query(parameters): Query<Parameters>,
+    body: Bytes,
+) -> Result<Response, Error> {
+    let cas = parameters.cas()?;
+    let decoded = decode(&body)?;
+    let service = key_of(&decoded.entry).1;
+    let mut warnings = decoded.warnings;
+    let (done, index, of_service) = handle
+        .call(move |agent| {
+            let done = agent.write_entry(decoded.entry, cas)?;
+            Ok::<_, Refusal>((done, agent.index(), agent.warnings_of(&service)))
+        })
+        .await??;
+    if done {
+        warnings.extend(sentences(of_service));
+    }
+    Ok(with_warnings(json(index, &done), &warnings))
+}
+
+/// All entries of a kind.
+pub(super) async fn list(
+    State(handle): State<Handle>,
+    Path(kind): Path<String>,
+) -> Result<Response, Error> {
+    check_kind(&kind)?;
+    let (entries, index) =
+        handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
+    let entries: Vec<Value> = entries.iter().map(|(entry, at)| shown(entry, *at)).collect();
+    Ok(json(index, &entries))
+}
+
+/// One entry.
+pub(super) async fn read(
+    State(handle): State<Handle>,
+    Path(key): Path<(String, String)>,
+) -> Result<Response, Error> {
+    check_kind(&key.0)?;
+    let missing =
+        Refusal::not_found(format!("Config entry not found for {:?} / {:?}", key.0, key.1));
+    let (entry, index) = handle.call(move |agent| (agent.entry(&key), agent.index())).await?;
+    let (entry, at) = entry.ok_or(missing)?;
+    Ok(json(index, &shown(&entry, at)))
+}
+
+/// Deletes an entry: `{}`, or with `cas` whether that fitted.
+pub(super) async fn delete(
+    State(handle): State<Handle>,
+    Path(key): Path<(String, String)>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Error> {
+    check_kind(&key.0)?;
+    let cas = parameters.cas()?;
+    let (done, index) = handle
+        .call(move |agent| Ok::<_, Refusal>((agent.delete_entry(key, cas)?, agent.index())))
+        .await??;
+    let answer = if cas.is_some() { Value::Bool(done) } else { Value::Object(<_>::default()) };
+    Ok(json(index, &answer))
+}
+
+fn check_kind(kind: &str) -> Result<(), Error> {
+    if KINDS.contains(&kind) || UNSERVED_KINDS.contains(&kind) {
+        return Ok(());
+    }
+    Err(Error(Refusal::invalid(format!("invalid config entry kind: {kind}"))))
+}
+
+/// An entry as Consul shows it.
+fn shown(entry: &Entry, indices: Indices) -> Value {
+    let mut json = entry::to_json(entry);
+    if let Value::Object(fields) = &mut json {
+        fields.insert("CreateIndex".to_owned(), indices.create.into());
+        fields.insert("ModifyIndex".to_owned(), indices.modify.into());
+    }
+    json
+}

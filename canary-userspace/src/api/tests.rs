@@ -1,0 +1,230 @@
+//! The agent over its socket, on a datapath of plain memory.
+
+mod bad_input;
+mod consul;
+mod release;
+mod restart;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::Listeners;
+use crate::agent;
+use crate::agent::memory::Memory;
+use crate::settings::Settings;
+use crate::store::Store;
+
+const RESOLVER: &str = r#"
+kind = "service-resolver"
+name = "payments"
+default_subset = "blue"
+subsets = {
+  blue = { filter = "Service.Meta.version == 2" }
+  green = { filter = "Service.Meta.version == 3" }
+}
+"#;
+
+/// The directories of one agent, and what it is made of.
+struct Place {
+    dir: TempDir,
+    memory: Memory,
+}
+
+/// An agent that runs, and a way to talk to it.
+struct Running {
+    socket: PathBuf,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    text: String,
+    warnings: Vec<String>,
+    index: u64,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        Self { dir, memory: Memory::default() }
+    }
+
+    /// A place with blue twice and green once, by files.
+    fn with_payments() -> Self {
+        let place = Self::new();
+        let services: String = [("blue-1", 1, 2), ("blue-2", 2, 2), ("green-1", 3, 3)]
+            .map(|(id, host, version)| service("payments", id, host, version))
+            .concat();
+        place.file("services.hcl", &services);
+        place
+    }
+
+    fn file(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("etc").join(name)
+    }
+
+    fn settings(&self) -> Settings {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        Settings::from_args([
+            "canary-agent",
+            "--config-dir",
+            &path("etc"),
+            "--data-dir",
+            &path("data"),
+            "--socket",
+            &path("agent.sock"),
+            "--node-name",
+            "node-1",
+        ])
+        .unwrap()
+    }
+
+    /// Starts an agent and waits until it serves.
+    async fn start(&self) -> Running {
+        let running = self.try_start().await;
+        let reply = running.get("/v1/canary/status").await;
+        assert_eq!(reply.json()["ready"], true);
+        running
+    }
+
+    async fn try_start(&self) -> Running {
+        let settings = self.settings();
+        let opened = Store::open(&settings.data_dir).unwrap();
+        let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let datapath = Box::new(self.memory.clone());
+        let socket = settings.socket.clone();
+        let task = tokio::spawn(async move {
+            let stop = async { _ = stopped.await };
+            agent::serve(&settings, opened, datapath, listeners, stop).await
+        });
+        Running { socket, stop, task }
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, "").await
+    }
+
+    async fn put(&self, path: &str, body: impl Into<String>) -> Reply {
+        self.ask("PUT", path, body).await
+    }
+
+    async fn delete(&self, path: &str) -> Reply {
+        self.ask("DELETE", path, "").await
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: impl Into<String>) -> Reply {
+        let asked = self.try_ask(method, path, body.into());
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer").unwrap()
+    }
+
+    async fn try_ask(&self, method: &str, path: &str, body: String) -> anyhow::Result<Reply> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "agent")
+            .body(Full::new(Bytes::from(body)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let header = |name: &str| {
+            let values = response.headers().get_all(name).iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let warnings = header("x-canary-warning");
+        let index = header("x-consul-index").first().map_or(0, |index| index.parse().unwrap());
+        let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
+        driver.abort();
+        Ok(Reply { status, text, warnings, index })
+    }
+
+    /// Puts what must be accepted.
+    async fn done(&self, path: &str, body: impl Into<String>) -> Reply {
+        let reply = self.put(path, body).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply
+    }
+
+    async fn status(&self) -> Value {
+        self.get("/v1/canary/status").await.json()
+    }
+
+    /// Everything that a refused request must leave alone.
+    async fn everything(&self, place: &Place) -> (Value, Value, Value, crate::compile::Desired) {
+        (
+            self.get("/v1/config/service-splitter").await.json(),
+            self.get("/v1/config/service-resolver").await.json(),
+            self.get("/v1/agent/services").await.json(),
+            place.memory.get().published.clone(),
+        )
+    }
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A service definition in a file.
+fn service(name: &str, id: &str, host: u8, version: u8) -> String {
+    format!(
+        "service {{\n  name = \"{name}\"\n  id = \"{name}-{id}\"\n  address = \"10.1.0.{host}\"\n  \
+         port = 8080\n  meta {{ version = \"{version}\" }}\n  tagged_addresses {{ virtual {{ \
+         address = \"10.96.0.10\" port = 80 }} }}\n}}\n"
+    )
+}
+
+fn resolver() -> String {
+    json!({
+        "Kind": "service-resolver", "Name": "payments", "DefaultSubset": "blue",
+        "Subsets": {
+            "blue": {"Filter": "Service.Meta.version == 2"},
+            "green": {"Filter": "Service.Meta.version == 3"},
+        },
+    })
+    .to_string()
+}
+
+fn splitter(blue: f64, green: f64) -> String {
+    json!({
+        "Kind": "service-splitter", "Name": "payments",
+        "Splits": [
+            {"Weight": blue, "ServiceSubset": "blue"},
+            {"Weight": green, "ServiceSubset": "green"},
+        ],
+    })
+    .to_string()
+}
+
+fn shares(blue: u16, green: u16) -> Vec<(String, u16)> {
+    vec![("blue".to_owned(), blue), ("green".to_owned(), green)]
+}

@@ -1,0 +1,143 @@
+//! What outlives an agent.
+
+use tokio::net::TcpListener;
+
+use super::*;
+
+#[tokio::test]
+async fn what_the_api_wrote_is_there_after_a_restart() {
+    let place = Place::with_payments();
+    let agent = place.start().await;
+    agent.done("/v1/config", resolver()).await;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let web = json!({"Name": "web", "ID": "w", "Address": "10.1.0.50", "Port": 1});
+    agent.done("/v1/agent/service/register", web.to_string()).await;
+    let before = agent.everything(&place).await;
+    let (index, revision) = (agent.get("/v1/agent/services").await.index, place.memory.get().revision);
+    agent.stop().await;
+    assert!(!place.dir.path().join("agent.sock").exists());
+
+    let agent = place.start().await;
+
+    assert_eq!(agent.everything(&place).await, before);
+    assert_eq!(agent.get("/v1/agent/services").await.index, index);
+    assert_eq!(place.memory.get().revision, revision);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn bad_files_at_the_start_leave_the_last_good_ones_in_force() {
+    let place = Place::with_payments();
+    place.file("resolver.hcl", RESOLVER);
+    let agent = place.start().await;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let before = agent.everything(&place).await;
+    agent.stop().await;
+    place.file("resolver.hcl", &RESOLVER[..60]);
+
+    let agent = place.start().await;
+
+    let status = agent.status().await;
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["source"]["ok"], false);
+    assert!(status["source"]["error"].as_str().unwrap().contains("resolver.hcl:"), "{status}");
+    assert_eq!(agent.everything(&place).await, before);
+    agent.done("/v1/config", splitter(80.0, 20.0)).await;
+    place.file("resolver.hcl", RESOLVER);
+    agent.done("/v1/agent/reload", "").await;
+    assert_eq!(place.memory.shares("payments"), shares(8000, 2000));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn bad_files_without_anything_earlier_end_the_start() {
+    let place = Place::with_payments();
+    place.file("resolver.hcl", &RESOLVER[..60]);
+
+    let agent = place.try_start().await;
+
+    let error = agent.task.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("resolver.hcl:"), "{error}");
+    assert_eq!(place.memory.get().revision, 0);
+}
+
+#[tokio::test]
+async fn tables_that_nobody_can_explain_stay_until_the_files_are_mended() {
+    let place = Place::with_payments();
+    let agent = place.start().await;
+    agent.stop().await;
+    fs::remove_dir_all(place.dir.path().join("data")).unwrap();
+    place.file("resolver.hcl", &RESOLVER[..60]);
+    let published = place.memory.get().published.clone();
+
+    let agent = place.start().await;
+
+    let refused = agent.put("/v1/config", resolver()).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.text.contains("resolver.hcl:"), "{refused:?}");
+    assert_eq!(place.memory.get().published, published);
+    place.file("resolver.hcl", RESOLVER);
+    agent.done("/v1/agent/reload", "").await;
+    agent.done("/v1/config", splitter(50.0, 50.0)).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_corrupt_store_is_said_and_does_not_stop_the_agent() {
+    let place = Place::with_payments();
+    place.start().await.stop().await;
+    fs::write(place.dir.path().join("data/store.redb"), "nonsense").unwrap();
+
+    let agent = place.start().await;
+
+    let warnings = agent.status().await["warnings"].to_string();
+    assert!(warnings.contains("store.redb.corrupt-"), "{warnings}");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_agent_on_the_same_socket_is_refused() {
+    let place = Place::new();
+    let agent = place.start().await;
+
+    let error = Listeners::bind(&agent.socket, None).await.unwrap_err().to_string();
+
+    assert!(error.contains("another agent"), "{error}");
+    assert_eq!(agent.get("/v1/canary/status").await.status, 200);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn health_follows_checks_and_is_remembered_over_a_restart() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap();
+    let check = format!("check {{ tcp = \"{target}\" interval = \"50ms\" timeout = \"1s\" }}\n}}\n");
+    let text = service("web", "1", 1, 1);
+    place.file("web.hcl", &format!("{}{check}", text.strip_suffix("}\n").unwrap()));
+    let agent = place.start().await;
+    wait_for_health(&agent, 1).await;
+    agent.stop().await;
+
+    let agent = place.start().await;
+    assert_eq!(healthy(&agent).await, 1);
+    drop(listener);
+    wait_for_health(&agent, 0).await;
+
+    let warnings = agent.status().await["warnings"].to_string();
+    assert!(warnings.contains("unhealthy"), "{warnings}");
+    agent.stop().await;
+}
+
+async fn healthy(agent: &Running) -> u64 {
+    let web = agent.get("/v1/canary/status/web").await.json();
+    web["splits"][0]["backends"]["healthy"].as_u64().unwrap()
+}
+
+async fn wait_for_health(agent: &Running, count: u64) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while healthy(agent).await != count {
+        assert!(tokio::time::Instant::now() < deadline, "health is not {count} in time");
+        tokio::task::yield_now().await;
+    }
+}

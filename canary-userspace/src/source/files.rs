@@ -1,0 +1,123 @@
+//! The files source: directories of entries and services, read as one set.
+
+use std::collections::btree_map::Entry as Place;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Definitions;
+use crate::catalog::{Origin, Sourced};
+use crate::error::{ConfigError, Position};
+use crate::store::SourceFile;
+
+/// File name extensions that are read.
+const EXTENSIONS: [&str; 2] = ["hcl", "json"];
+
+/// Reads `*.hcl` and `*.json` of `directories`, in name order; a missing directory is empty.
+///
+/// # Errors
+///
+/// [`ConfigError`] naming what could not be read.
+pub fn read(directories: &[PathBuf]) -> Result<Vec<SourceFile>, ConfigError> {
+    let mut files = Vec::new();
+    for directory in directories {
+        for path in list(directory).map_err(|error| unread(directory, &error))? {
+            let content = fs::read(&path).map_err(|error| unread(&path, &error))?;
+            files.push(SourceFile { path: path.display().to_string(), content });
+        }
+    }
+    Ok(files)
+}
+
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        // Followed, for a mounted ConfigMap is links; a pipe would block.
+        if is_wanted(&path) && fs::metadata(&path)?.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_wanted(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
+}
+
+fn unread(path: &Path, error: &io::Error) -> ConfigError {
+    ConfigError::new(format!("cannot be read: {error}")).in_file(path.display().to_string())
+}
+
+/// Decodes `files` as one set.
+///
+/// # Errors
+///
+/// What is wrong with each file, in their order: nothing of the set may be used.
+pub fn decode(files: &[SourceFile]) -> Result<Definitions, Vec<ConfigError>> {
+    let mut set = Definitions::default();
+    let mut errors = Vec::new();
+    for file in files {
+        if let Err(error) = decode_one(&mut set, file) {
+            errors.push(error.in_file(file.path.clone()));
+        }
+    }
+    if errors.is_empty() { Ok(set) } else { Err(errors) }
+}
+
+/// Adds what `file` defines to `set`.
+fn decode_one(set: &mut Definitions, file: &SourceFile) -> Result<(), ConfigError> {
+    let origin = |position| Origin::File { path: file.path.clone(), position };
+    match definition::parse_file(&file.content)? {
+        FileContent::Entry(decoded) => {
+            let position = decoded.position;
+            let key = decoded.entry.key();
+            match set.entries.entry(key) {
+                Place::Vacant(place) => {
+                    place.insert(Sourced { value: decoded.entry, origin: origin(position) });
+                }
+                Place::Occupied(place) => {
+                    let (kind, name) = place.key();
+                    let text = twice(&format!("{kind}/{name}"), &place.get().origin);
+                    return Err(ConfigError::at(position, text));
+                }
+            }
+        }
+        FileContent::Services(services) => {
+            for (instance, position) in services {
+                match set.instances.entry(instance.id.clone()) {
+                    Place::Vacant(place) => {
+                        place.insert(Sourced { value: instance, origin: origin(position) });
+                    }
+                    Place::Occupied(place) => {
+                        let what = format!("service id {:?}", place.key());
+                        return Err(ConfigError::at(position, twice(&what, &place.get().origin)));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn twice(what: &str, first: &Origin) -> String {
+    format!("{what} is defined twice, first in {}", place(first))
+}
+
+/// Where something was defined, as people look it up: `FILE:LINE:COL`, or the store.
+#[must_use]
+pub fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::File { path, position: Position { line, column } } => {
+            format!("{path}:{line}:{column}")
+        }
+        Origin::Store => "the store".to_owned(),
+    }
+}

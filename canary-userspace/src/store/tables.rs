@@ -1,0 +1,167 @@
+//! The store's tables, and how values are laid down in them.
+
+use redb::{
+    Database, Error, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use serde_json::Value;
+
+use super::{Contents, SourceFile, Write};
+
+/// Config entries: (kind, name) to the JSON of a `StoredEntry`.
+const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("entries");
+/// Registrations: id to JSON.
+const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registrations");
+/// Entries before a service's last change: service to the JSON of a `Past`.
+const PAST: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("past");
+/// Last known states of checks: a check's key to "passes".
+const CHECKS: TableDefinition<'_, &str, bool> = TableDefinition::new("checks");
+/// Files in force: their place in the order, then path, to content.
+const LAST_GOOD: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("last_good");
+/// Single numbers by name.
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+
+/// Index of the last write, in `NUMBERS`.
+const INDEX: &str = "index";
+/// Present in `NUMBERS` once `LAST_GOOD` was written: a set of no files is known too.
+const LAST_GOOD_KNOWN: &str = "last-good";
+
+pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
+    make_tables(database)?;
+    let read = database.begin_read()?;
+    let mut contents = Contents::default();
+    if let Some(index) = read.open_table(NUMBERS)?.get(INDEX)? {
+        contents.index = index.value();
+    }
+    for row in read.open_table(ENTRIES)?.iter()? {
+        let (key, value) = row?;
+        let (kind, name) = key.value();
+        contents.entries.insert((kind.to_owned(), name.to_owned()), decode(value.value())?);
+    }
+    for row in read.open_table(REGISTRATIONS)?.iter()? {
+        let (id, value) = row?;
+        contents.registrations.insert(id.value().to_owned(), decode(value.value())?);
+    }
+    for row in read.open_table(PAST)?.iter()? {
+        let (service, value) = row?;
+        contents.past.insert(service.value().to_owned(), decode(value.value())?);
+    }
+    for row in read.open_table(CHECKS)?.iter()? {
+        let (key, passes) = row?;
+        contents.checks.insert(key.value().to_owned(), passes.value());
+    }
+    Ok(contents)
+}
+
+/// Reading a table that was never written is an error, so all are made at once.
+fn make_tables(database: &Database) -> Result<(), Error> {
+    match database.begin_read()?.open_table(NUMBERS) {
+        Ok(_) => return Ok(()),
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let write = database.begin_write()?;
+    write.open_table(ENTRIES)?;
+    write.open_table(REGISTRATIONS)?;
+    write.open_table(PAST)?;
+    write.open_table(CHECKS)?;
+    write.open_table(LAST_GOOD)?;
+    write.open_table(NUMBERS)?;
+    write.commit()?;
+    Ok(())
+}
+
+pub(super) fn registration(database: &Database, id: &str) -> Result<Option<Value>, Error> {
+    let table = database.begin_read()?.open_table(REGISTRATIONS)?;
+    table.get(id)?.map(|json| decode(json.value())).transpose()
+}
+
+pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, Error> {
+    let read = database.begin_read()?;
+    if read.open_table(NUMBERS)?.get(LAST_GOOD_KNOWN)?.is_none() {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for row in read.open_table(LAST_GOOD)?.iter()? {
+        let (key, content) = row?;
+        let (_, path) = key.value();
+        files.push(SourceFile { path: path.to_owned(), content: content.value().to_vec() });
+    }
+    Ok(Some(files))
+}
+
+pub(super) fn write_all(database: &Database, index: u64, writes: &[Write]) -> Result<(), Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(NUMBERS)?.insert(INDEX, index)?;
+    for write in writes {
+        perform(&transaction, write)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
+    match write {
+        Write::Entry(kind, name, entry) => {
+            let value = entry.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(ENTRIES)?, (kind.as_str(), name.as_str()), value)
+        }
+        Write::Registration(id, registration) => {
+            let value = registration.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(REGISTRATIONS)?, id.as_str(), value)
+        }
+        Write::Past(service, past) => {
+            let value = past.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(PAST)?, service.as_str(), value)
+        }
+        Write::LastGood(files) => {
+            transaction.open_table(NUMBERS)?.insert(LAST_GOOD_KNOWN, 1)?;
+            replace_files(&mut transaction.open_table(LAST_GOOD)?, files)
+        }
+        Write::Checks(checks) => {
+            let mut table = transaction.open_table(CHECKS)?;
+            for (key, state) in checks {
+                match state {
+                    Some(passes) => table.insert(key.as_str(), passes)?,
+                    None => table.remove(key.as_str())?,
+                };
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Puts or, with `None`, deletes one row.
+fn set<'k, K: redb::Key>(
+    table: &mut Table<'_, K, &'static [u8]>,
+    key: K::SelfType<'k>,
+    value: Option<Vec<u8>>,
+) -> Result<(), Error> {
+    match value {
+        Some(value) => table.insert(key, value.as_slice())?,
+        None => table.remove(key)?,
+    };
+    Ok(())
+}
+
+fn replace_files(
+    table: &mut Table<'_, (u32, &'static str), &'static [u8]>,
+    files: &[SourceFile],
+) -> Result<(), Error> {
+    table.retain(|_, _| false)?;
+    for (place, file) in (0..).zip(files) {
+        table.insert((place, file.path.as_str()), file.content.as_slice())?;
+    }
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::Corrupted(error.to_string()))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::Io(error.into()))
+}
