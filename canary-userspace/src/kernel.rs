@@ -9,6 +9,7 @@ pub mod interfaces;
 pub mod links;
 pub mod load;
 pub mod mapped;
+pub mod netlink;
 pub mod node;
 pub mod object;
 mod pinned;
