@@ -1,8 +1,7 @@
 //! Frontends and backends as the tables hold them.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
 use crate::layout::assert_map_type;
+use crate::word::Word;
 
 /// A virtual address: a row of `FRONTENDS`.
 #[derive(Debug, Default)]
@@ -17,16 +16,16 @@ pub struct Frontend {
     /// Always 0.
     pub reserved: u8,
     /// The service, an index of `CURRENT`.
-    pub service: AtomicU32,
+    pub service: Word<u32>,
     /// [`Frontend::EXTERNAL`] or 0.
-    pub flags: AtomicU32,
+    pub flags: Word<u32>,
     /// Counts the owners of this row, so that flows of an earlier one never match; 16 bits.
-    pub generation: AtomicU32,
+    pub generation: Word<u32>,
 }
 
 assert_map_type!(Frontend {
     address: [u8; 16], port: [u8; 2], protocol: u8, reserved: u8,
-    service: AtomicU32, flags: AtomicU32, generation: AtomicU32,
+    service: Word<u32>, flags: Word<u32>, generation: Word<u32>,
 } is 32 bytes);
 
 impl Frontend {
@@ -37,7 +36,7 @@ impl Frontend {
     #[inline(always)]
     #[must_use]
     pub fn generation(&self) -> u16 {
-        low_half(self.generation.load(Ordering::Relaxed))
+        low_half(self.generation.load())
     }
 }
 
@@ -65,16 +64,16 @@ pub struct Backend {
     /// Always 0.
     pub reserved: u8,
     /// State, flags and generation in one word, see [`Backend::status_of`]: they change together.
-    pub status: AtomicU32,
+    pub status: Word<u32>,
     /// Id of the frontend whose flows need no return entry; fixed for a generation.
-    pub home: AtomicU32,
+    pub home: Word<u32>,
     /// The home frontend's generation when that was fixed; 16 bits.
-    pub home_generation: AtomicU32,
+    pub home_generation: Word<u32>,
 }
 
 assert_map_type!(Backend {
     address: [u8; 16], port: [u8; 2], protocol: u8, reserved: u8,
-    status: AtomicU32, home: AtomicU32, home_generation: AtomicU32,
+    status: Word<u32>, home: Word<u32>, home_generation: Word<u32>,
 } is 32 bytes);
 
 impl Backend {
@@ -99,7 +98,7 @@ impl Backend {
     #[inline(always)]
     #[must_use]
     pub fn status(&self) -> Status {
-        Status(self.status.load(Ordering::Relaxed))
+        Status(self.status.load())
     }
 }
 

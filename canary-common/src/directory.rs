@@ -6,11 +6,10 @@
 //! whose buckets are both full lives in a small BPF hash, and [`OVERFLOW`] in the first
 //! bucket's spare word says that one must look there.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
 use crate::endpoint::Endpoint;
 use crate::layout::assert_map_type;
 use crate::tables::Tables;
+use crate::word::Word;
 
 /// Set in a bucket's first spare word while an endpoint of that bucket is in the overflow.
 pub const OVERFLOW: u32 = 1;
@@ -56,15 +55,15 @@ pub struct Entry {
     /// Port and protocol as [`Endpoint::tail`] gives them.
     pub tail: u32,
     /// [`Occupant::to_value`]; 0 while the entry is free or being written.
-    pub value: AtomicU32,
+    pub value: Word<u32>,
     /// In a bucket's first entry [`OVERFLOW`] or 0, else 0.
-    pub spare: AtomicU32,
+    pub spare: Word<u32>,
     /// Always 0.
     pub reserved: u32,
 }
 
 assert_map_type!(Entry {
-    address: [u64; 2], tail: u32, value: AtomicU32, spare: AtomicU32, reserved: u32,
+    address: [u64; 2], tail: u32, value: Word<u32>, spare: Word<u32>, reserved: u32,
 } is 32 bytes);
 
 /// A cache line of the directory.
@@ -120,7 +119,11 @@ const fn widen(word: u32) -> u64 {
     word as u64
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "the low half is meant")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "the low half is meant"
+)]
 #[inline(always)]
 const fn low(word: u64) -> u32 {
     word as u32
@@ -139,7 +142,7 @@ pub fn find<T: Tables + ?Sized>(tables: &T, mask: u32, endpoint: Endpoint) -> Op
         return Some(found);
     }
     let [head, _] = &bucket.entries;
-    if head.spare.load(Ordering::Relaxed) & OVERFLOW == 0 {
+    if head.spare.load() & OVERFLOW == 0 {
         return None;
     }
     Occupant::from_value(tables.overflow(&OverflowKey::of(endpoint))?)
@@ -149,10 +152,10 @@ pub fn find<T: Tables + ?Sized>(tables: &T, mask: u32, endpoint: Endpoint) -> Op
 fn find_in(bucket: &Bucket, endpoint: Endpoint) -> Option<Occupant> {
     let [left, right] = &bucket.entries;
     if holds(left, endpoint) {
-        return Occupant::from_value(left.value.load(Ordering::Relaxed));
+        return Occupant::from_value(left.value.load());
     }
     if holds(right, endpoint) {
-        return Occupant::from_value(right.value.load(Ordering::Relaxed));
+        return Occupant::from_value(right.value.load());
     }
     None
 }

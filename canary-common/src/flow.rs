@@ -2,12 +2,15 @@
 
 use core::fmt::Debug;
 use core::hash::Hash;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::backend::low_half;
 use crate::endpoint::{Address, TCP};
 use crate::layout::assert_map_type;
+use crate::packet::Packet;
+use crate::reason::Reason;
+use crate::segment::Segment;
 use crate::settings::Settings;
+use crate::word::Word;
 
 /// IPv4 or IPv6: what differs between them, for steps that are written once.
 pub trait Family: Copy + Debug {
@@ -16,6 +19,13 @@ pub trait Family: Copy + Debug {
 
     /// The wire form of an address that is known to be of this family.
     fn bytes(address: Address) -> Self::Bytes;
+
+    /// Reads a packet of this family whose IP header is at `l3_at`.
+    ///
+    /// # Errors
+    ///
+    /// The [`Reason`] why it cannot be served.
+    fn segment<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Segment, Reason>;
 }
 
 /// IPv4.
@@ -34,6 +44,11 @@ impl Family for V4 {
         let [.., a, b, c, d] = address.0;
         [a, b, c, d]
     }
+
+    #[inline(always)]
+    fn segment<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Segment, Reason> {
+        Segment::read_v4(packet, l3_at)
+    }
 }
 
 impl Family for V6 {
@@ -42,6 +57,11 @@ impl Family for V6 {
     #[inline(always)]
     fn bytes(address: Address) -> [u8; 16] {
         address.0
+    }
+
+    #[inline(always)]
+    fn segment<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Segment, Reason> {
+        Segment::read_v6(packet, l3_at)
     }
 }
 
@@ -78,23 +98,23 @@ assert_map_type!(FlowKey6 { client: [u8; 16], peer: u32, port: [u8; 2], generati
 #[repr(C)]
 pub struct Flow {
     /// The backend's id. Never changes.
-    pub backend: AtomicU32,
+    pub backend: Word<u32>,
     /// The backend's generation (high half) and the statistics id (low half). Never changes.
-    pub owner: AtomicU32,
+    pub owner: Word<u32>,
     /// Bits of [`Marks`].
-    pub marks: AtomicU32,
+    pub marks: Word<u32>,
     /// Second of the client's last packet.
-    pub client_seen: AtomicU32,
+    pub client_seen: Word<u32>,
     /// Second of the backend's last packet.
-    pub server_seen: AtomicU32,
+    pub server_seen: Word<u32>,
     /// Tick of the open question's last payload; 0: none is open. Before the answer to a SYN:
     /// the tick of the SYN.
-    pub asked: AtomicU32,
+    pub asked: Word<u32>,
 }
 
 assert_map_type!(Flow {
-    backend: AtomicU32, owner: AtomicU32, marks: AtomicU32,
-    client_seen: AtomicU32, server_seen: AtomicU32, asked: AtomicU32,
+    backend: Word<u32>, owner: Word<u32>, marks: Word<u32>,
+    client_seen: Word<u32>, server_seen: Word<u32>, asked: Word<u32>,
 } is 24 bytes);
 
 /// What happened in a flow, as bits of its `marks` word. Bits are only ever added.
@@ -143,16 +163,23 @@ impl Flow {
     /// A new flow.
     #[must_use]
     #[inline(always)]
-    pub fn start(backend: u32, generation: u16, statistics: u16, protocol: u8, now: u32, tick: u32) -> Self {
+    pub fn start(
+        backend: u32,
+        generation: u16,
+        statistics: u16,
+        protocol: u8,
+        now: u32,
+        tick: u32,
+    ) -> Self {
         let [a, b] = generation.to_be_bytes();
         let [c, d] = statistics.to_be_bytes();
         Self {
-            backend: AtomicU32::new(backend),
-            owner: AtomicU32::new(u32::from_be_bytes([a, b, c, d])),
-            marks: AtomicU32::new(if protocol == TCP { Marks::TCP } else { 0 }),
-            client_seen: AtomicU32::new(now),
-            server_seen: AtomicU32::new(0),
-            asked: AtomicU32::new(tick),
+            backend: Word::new(backend),
+            owner: Word::new(u32::from_be_bytes([a, b, c, d])),
+            marks: Word::new(if protocol == TCP { Marks::TCP } else { 0 }),
+            client_seen: Word::new(now),
+            server_seen: Word::new(0),
+            asked: Word::new(tick),
         }
     }
 
@@ -160,14 +187,14 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub fn backend(&self) -> u32 {
-        self.backend.load(Ordering::Relaxed)
+        self.backend.load()
     }
 
     /// Its backend's generation.
     #[inline(always)]
     #[must_use]
     pub fn generation(&self) -> u16 {
-        let [a, b, _, _] = self.owner.load(Ordering::Relaxed).to_be_bytes();
+        let [a, b, _, _] = self.owner.load().to_be_bytes();
         u16::from_be_bytes([a, b])
     }
 
@@ -175,38 +202,38 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub fn statistics(&self) -> u16 {
-        low_half(self.owner.load(Ordering::Relaxed))
+        low_half(self.owner.load())
     }
 
     /// What happened in it.
     #[inline(always)]
     #[must_use]
     pub fn marks(&self) -> Marks {
-        Marks(self.marks.load(Ordering::Relaxed))
+        Marks(self.marks.load())
     }
 
     /// Second of the last packet either way.
     #[inline(always)]
     #[must_use]
     pub fn last_seen(&self) -> u32 {
-        let client = self.client_seen.load(Ordering::Relaxed);
-        let server = self.server_seen.load(Ordering::Relaxed);
+        let client = self.client_seen.load();
+        let server = self.server_seen.load();
         if client > server { client } else { server }
     }
 
     /// Notes a packet of the client; stores only when the second is another.
     #[inline(always)]
     pub fn client_was_seen(&self, now: u32) {
-        if self.client_seen.load(Ordering::Relaxed) != now {
-            self.client_seen.store(now, Ordering::Relaxed);
+        if self.client_seen.load() != now {
+            self.client_seen.store(now);
         }
     }
 
     /// Notes a packet of the backend; stores only when the second is another.
     #[inline(always)]
     pub fn server_was_seen(&self, now: u32) {
-        if self.server_seen.load(Ordering::Relaxed) != now {
-            self.server_seen.store(now, Ordering::Relaxed);
+        if self.server_seen.load() != now {
+            self.server_seen.store(now);
         }
     }
 
@@ -225,7 +252,7 @@ impl Flow {
         } else {
             answered_udp
         };
-        self.idle(now) > limit.load(Ordering::Relaxed)
+        self.idle(now) > limit.load()
     }
 
     /// Seconds since the last packet.
@@ -239,7 +266,7 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub fn copy(&self) -> Self {
-        let copy = |word: &AtomicU32| AtomicU32::new(word.load(Ordering::Relaxed));
+        let copy = |word: &Word<u32>| Word::new(word.load());
         Self {
             backend: copy(&self.backend),
             owner: copy(&self.owner),
@@ -247,6 +274,28 @@ impl Flow {
             client_seen: copy(&self.client_seen),
             server_seen: copy(&self.server_seen),
             asked: copy(&self.asked),
+        }
+    }
+}
+
+/// A [`Flow`] as the agent reads it: a copy, word by word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct FlowWords(pub [u32; 6]);
+
+const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>(), "the same row");
+
+impl From<FlowWords> for Flow {
+    fn from(
+        FlowWords([backend, owner, marks, client_seen, server_seen, asked]): FlowWords,
+    ) -> Self {
+        Self {
+            backend: Word::new(backend),
+            owner: Word::new(owner),
+            marks: Word::new(marks),
+            client_seen: Word::new(client_seen),
+            server_seen: Word::new(server_seen),
+            asked: Word::new(asked),
         }
     }
 }

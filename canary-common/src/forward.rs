@@ -1,7 +1,5 @@
 //! From a client towards a backend.
 
-use core::sync::atomic::Ordering;
-
 use crate::backend::{Backend, Frontend, State};
 use crate::directory::{self, Occupant};
 use crate::endpoint::{Address, Endpoint};
@@ -75,7 +73,7 @@ impl<'t, T: Tables + ?Sized> Node<'t, T> {
     /// What is at an endpoint.
     #[inline(always)]
     pub fn find(&self, endpoint: Endpoint) -> Option<Occupant> {
-        directory::find(self.tables, self.settings.bucket_mask.load(Ordering::Relaxed), endpoint)
+        directory::find(self.tables, self.settings.bucket_mask.load(), endpoint)
     }
 }
 
@@ -99,7 +97,7 @@ where
     match node.find(segment.destination) {
         Some(Occupant::Frontend(id)) => {
             let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
-            let external = frontend.flags.load(Ordering::Relaxed) & Frontend::EXTERNAL != 0;
+            let external = frontend.flags.load() & Frontend::EXTERNAL != 0;
             if origin == Origin::Net && !external {
                 return Err(Reason::NotServedHere);
             }
@@ -162,7 +160,11 @@ where
 
 /// Whether a packet without a flow may start one, though it is no SYN.
 #[inline(always)]
-fn may_start<F, T>(node: Node<'_, T>, segment: &Segment, key: &FlowKey<F::Bytes>) -> Result<(), Reason>
+fn may_start<F, T>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    key: &FlowKey<F::Bytes>,
+) -> Result<(), Reason>
 where
     F: Family,
     T: Tables + FlowTables<F> + ?Sized,
@@ -207,9 +209,13 @@ where
     let status = backend.status();
     if status.state() == State::Gone || status.generation() != flow.generation() {
         FlowTables::<F>::remove_flow(node.tables, stage, key);
-        return if segment.is_udp() || segment.is_syn() { Ok(None) } else { Err(Reason::BackendGone) };
+        return if segment.is_udp() || segment.is_syn() {
+            Ok(None)
+        } else {
+            Err(Reason::BackendGone)
+        };
     }
-    if backend.home.load(Ordering::Relaxed) != key.peer {
+    if backend.home.load() != key.peer {
         keep_return::<F, T>(node, key, flow.backend(), flow.generation())?;
     }
     let flow = &*flow;
@@ -235,7 +241,9 @@ where
     F: Family,
     T: Tables + FlowTables<F> + ?Sized,
 {
-    if FlowTables::<F>::add_flow(node.tables, Stage::Established, key, &flow.copy()) == Err(Refused::Full) {
+    if FlowTables::<F>::add_flow(node.tables, Stage::Established, key, &flow.copy())
+        == Err(Refused::Full)
+    {
         return;
     }
     // What the backend's side noted between the copy and this moment must not be lost.
@@ -281,7 +289,7 @@ where
                 .map_err(|_| Reason::FlowTableFull)?;
         }
     }
-    if backend.home.load(Ordering::Relaxed) != key.peer {
+    if backend.home.load() != key.peer {
         keep_return::<F, T>(node, key, id, status.generation())?;
     } else if status.has_returns() {
         let key = return_key(key, id, status.generation());
@@ -332,9 +340,9 @@ pub fn pick<T: Tables + ?Sized>(
     destination: Endpoint,
     frontend: &Frontend,
 ) -> Result<service::Picked, Reason> {
-    let service = frontend.service.load(Ordering::Relaxed);
+    let service = frontend.service.load();
     let record = node.tables.record(service).ok_or(Reason::BadRecord)?;
-    let seed = node.settings.seed.load(Ordering::Relaxed);
+    let seed = node.settings.seed.load();
     let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
     service::pick(node.tables, record, hash).ok_or(Reason::BadRecord)
 }
@@ -368,7 +376,7 @@ fn note_client<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, flow: &
         node.tables.count(flow.statistics(), Counter::BytesToBackend, u64::from(segment.payload));
         bits |= Marks::CLIENT_PAYLOAD;
         if segment.ends_a_write() {
-            flow.asked.store(node.tables.tick(), Ordering::Relaxed);
+            flow.asked.store(node.tables.tick());
         }
     }
     if segment.has(tcp::FIN) {
@@ -385,14 +393,23 @@ fn note_client<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, flow: &
 
 /// Counts how a flow ended, once, when it did with this change of its marks.
 #[inline(always)]
-pub(crate) fn count_end<T: Tables + ?Sized>(node: Node<'_, T>, flow: &Flow, before: Marks, after: Marks) {
+pub(crate) fn count_end<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    flow: &Flow,
+    before: Marks,
+    after: Marks,
+) {
     if !after.ended() || !after.has(Marks::TCP) {
         return;
     }
     let count = |counter| node.tables.count(flow.statistics(), counter, 1);
     if !before.ended() {
         if after.has(Marks::SERVER_RST) {
-            count(if after.has(Marks::ANSWERED) { Counter::ResetByServer } else { Counter::Refused });
+            count(if after.has(Marks::ANSWERED) {
+                Counter::ResetByServer
+            } else {
+                Counter::Refused
+            });
         } else if after.has(Marks::CLIENT_RST) {
             if after.has(Marks::ANSWERED) {
                 count(Counter::ResetByClient);

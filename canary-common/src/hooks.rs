@@ -1,6 +1,6 @@
 //! One function a hook: a packet in, an outcome out.
 
-use crate::flow::{Family, V4, V6};
+use crate::flow::Family;
 use crate::forward::{Node, Origin, Sent, forward};
 use crate::packet::Packet;
 use crate::reason::{Action, Reason};
@@ -45,55 +45,45 @@ impl Outcome {
     }
 }
 
-/// A packet towards a frontend, from a pod or from the network. `l2` is 14, or 0 without Ethernet.
+/// The family of a packet; `l2` is 14, or 0 without Ethernet.
+///
+/// # Errors
+///
+/// The outcome for a packet that is neither IPv4 nor IPv6.
 #[inline(always)]
-pub fn inbound<P, T>(packet: &mut P, tables: &T, l2: usize, origin: Origin) -> Outcome
-where
-    P: Packet + ?Sized,
-    T: Tables + ?Sized,
-{
-    let (version, node) = match start(packet, tables, l2) {
-        Ok(started) => started,
-        Err(reason) => return Outcome::because(Verdict::Pass, reason),
-    };
-    match version {
-        Version::V4 => match Segment::read_v4(packet, l2) {
-            Ok(segment) => forward_or_refuse::<V4, P, T>(packet, node, &segment, l2, origin),
-            Err(reason) => Outcome::because(Verdict::Pass, reason),
-        },
-        Version::V6 => match Segment::read_v6(packet, l2) {
-            Ok(segment) => forward_or_refuse::<V6, P, T>(packet, node, &segment, l2, origin),
-            Err(reason) => Outcome::because(Verdict::Pass, reason),
-        },
-    }
+pub fn version<P: Packet + ?Sized>(packet: &P, l2: usize) -> Result<Version, Outcome> {
+    segment::version(packet, l2).map_err(|reason| Outcome::because(Verdict::Pass, reason))
 }
 
-/// A packet that may be a backend's answer, on its way to a pod or to the network.
+/// A packet of one family towards a frontend, from a pod or from the network.
 #[inline(always)]
-pub fn outbound<P, T>(packet: &mut P, tables: &T, l2: usize) -> Outcome
+pub fn inbound<F, P, T>(packet: &mut P, tables: &T, l2: usize, origin: Origin) -> Outcome
 where
+    F: Family,
     P: Packet + ?Sized,
-    T: Tables + ?Sized,
+    T: Tables + FlowTables<F> + ?Sized,
 {
-    let restored = start(packet, tables, l2).and_then(|(version, node)| match version {
-        Version::V4 => Segment::read_v4(packet, l2)
-            .and_then(|segment| restore::<V4, P, T>(packet, node, &segment)),
-        Version::V6 => Segment::read_v6(packet, l2)
-            .and_then(|segment| restore::<V6, P, T>(packet, node, &segment)),
-    });
-    match restored {
-        Ok(sent) => Outcome::of(sent),
+    let parts = Node::new(tables).and_then(|node| Ok((node, F::segment(packet, l2)?)));
+    match parts {
+        Ok((node, segment)) => forward_or_refuse::<F, P, T>(packet, node, &segment, l2, origin),
         Err(reason) => Outcome::because(Verdict::Pass, reason),
     }
 }
 
+/// A packet of one family that may be a backend's answer, on its way to a pod or the network.
 #[inline(always)]
-fn start<'t, P, T>(packet: &P, tables: &'t T, l2: usize) -> Result<(Version, Node<'t, T>), Reason>
+pub fn outbound<F, P, T>(packet: &mut P, tables: &T, l2: usize) -> Outcome
 where
+    F: Family,
     P: Packet + ?Sized,
-    T: Tables + ?Sized,
+    T: Tables + FlowTables<F> + ?Sized,
 {
-    Ok((segment::version(packet, l2)?, Node::new(tables)?))
+    let restored = Node::new(tables)
+        .and_then(|node| restore::<F, P, T>(packet, node, &F::segment(packet, l2)?));
+    match restored {
+        Ok(sent) => Outcome::of(sent),
+        Err(reason) => Outcome::because(Verdict::Pass, reason),
+    }
 }
 
 #[inline(always)]

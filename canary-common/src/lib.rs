@@ -14,11 +14,14 @@ pub mod endpoint;
 pub mod flow;
 pub mod forward;
 pub mod hooks;
+pub mod label;
 pub mod layout;
 pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
 pub mod packet;
+#[cfg(feature = "user")]
+pub mod pod;
 pub mod reason;
 pub mod refuse;
 pub mod restore;
@@ -29,3 +32,4 @@ pub mod socket;
 pub mod stats;
 pub mod tables;
 pub mod wire;
+pub mod word;

@@ -2,7 +2,6 @@
 
 use core::cell::{Cell, RefCell};
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -13,6 +12,7 @@ use crate::service::Record;
 use crate::settings::Settings;
 use crate::stats::{Counter, Timing};
 use crate::tables::{FlowTables, Refused, Stage, Tables};
+use crate::word::Word;
 
 /// The flow tables of one family, without a limit.
 #[derive(Debug)]
@@ -209,8 +209,12 @@ impl Tables for Memory {
         self.tick.get().max(1)
     }
 
-    fn add_bits(&self, word: &AtomicU32, bits: u32) -> u32 {
-        word.fetch_or(bits, Ordering::Relaxed)
+    fn add_bits(&self, word: &Word<u32>, bits: u32) -> u32 {
+        {
+            let before = word.load();
+            word.store(before | bits);
+            before
+        }
     }
 
     fn may_refuse(&self) -> bool {

@@ -19,7 +19,11 @@ const TTL: u8 = 64;
 ///
 /// [`Reason::Stray`] for what must not be answered: UDP here, and resets.
 #[inline(always)]
-pub fn reset<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, l2: usize) -> Result<(), Reason> {
+pub fn reset<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    l2: usize,
+) -> Result<(), Reason> {
     if segment.is_udp() || segment.has(tcp::RST) {
         return Err(Reason::Stray);
     }
@@ -43,7 +47,12 @@ pub fn reset<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, l2: usize) -
     if l2 != 0 {
         ethernet::swap(packet)?;
     }
-    packet.patch_checksum(segment.checksum_at(), false, Covers::Segment, Difference::between(old, new))
+    packet.patch_checksum(
+        segment.checksum_at(),
+        false,
+        Covers::Segment,
+        Difference::between(old, new),
+    )
 }
 
 /// Exchanges the addresses, which changes no sum, and sets a fresh time to live.
@@ -52,8 +61,8 @@ fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Resu
     let l3_at = segment.l3_at;
     match segment.version {
         Version::V4 => {
-            let [source, destination] =
-                [segment.source, segment.destination].map(|end| <crate::flow::V4 as crate::flow::Family>::bytes(end.address));
+            let [source, destination] = [segment.source, segment.destination]
+                .map(|end| <crate::flow::V4 as crate::flow::Family>::bytes(end.address));
             packet.write(l3_at.wrapping_add(ipv4::SOURCE_AT), destination)?;
             packet.write(l3_at.wrapping_add(ipv4::DESTINATION_AT), source)?;
             let [ttl, protocol] = packet.read::<2>(l3_at.wrapping_add(ipv4::TTL_AT))?;

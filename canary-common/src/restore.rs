@@ -1,7 +1,5 @@
 //! From a backend back to its client.
 
-use core::sync::atomic::Ordering;
-
 use crate::backend::{Backend, State};
 use crate::directory::Occupant;
 use crate::endpoint::{Address, Endpoint};
@@ -20,7 +18,11 @@ use crate::wire::{ethernet, tcp};
 ///
 /// The [`Reason`] why it was not; the packet is unchanged then.
 #[inline(always)]
-pub fn restore<F, P, T>(packet: &mut P, node: Node<'_, T>, segment: &Segment) -> Result<Sent, Reason>
+pub fn restore<F, P, T>(
+    packet: &mut P,
+    node: Node<'_, T>,
+    segment: &Segment,
+) -> Result<Sent, Reason>
 where
     F: Family,
     P: Packet + ?Sized,
@@ -37,7 +39,11 @@ where
 ///
 /// The [`Reason`] why it was not; the packet is unchanged then.
 #[inline(always)]
-pub fn hairpin<F, P, T>(packet: &mut P, node: Node<'_, T>, segment: &Segment) -> Result<Sent, Reason>
+pub fn hairpin<F, P, T>(
+    packet: &mut P,
+    node: Node<'_, T>,
+    segment: &Segment,
+) -> Result<Sent, Reason>
 where
     F: Family,
     P: Packet + ?Sized,
@@ -54,12 +60,18 @@ where
 
 /// The frontend through which `client` talks to the packet's sender.
 #[inline(always)]
-fn frontend_of_flow<F, T>(node: Node<'_, T>, segment: &Segment, client: Endpoint) -> Result<Endpoint, Reason>
+fn frontend_of_flow<F, T>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    client: Endpoint,
+) -> Result<Endpoint, Reason>
 where
     F: Family,
     T: Tables + FlowTables<F> + ?Sized,
 {
-    let Some(Occupant::Backend(id)) = node.find(segment.source) else { return Err(Reason::NotOurs) };
+    let Some(Occupant::Backend(id)) = node.find(segment.source) else {
+        return Err(Reason::NotOurs);
+    };
     let backend = node.tables.backend(id).ok_or(Reason::NotOurs)?;
     if backend.status().state() == State::Gone {
         return Err(Reason::NotOurs);
@@ -104,8 +116,8 @@ where
         key.generation = crate::backend::low_half(generation);
         return key;
     }
-    key.peer = backend.home.load(Ordering::Relaxed);
-    key.generation = crate::backend::low_half(backend.home_generation.load(Ordering::Relaxed));
+    key.peer = backend.home.load();
+    key.generation = crate::backend::low_half(backend.home_generation.load());
     key
 }
 
@@ -179,11 +191,11 @@ fn bits_of(segment: &Segment, before: Marks) -> u32 {
 /// Takes the time since the open question, and closes it.
 #[inline(always)]
 fn take_time<T: Tables + ?Sized>(node: Node<'_, T>, flow: &Flow, timing: Timing) {
-    let asked = flow.asked.load(Ordering::Relaxed);
+    let asked = flow.asked.load();
     if asked == 0 {
         return;
     }
-    flow.asked.store(0, Ordering::Relaxed);
+    flow.asked.store(0);
     let ticks = node.tables.tick().wrapping_sub(asked);
     // A tick is 1.024 µs.
     let us = u64::from(ticks).wrapping_mul(1_024).wrapping_div(1_000);

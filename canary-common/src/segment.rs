@@ -54,7 +54,8 @@ pub enum Side {
 #[inline(always)]
 pub fn version<P: Packet + ?Sized>(packet: &P, l2: usize) -> Result<Version, Reason> {
     if l2 == 0 {
-        let [first] = packet.read::<1>(0)?;
+        // Verifier: for one byte the check becomes `at >= end` in 32 bits, and `at` no packet pointer.
+        let [first, _] = packet.read::<2>(0)?;
         return match first >> 4 {
             4 => Ok(Version::V4),
             6 => Ok(Version::V6),
@@ -191,8 +192,12 @@ impl Segment {
             packet.write(port_at, to.port)?;
         }
         let (change, covers) = match self.version {
-            Version::V4 => (self.write_v4(packet, side, old.address, to.address)?, Covers::Ipv4Address),
-            Version::V6 => (self.write_v6(packet, side, old.address, to.address)?, Covers::Ipv6Address),
+            Version::V4 => {
+                (self.write_v4(packet, side, old.address, to.address)?, Covers::Ipv4Address)
+            }
+            Version::V6 => {
+                (self.write_v6(packet, side, old.address, to.address)?, Covers::Ipv6Address)
+            }
         };
         packet.patch_checksum(self.checksum_at(), self.is_udp(), covers, change)?;
         if old.port == to.port {

@@ -1,7 +1,5 @@
 //! Sockets of the host: the pick is made when a program connects.
 
-use core::sync::atomic::Ordering;
-
 use crate::backend::State;
 use crate::directory::Occupant;
 use crate::endpoint::{Address, Endpoint};
@@ -54,7 +52,7 @@ pub fn connect<T: Tables + ?Sized>(
 #[inline(always)]
 pub fn peer<T: Tables + ?Sized>(tables: &T, pick: &SocketPick) -> Option<Endpoint> {
     let frontend = tables.frontend(pick.frontend)?;
-    if frontend.generation.load(Ordering::Relaxed) != pick.frontend_generation {
+    if frontend.generation.load() != pick.frontend_generation {
         return None;
     }
     let (address, port) = (Address(frontend.address), frontend.port);

@@ -1,8 +1,7 @@
 //! What is counted for each split.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
-
 use crate::layout::assert_map_type;
+use crate::word::Word;
 
 /// A counter of a split: its place in the row of `STATS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,17 +110,17 @@ const fn widen(word: u32) -> usize {
 #[repr(C)]
 pub struct SplitRow {
     /// Row of `HISTOGRAMS` plus one; 0 for none.
-    pub histogram: AtomicU32,
+    pub histogram: Word<u32>,
     /// Always 0.
     pub reserved: u32,
     /// Connections that no backend answered, found by the agent's sweep.
-    pub timed_out: AtomicU64,
+    pub timed_out: Word<u64>,
     /// Established flows that went idle, found by the agent's sweep.
-    pub expired: AtomicU64,
+    pub expired: Word<u64>,
 }
 
 assert_map_type!(SplitRow {
-    histogram: AtomicU32, reserved: u32, timed_out: AtomicU64, expired: AtomicU64,
+    histogram: Word<u32>, reserved: u32, timed_out: Word<u64>, expired: Word<u64>,
 } is 24 bytes);
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What the datapath looks up and stores, as traits: over maps in the kernel, over memory on a host.
 
 use core::ops::Deref;
-use core::sync::atomic::AtomicU32;
 
 use crate::backend::{Backend, Frontend};
 use crate::directory::{Bucket, OverflowKey};
@@ -9,6 +8,7 @@ use crate::flow::{Family, Flow, FlowKey, V4, V6};
 use crate::service::Record;
 use crate::settings::Settings;
 use crate::stats::{Counter, Timing};
+use crate::word::Word;
 
 /// Which of the two flow tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub trait Tables: FlowTables<V4> + FlowTables<V6> {
     fn tick(&self) -> u32;
 
     /// Adds bits to a word that others may change at the same time; returns it as it was.
-    fn add_bits(&self, word: &AtomicU32, bits: u32) -> u32;
+    fn add_bits(&self, word: &Word<u32>, bits: u32) -> u32;
 
     /// Whether one more refusal may be sent in this second.
     fn may_refuse(&self) -> bool;

@@ -1,2 +1,98 @@
+//! Entry points: a hook in, a verdict out. All logic is in `canary-common`.
 #![no_std]
 #![no_main]
+// `atomic_or` on a word of a map: `core` offers it as a method only where compare-and-swap exists.
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the only way to an atomic OR on this target")]
+
+mod frame;
+mod maps;
+mod memory;
+mod skb;
+mod sock;
+mod tc;
+mod verdict;
+mod xdp;
+
+use aya_ebpf::macros::{cgroup_sock_addr, classifier, xdp};
+use aya_ebpf::programs::{SockAddrContext, TcContext, XdpContext};
+use canary_common::forward::Origin;
+use canary_common::wire::ethernet;
+
+/// Pod to node: towards frontends, and both halves of a pod's talk with itself.
+#[classifier]
+fn from_pod(context: TcContext) -> i32 {
+    skb::inbound(&context, ethernet::LEN, Origin::Pod)
+}
+
+/// Node to pod: answers of backends.
+#[classifier]
+fn to_pod(context: TcContext) -> i32 {
+    skb::outbound(&context, ethernet::LEN)
+}
+
+/// Network to node, where the driver has no XDP of its own or sums are not checked yet.
+#[classifier]
+fn from_net(context: TcContext) -> i32 {
+    skb::inbound(&context, ethernet::LEN, Origin::Net)
+}
+
+/// Node to network: answers of backends.
+#[classifier]
+fn to_net(context: TcContext) -> i32 {
+    skb::outbound(&context, ethernet::LEN)
+}
+
+/// Network to node, for interfaces whose packets begin with the IP header.
+#[classifier]
+fn from_net_l3(context: TcContext) -> i32 {
+    skb::inbound(&context, 0, Origin::Net)
+}
+
+/// Node to network, for interfaces whose packets begin with the IP header.
+#[classifier]
+fn to_net_l3(context: TcContext) -> i32 {
+    skb::outbound(&context, 0)
+}
+
+/// Network to node, in the driver.
+#[xdp(frags)]
+fn from_net_xdp(context: XdpContext) -> u32 {
+    frame::inbound(&context)
+}
+
+/// A program of the host connects over IPv4.
+#[cgroup_sock_addr(connect4)]
+fn connect4(context: SockAddrContext) -> i32 {
+    sock::connect4(&context)
+}
+
+/// A program of the host connects over IPv6.
+#[cgroup_sock_addr(connect6)]
+fn connect6(context: SockAddrContext) -> i32 {
+    sock::connect6(&context)
+}
+
+/// A program of the host asks where its IPv4 socket is connected to.
+#[cgroup_sock_addr(getpeername4)]
+fn getpeername4(context: SockAddrContext) -> i32 {
+    sock::getpeername4(&context)
+}
+
+/// A program of the host asks where its IPv6 socket is connected to.
+#[cgroup_sock_addr(getpeername6)]
+fn getpeername6(context: SockAddrContext) -> i32 {
+    sock::getpeername6(&context)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[expect(unsafe_code, reason = "the kernel reads the licence from a section of this name")]
+// SAFETY: nothing else defines this symbol or uses this section.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

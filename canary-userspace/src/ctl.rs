@@ -1,1 +1,124 @@
-//! To come with its first use.
+//! The command line: a verb a file, over the agent's HTTP API.
+//!
+//! Data goes to standard output and words to standard error; the exit code says what kind of
+//! outcome it was ([`failure::Failure`]).
+
+pub mod address;
+pub mod args;
+pub mod argv;
+pub mod client;
+pub mod completions;
+pub mod config;
+pub mod console;
+pub mod consul;
+pub mod detach;
+pub mod doctor;
+pub mod failure;
+pub mod input;
+pub mod maps;
+pub mod moved;
+pub mod reload;
+pub mod rollback;
+pub mod service;
+pub mod split;
+pub mod status;
+pub mod table;
+pub mod undo;
+pub mod validate;
+pub mod version;
+
+#[cfg(test)]
+mod server;
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Config, Options, Service, Split, Verb};
+use client::Client;
+use console::Console;
+use failure::Failure;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().collect();
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut console = Console::new(&mut out, &mut err).detect();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return finish(Err(Failure::from(anyhow::Error::from(error))), &mut console).into();
+        }
+    };
+    let code = if is_consul(&arguments) {
+        let environment = |name: &str| env::var(name).ok();
+        let outcome = runtime.block_on(consul::run(arguments, &environment, &mut console));
+        finish(outcome, &mut console).min(1)
+    } else {
+        runtime.block_on(run(arguments, &mut console))
+    };
+    // A thread may still wait for a lock.
+    runtime.shutdown_background();
+    code.into()
+}
+
+/// Whether the program was called by Consul's name.
+fn is_consul(arguments: &[OsString]) -> bool {
+    let name = arguments.first().and_then(|program| Path::new(program).file_name());
+    name.is_some_and(|name| name == "consul")
+}
+
+/// Runs `canaryctl` and returns its exit code.
+pub async fn run(arguments: Vec<OsString>, console: &mut Console<'_>) -> u8 {
+    let outcome = match Options::try_parse_from(argv::normalise(arguments)) {
+        Ok(options) => dispatch(&options, console).await,
+        Err(error) if error.use_stderr() => Err(Failure::Usage(error.render().to_string())),
+        Err(help) => console.raw(&help.render().to_string()),
+    };
+    finish(outcome, console)
+}
+
+async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Failure> {
+    let client = &Client::new(options.agent.clone());
+    match &options.verb {
+        Verb::Config(Config::Write(options)) => config::write(options, client, console).await,
+        Verb::Config(Config::Read(options)) => config::read(options, client, console).await,
+        Verb::Config(Config::List(options)) => config::list(options, client, console).await,
+        Verb::Config(Config::Delete(options)) => config::delete(options, client, console).await,
+        Verb::Config(Config::Validate(options)) => validate::run(options, console),
+        Verb::Service(Service::Register { file }) => service::register(file, client, console).await,
+        Verb::Service(Service::Deregister { id }) => service::deregister(id, client, console).await,
+        Verb::Service(Service::List(options)) => service::list(options, client, console).await,
+        Verb::Split(Split::Show(options)) => split::show(options, client, console).await,
+        Verb::Split(Split::Set(options)) => split::set(options, client, console).await,
+        Verb::Rollback(options) => rollback::run(options, client, console).await,
+        Verb::Undo(options) => undo::run(options, client, console).await,
+        Verb::Status(options) => status::run(options, client, console).await,
+        Verb::Reload => reload::run(client, console).await,
+        Verb::Maps(options) => maps::run(*options, client, console).await,
+        Verb::Doctor(options) => doctor::run(options, client, console).await,
+        Verb::Detach(options) => detach::run(options, console),
+        Verb::Version(options) => version::run(*options, client, console).await,
+        Verb::Completions(options) => completions::run(options, console),
+    }
+}
+
+/// Says why it failed, and returns the exit code.
+fn finish(outcome: Result<(), Failure>, console: &mut Console<'_>) -> u8 {
+    let Err(failure) = outcome else { return 0 };
+    let code = failure.exit_code();
+    if code == 0 {
+        return 0;
+    }
+    // Without a standard error the exit code still says it.
+    _ = console.say(failure.to_string().trim_end());
+    code
+}
+
+#[cfg(test)]
+mod tests;

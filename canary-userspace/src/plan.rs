@@ -1,1 +1,232 @@
-//! To come with its first use.
+//! From what the tables shall hold to the stores that make them hold it, in order.
+//!
+//! Pure. The order is such that after every single store each frontend gives its old answer or
+//! its new one: backends can restore answers before a record names them, a record is complete
+//! before `CURRENT` names it, a service is in force before its frontends are found. What is left
+//! behind is written again only after a grace period, so a reader never meets a row that changes.
+
+mod adopt;
+mod build;
+mod dump;
+mod places;
+mod pool;
+mod published;
+mod weights;
+
+use canary_common::endpoint::Endpoint;
+use canary_common::limits;
+use canary_common::service::Record;
+
+pub use self::adopt::Image;
+use self::build::Builder;
+use self::pool::Spent;
+pub use self::published::{Leaving, Published};
+use crate::compile::{Desired, SplitKey};
+use crate::datapath::PublishError;
+
+/// The service without a name whose record refuses every new flow; leaving frontends point there.
+pub const NOWHERE: u32 = 0;
+
+/// One store into a table, or a few into rows that nobody reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Address, port, protocol and home of a row of `BACKENDS` that is gone.
+    Backend {
+        /// The row.
+        id: u32,
+        /// Where the backend serves.
+        endpoint: Endpoint,
+        /// Its home frontend's id.
+        home: u32,
+        /// The home frontend's generation.
+        home_generation: u16,
+    },
+    /// The status word of a row of `BACKENDS`: one store.
+    BackendStatus {
+        /// The row.
+        id: u32,
+        /// As [`canary_common::backend::Backend::status_of`] makes it.
+        status: u32,
+    },
+    /// The key of an entry of `ENDPOINTS` whose value is 0: first the tail becomes 0, which no
+    /// endpoint has, then the address is written, then the tail.
+    EndpointKey {
+        /// The bucket.
+        bucket: u32,
+        /// Which of its entries.
+        entry: u8,
+        /// The key.
+        endpoint: Endpoint,
+    },
+    /// The value of an entry of `ENDPOINTS`: one store.
+    EndpointValue {
+        /// The bucket.
+        bucket: u32,
+        /// Which of its entries.
+        entry: u8,
+        /// As [`canary_common::directory::Occupant::to_value`] makes it; 0 for none.
+        value: u32,
+    },
+    /// An element of the hash beside `ENDPOINTS`.
+    Overflow {
+        /// Its key.
+        endpoint: Endpoint,
+        /// As in [`Write::EndpointValue`]; 0 deletes the element.
+        value: u32,
+    },
+    /// Whether lookups that start at a bucket go on to the overflow: one store.
+    OverflowFlag {
+        /// The bucket.
+        bucket: u32,
+        /// Whether they do.
+        on: bool,
+    },
+    /// Backend ids into rows of `SLOTS` that no record names.
+    Slots {
+        /// The first row.
+        start: u32,
+        /// What goes there and into the rows that follow.
+        ids: Vec<u32>,
+    },
+    /// A row of `SERVICES` that is not in force.
+    Record {
+        /// The row.
+        index: u32,
+        /// All of it.
+        record: Box<Record>,
+    },
+    /// A row of `CURRENT`: one store, which puts the record in force.
+    Current {
+        /// The service.
+        service: u32,
+        /// The row of `SERVICES`.
+        record: u32,
+    },
+    /// What a service is called; only a restarted agent reads it.
+    ServiceLabel {
+        /// The service.
+        service: u32,
+        /// Its name; empty for none.
+        name: String,
+    },
+    /// Whose counters a row of `STATS` has, and which row of `HISTOGRAMS` goes with it.
+    SplitLabel {
+        /// The row.
+        statistics: u16,
+        /// Whose.
+        key: SplitKey,
+        /// The histograms, if it has some.
+        histogram: Option<u32>,
+    },
+    /// All of a row of `FRONTENDS` that nothing leads to, the flags 0.
+    Frontend {
+        /// The row.
+        id: u32,
+        /// Address, port and protocol.
+        endpoint: Endpoint,
+        /// Counts the owners of the row.
+        generation: u16,
+        /// The service behind it.
+        service: u32,
+    },
+    /// The service of a row of `FRONTENDS`: one store.
+    FrontendService {
+        /// The row.
+        id: u32,
+        /// The service behind it from here on.
+        service: u32,
+    },
+}
+
+/// How much the tables hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Rows of `CURRENT`; `SERVICES` has twice as many.
+    pub services: u32,
+    /// Rows of `FRONTENDS`.
+    pub frontends: u32,
+    /// Rows of `BACKENDS`.
+    pub backends: u32,
+    /// Rows of `SLOTS`.
+    pub slots: u32,
+    /// Buckets of `ENDPOINTS`, a power of two.
+    pub buckets: u32,
+    /// Elements of the hash beside it.
+    pub overflow: u32,
+    /// Rows of `STATS`.
+    pub statistics: u32,
+    /// Rows of `HISTOGRAMS`.
+    pub histograms: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            services: limits::MAX_SERVICES,
+            frontends: limits::MAX_FRONTENDS,
+            backends: limits::MAX_BACKENDS,
+            slots: limits::MAX_SLOTS,
+            buckets: limits::MAX_BUCKETS,
+            overflow: limits::MAX_OVERFLOW,
+            statistics: limits::MAX_STATISTICS,
+            histograms: limits::MAX_HISTOGRAMS,
+        }
+    }
+}
+
+/// Why there is no plan; the picture of the tables is unchanged then.
+#[derive(Debug)]
+pub enum Blocked {
+    /// What is free is not enough, but a grace period frees more: wait for one, then plan again.
+    Grace,
+    /// A table cannot take the change.
+    Full(PublishError),
+}
+
+/// A table that may be full.
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    name: &'static str,
+    setting: &'static str,
+}
+
+impl Table {
+    /// What a service is told whose change needs more of this table than there is.
+    fn blocked(self, service: &str, spent: Spent, limit: u32) -> Blocked {
+        match spent {
+            Spent::UntilGrace => Blocked::Grace,
+            Spent::Full => Blocked::Full(PublishError::Full {
+                service: service.to_owned(),
+                table: self.name,
+                limit: u64::from(limit),
+                setting: self.setting,
+            }),
+        }
+    }
+}
+
+/// The stores that turn what is `published` into what is `desired`, none if that is the same.
+///
+/// `published` then says what the tables hold once all of them are done.
+///
+/// # Errors
+///
+/// [`Blocked`], with `published` unchanged.
+pub fn plan(published: &mut Published, desired: &Desired) -> Result<Vec<Write>, Blocked> {
+    if !published.is_adopted() {
+        if published.desired() == desired {
+            return Ok(Vec::new());
+        }
+        if let Some(writes) = weights::plan(published, desired) {
+            return writes;
+        }
+    }
+    let mut builder = Builder::new(published.tables().clone());
+    builder.build(published.desired(), desired)?;
+    let (tables, writes) = builder.finish();
+    published.replace(tables, desired.clone());
+    Ok(writes)
+}
+
+#[cfg(test)]
+mod tests;

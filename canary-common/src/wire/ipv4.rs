@@ -29,7 +29,8 @@ impl Ipv4Header {
     #[inline(always)]
     pub fn read<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Self, Reason> {
         let header = Self { bytes: packet.read(offset)? };
-        let [first, .., fragment_high, fragment_low, _, _, _, _, _, _, _, _, _, _, _, _] = header.bytes;
+        let [first, .., fragment_high, fragment_low, _, _, _, _, _, _, _, _, _, _, _, _] =
+            header.bytes;
         if first >> 4 != 4 || header.header_len() < 20 || header.payload_len().is_none() {
             return Err(Reason::Malformed);
         }

@@ -1,3 +1,7 @@
 //! The command line: parses its arguments and calls the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    canary_userspace::ctl::main()
+}

@@ -1,0 +1,73 @@
+//! Packets of the XDP hook.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
+use canary_common::packet::Packet;
+use canary_common::reason::Reason;
+
+use crate::maps::Maps;
+use crate::memory::{load, store};
+use crate::tc::wide;
+
+/// A frame in the driver's memory; its first part, if it has several.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    context: *mut xdp_md,
+}
+
+impl Frame {
+    /// The frame of a program's context.
+    #[inline(always)]
+    pub(crate) const fn new(context: &XdpContext) -> Self {
+        Self { context: context.ctx }
+    }
+
+    /// The tables as this packet sees them.
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    pub(crate) fn tables(&self) -> Maps {
+        // SAFETY: the context is valid for the whole run.
+        Maps { interface: unsafe { (*self.context).ingress_ifindex } }
+    }
+
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    fn bounds(&self) -> [usize; 2] {
+        // SAFETY: the context is valid for the whole run.
+        let [data, end] = unsafe { [(*self.context).data, (*self.context).data_end] };
+        [wide(data), wide(end)]
+    }
+
+    /// The address of `N` bytes at `offset`.
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Result<usize, Reason> {
+        let [data, end] = self.bounds();
+        // Verifier: one addition, then the check against the very same register.
+        let at = data.wrapping_add(offset);
+        if at.wrapping_add(N) > end { Err(Reason::Truncated) } else { Ok(at) }
+    }
+}
+
+#[expect(unsafe_code, clippy::as_conversions, reason = "packet memory is reached by address")]
+impl Packet for Frame {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
+        let at = self.at::<N>(offset)?;
+        // SAFETY: `at` has just checked the bounds.
+        Ok(unsafe { load(at as *const u8) })
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
+        let at = self.at::<N>(offset)?;
+        // SAFETY: `at` has just checked the bounds.
+        unsafe { store(at as *mut u8, bytes) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        let [data, end] = self.bounds();
+        end.wrapping_sub(data)
+    }
+}

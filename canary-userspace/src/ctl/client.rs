@@ -1,0 +1,268 @@
+//! The one way into an agent: HTTP over its socket.
+
+use std::io;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::failure::Failure;
+
+/// How long an agent may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an agent may take to answer, a publication included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Header in which an agent puts a sentence that stops nothing; it may come several times.
+pub const WARNING_HEADER: &str = "x-canary-warning";
+
+/// What a path segment may hold as it is (RFC 3986, section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Escapes a name for use within a path or a query.
+#[must_use]
+pub fn escape(segment: &str) -> String {
+    utf8_percent_encode(segment, ESCAPED).to_string()
+}
+
+/// An agent's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Body as text.
+    pub body: String,
+    /// What the agent warns of.
+    pub warnings: Vec<String>,
+}
+
+impl Answer {
+    /// The same answer if it is a success.
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`] that belongs to the status, with the body as its text.
+    pub fn ok(self) -> Result<Self, Failure> {
+        let text = self.body.trim();
+        let text = if text.is_empty() {
+            format!("the agent answered {}", self.status)
+        } else {
+            text.to_owned()
+        };
+        match self.status {
+            200..=299 => Ok(self),
+            404 => Err(Failure::NotFound(text)),
+            400 | 405 | 422 => Err(Failure::Invalid(text)),
+            409 => Err(Failure::Conflict(text)),
+            _ => Err(Failure::Error(text)),
+        }
+    }
+
+    /// The same answer if it is a success, where Consul's 500 means that the content is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`Answer::ok`], with 500 as [`Failure::Invalid`].
+    pub fn accepted(self) -> Result<Self, Failure> {
+        let refused = self.status == 500;
+        self.ok().map_err(|failure| match failure {
+            Failure::Error(text) if refused => Failure::Invalid(text),
+            other => other,
+        })
+    }
+
+    /// The body as a document.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Error`] if it is not one: the other side is no agent, or of another version.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_str(&self.body).map_err(|error| {
+            Failure::Error(format!("the agent's answer is not understood: {error}"))
+        })
+    }
+}
+
+/// A client of one agent.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: Address,
+    token: Option<String>,
+}
+
+impl Client {
+    /// A client of the agent at `address`.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self { address, token: None }
+    }
+
+    /// The same client, showing a token with every request.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// Where the agent listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Reads a path.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unreachable`] without an answer; any status is an answer.
+    pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(Method::GET, path, String::new()).await
+    }
+
+    /// Writes a body to a path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub async fn put(&self, path: &str, body: String) -> Result<Answer, Failure> {
+        self.send(Method::PUT, path, body).await
+    }
+
+    /// Deletes a path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub async fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(Method::DELETE, path, String::new()).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: String) -> Result<Answer, Failure> {
+        let request = self.request(method, path, body)?;
+        let connect = async {
+            match &self.address {
+                Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+                Address::Tcp { host, port } => {
+                    TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp)
+                }
+            }
+        };
+        let stream = timeout(CONNECT_TIMEOUT, connect)
+            .await
+            .map_err(|_| self.unreachable("no answer within 5 s"))?
+            .map_err(|error| self.unreachable(&reason(&error)))?;
+        let exchange = async {
+            match stream {
+                Stream::Unix(stream) => exchange(stream, request).await,
+                Stream::Tcp(stream) => exchange(stream, request).await,
+            }
+        };
+        timeout(ANSWER_TIMEOUT, exchange)
+            .await
+            .map_err(|_| self.unreachable("no answer within 30 s"))?
+            .map_err(|error| self.unreachable(&error.to_string()))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header("host", self.address.authority());
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        if let Some(token) = &self.token {
+            request = request.header("x-consul-token", token);
+        }
+        request.body(Full::from(body)).map_err(|error| Failure::Error(format!("{path}: {error}")))
+    }
+
+    fn unreachable(&self, cause: &str) -> Failure {
+        Failure::Unreachable { address: self.address.to_string(), cause: cause.to_owned() }
+    }
+}
+
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<Answer>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends by itself once the answer is read, with the error that the exchange reports.
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let warnings = response.headers().get_all(WARNING_HEADER);
+    let warnings = warnings
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect();
+    let body = response.into_body().collect().await?.to_bytes();
+    connection.abort();
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), warnings })
+}
+
+/// An error of the system without its number.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_becomes_the_failure_with_its_exit_code() {
+        let code = |status, accepted: bool| {
+            let answer = Answer { status, body: "why\n".to_owned(), warnings: Vec::new() };
+            let outcome = if accepted { answer.accepted() } else { answer.ok() };
+            outcome.map_or_else(|failure| failure.exit_code(), |_| 0)
+        };
+
+        assert_eq!(
+            [200, 404, 400, 409, 500, 503].map(|status| code(status, false)),
+            [0, 3, 4, 6, 1, 1]
+        );
+        assert_eq!(
+            [200, 404, 400, 409, 500, 503].map(|status| code(status, true)),
+            [0, 3, 4, 6, 4, 1]
+        );
+    }
+
+    #[test]
+    fn names_are_escaped_for_paths() {
+        assert_eq!(escape("a/b c?d"), "a%2Fb%20c%3Fd");
+        assert_eq!(escape("payments-v2.x_~"), "payments-v2.x_~");
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_address_is_said_with_the_address() {
+        let client = Client::new(Address::Unix("/nowhere/agent.sock".into()));
+
+        let failure = client.get("/v1/status/leader").await.unwrap_err();
+
+        assert_eq!(failure.exit_code(), 5);
+        assert_eq!(
+            failure.to_string(),
+            "agent unreachable at unix:///nowhere/agent.sock: No such file or directory (is canary-agent running?)"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! `config write`, `config read`, `config list` and `config delete`.
+
+use serde_json::{Serializer, Value, ser::PrettyFormatter};
+
+use super::args::{Cas, ConfigDelete, ConfigList, ConfigRead, ConfigWrite};
+use super::client::{Answer, Client, escape};
+use super::console::Console;
+use super::failure::Failure;
+use super::input;
+
+/// Writes an entry.
+///
+/// # Errors
+///
+/// [`Failure::Invalid`] with file, line and column, or with the agent's reason;
+/// [`Failure::Conflict`] if it changed since `--modify-index`.
+pub async fn write(
+    options: &ConfigWrite,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let document = input::decode(&options.file, &input::load(&options.file)?)?;
+    let answer = put(&document.json, options.cas, client).await?;
+    let answer = answer.accepted().map_err(|failure| match failure {
+        Failure::Invalid(text) => Failure::Invalid(format!("{}: {text}", options.file.display())),
+        other => other,
+    })?;
+    let which = format!("{}/{}", document.kind, document.name);
+    if missed(&answer, options.cas) {
+        return Err(Failure::Conflict(format!("Config entry not updated: {which}")));
+    }
+    console.data(format_args!("Config entry written: {which}"))?;
+    console.warn(&document.warnings)?;
+    // The agent reads the same entry, but only here is it known where in the file it is odd.
+    let told = |text: &&String| document.warnings.iter().any(|warning| warning.text == **text);
+    console.warn(answer.warnings.iter().filter(|text| !told(text)))
+}
+
+/// Prints an entry as Consul does.
+///
+/// # Errors
+///
+/// [`Failure::NotFound`] if there is none.
+pub async fn read(
+    options: &ConfigRead,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let answer = client.get(&path(&options.entry.kind, &options.entry.name)).await?.ok()?;
+    console.data(indented(&answer)?)
+}
+
+/// Prints the names of a kind's entries.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub async fn list(
+    options: &ConfigList,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let answer = client.get(&kind_path(&options.kind)).await?.accepted()?;
+    if options.json {
+        return console.json(&answer.json::<Value>()?);
+    }
+    names(&answer)?.into_iter().try_for_each(|name| console.data(name))
+}
+
+/// Deletes an entry.
+///
+/// # Errors
+///
+/// [`Failure::Conflict`] if it changed since `--modify-index`; the agent's reason otherwise.
+pub async fn delete(
+    options: &ConfigDelete,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let (kind, name) = (&options.entry.kind, &options.entry.name);
+    let answer = remove(kind, name, options.cas, client).await?.accepted()?;
+    if missed(&answer, options.cas) {
+        return Err(Failure::Conflict(format!("Config entry not deleted: {kind}/{name}")));
+    }
+    console.data(format_args!("Config entry deleted: {kind}/{name}"))?;
+    console.warn(&answer.warnings)
+}
+
+/// Puts an entry's JSON.
+pub(super) async fn put(json: &str, cas: Cas, client: &Client) -> Result<Answer, Failure> {
+    client.put(&format!("/v1/config{}", cas.query()), json.to_owned()).await
+}
+
+/// Deletes an entry.
+pub(super) async fn remove(
+    kind: &str,
+    name: &str,
+    cas: Cas,
+    client: &Client,
+) -> Result<Answer, Failure> {
+    client.delete(&format!("{}{}", path(kind, name), cas.query())).await
+}
+
+/// Whether a change did not happen since the entry was at another index.
+pub(super) fn missed(answer: &Answer, cas: Cas) -> bool {
+    cas.cas && answer.body.trim() == "false"
+}
+
+pub(super) fn path(kind: &str, name: &str) -> String {
+    format!("{}/{}", kind_path(kind), escape(name))
+}
+
+pub(super) fn kind_path(kind: &str) -> String {
+    format!("/v1/config/{}", escape(kind))
+}
+
+/// The names in a list of entries.
+pub(super) fn names(answer: &Answer) -> Result<Vec<String>, Failure> {
+    let entries: Vec<Value> = answer.json()?;
+    let name = |entry: &Value| entry.get("Name").and_then(Value::as_str).map(str::to_owned);
+    Ok(entries.iter().filter_map(name).collect())
+}
+
+/// JSON as Consul prints it: four blanks a level.
+pub(super) fn indented(answer: &Answer) -> Result<String, Failure> {
+    let entry: Value = answer.json()?;
+    let mut text = Vec::new();
+    let mut serializer =
+        Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    serde::Serialize::serialize(&entry, &mut serializer)
+        .map_err(|error| Failure::Error(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_indented_as_consul_does_and_keep_their_order() {
+        let body = r#"{"Kind":"service-splitter","Name":"payments","Splits":[{"Weight":50}],"CreateIndex":3}"#;
+        let answer = Answer { status: 200, body: body.to_owned(), warnings: Vec::new() };
+
+        assert_eq!(
+            indented(&answer).unwrap(),
+            "{\n    \"Kind\": \"service-splitter\",\n    \"Name\": \"payments\",\n    \"Splits\": [\n        \
+             {\n            \"Weight\": 50\n        }\n    ],\n    \"CreateIndex\": 3\n}"
+        );
+    }
+}

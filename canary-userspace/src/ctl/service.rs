@@ -1,0 +1,126 @@
+//! `service register`, `service deregister` and `service list`.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::args::ServiceList;
+use super::client::{Client, escape};
+use super::console::Console;
+use super::failure::Failure;
+use super::input;
+use super::table::{Column, Table};
+use crate::catalog::{FileContent, parse_file, to_definition};
+use crate::error::ConfigError;
+
+/// Registers the instances of a file of service definitions.
+///
+/// # Errors
+///
+/// [`Failure::Invalid`] with file, line and column; what was registered before that is told.
+pub async fn register(file: &Path, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+    let name = file.display().to_string();
+    let content = parse_file(&input::load(file)?).map_err(|error| error.in_file(&name))?;
+    let FileContent::Services(services) = content else {
+        let text = "no service is defined here; config entries are written by `canaryctl config write`";
+        return Err(Failure::Invalid(format!("{name}: {text}")));
+    };
+    for (instance, position) in services {
+        let body = to_definition(&instance).to_string();
+        let answer = client.put("/v1/agent/service/register", body).await?;
+        let answer = answer.accepted().map_err(|failure| match failure {
+            Failure::Invalid(text) => ConfigError::at(position, text).in_file(&name).into(),
+            other => other,
+        })?;
+        console.data(format_args!("Registered service: {} ({})", instance.service, instance.id))?;
+        console.warn(&answer.warnings)?;
+    }
+    Ok(())
+}
+
+/// Deregisters an instance.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub async fn deregister(
+    id: &str,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let answer =
+        client.put(&format!("/v1/agent/service/deregister/{}", escape(id)), String::new()).await?;
+    let answer = answer.accepted()?;
+    console.data(format_args!("Deregistered service: {id}"))?;
+    console.warn(&answer.warnings)
+}
+
+/// Lists the registered instances.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub async fn list(
+    options: &ServiceList,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let services: Map<String, Value> = client.get("/v1/agent/services").await?.ok()?.json()?;
+    if options.json { console.json(&services) } else { console.raw(&render(&services)) }
+}
+
+fn render(services: &Map<String, Value>) -> String {
+    let mut rows: Vec<_> = services.iter().map(|(id, service)| row(id, service)).collect();
+    rows.sort();
+    let heads = ["SERVICE", "ID", "ADDRESS", "TAGS", "META"];
+    let mut table = Table::new(heads.map(Column::left));
+    for cells in &rows {
+        table.row(cells.each_ref().map(String::as_str));
+    }
+    table.to_string()
+}
+
+fn row(id: &str, service: &Value) -> [String; 5] {
+    let text = |key: &str| service.get(key).and_then(Value::as_str).unwrap_or_default();
+    let port = service.get("Port").and_then(Value::as_u64).unwrap_or_default();
+    let address = text("Address");
+    let address = if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    };
+    let tags = service.get("Tags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let tags: Vec<_> = tags.iter().filter_map(Value::as_str).collect();
+    let meta = service.get("Meta").and_then(Value::as_object);
+    let meta: Vec<_> = meta
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    [text("Service").to_owned(), id.to_owned(), address, tags.join(","), meta.join(",")]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn instances_are_listed_by_service_and_id() {
+        let services = json!({
+            "web-1": {"ID": "web-1", "Service": "web", "Address": "fd00::1", "Port": 80, "Tags": null, "Meta": null},
+            "pay-2": {"ID": "pay-2", "Service": "payments", "Address": "10.0.0.2", "Port": 8080,
+                "Tags": ["v3", "canary"], "Meta": {"version": "3"}},
+        });
+
+        let text = render(services.as_object().unwrap());
+
+        assert_eq!(
+            text,
+            "SERVICE   ID     ADDRESS        TAGS       META\n\
+             payments  pay-2  10.0.0.2:8080  v3,canary  version=3\n\
+             web       web-1  [fd00::1]:80\n"
+        );
+    }
+}

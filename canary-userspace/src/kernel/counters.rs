@@ -1,0 +1,118 @@
+//! Reads what the programs count.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::mem::offset_of;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::{MapData, PerCpuArray};
+use canary_common::reason::Reason;
+use canary_common::stats::{Counter, Counts, Histograms, SplitRow, step_end};
+
+use super::load::take;
+use super::mapped::Mapped;
+use crate::compile::SplitKey;
+use crate::datapath::{Counters, Histogram};
+use crate::plan::Published;
+
+/// The per-CPU tables.
+pub struct PerCpu {
+    stats: PerCpuArray<MapData, Counts>,
+    histograms: PerCpuArray<MapData, Histograms>,
+    reasons: PerCpuArray<MapData, u64>,
+}
+
+impl fmt::Debug for PerCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerCpu").finish_non_exhaustive()
+    }
+}
+
+impl PerCpu {
+    /// Takes the tables out of the object.
+    ///
+    /// # Errors
+    ///
+    /// If one is missing or of another shape.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            stats: PerCpuArray::try_from(take(ebpf, "STATS")?).context("STATS")?,
+            histograms: PerCpuArray::try_from(take(ebpf, "HISTOGRAMS")?).context("HISTOGRAMS")?,
+            reasons: PerCpuArray::try_from(take(ebpf, "REASONS")?).context("REASONS")?,
+        })
+    }
+
+    /// Counters of every split that has some.
+    pub fn counters(
+        &self,
+        published: &Published,
+        splits: &Mapped<SplitRow>,
+    ) -> BTreeMap<SplitKey, Counters> {
+        published
+            .counted()
+            .filter_map(|(key, id, histogram)| {
+                let counters = self.row(id, histogram, splits);
+                match counters {
+                    Ok(counters) => Some((key.clone(), counters)),
+                    Err(error) => {
+                        tracing::error!("counters of {}/{}: {error:#}", key.service, key.subset);
+                        None
+                    }
+                }
+            })
+            .collect()
+    }
+
+    fn row(&self, id: u16, histogram: Option<u32>, splits: &Mapped<SplitRow>) -> Result<Counters> {
+        let row = u32::from(id);
+        let cpus = self.stats.get(&row, 0).context("read STATS")?;
+        let sum = |counter: Counter| -> u64 {
+            cpus.iter().filter_map(|counts| counts.values.get(counter.index())).sum()
+        };
+        let expired = splits.load_wide(row, offset_of!(SplitRow, expired))?;
+        let mut counters = Counters {
+            opened: sum(Counter::Opened),
+            established: sum(Counter::Established),
+            refused: sum(Counter::Refused),
+            timed_out: splits.load_wide(row, offset_of!(SplitRow, timed_out))?,
+            unanswered: sum(Counter::Unanswered),
+            reset_by_server: sum(Counter::ResetByServer),
+            reset_by_client: sum(Counter::ResetByClient),
+            closed: sum(Counter::Closed).saturating_add(expired),
+            bytes_to_backend: sum(Counter::BytesToBackend),
+            bytes_to_client: sum(Counter::BytesToClient),
+            connect_us: None,
+            response_us: None,
+        };
+        if let Some(histogram) = histogram {
+            let cpus = self.histograms.get(&histogram, 0).context("read HISTOGRAMS")?;
+            counters.connect_us = Some(merge(cpus.iter().map(|cpu| cpu.connect.as_slice())));
+            counters.response_us = Some(merge(cpus.iter().map(|cpu| cpu.response.as_slice())));
+        }
+        Ok(counters)
+    }
+
+    /// Packets that were not forwarded, by reason.
+    pub fn reasons(&self) -> Vec<(&'static str, u64)> {
+        let count = |reason: &Reason| -> u64 {
+            self.reasons.get(&reason.slot(), 0).map(|cpus| cpus.iter().sum()).unwrap_or_default()
+        };
+        Reason::ALL.iter().map(|reason| (reason.word(), count(reason))).collect()
+    }
+}
+
+/// The sum over the CPUs of one kind of time; empty buckets are left out.
+fn merge<'a, I: Iterator<Item = &'a [u64]>>(cpus: I) -> Histogram {
+    let mut totals: BTreeMap<usize, u64> = BTreeMap::new();
+    for counts in cpus {
+        for (step, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let total = totals.entry(step).or_default();
+            *total = total.saturating_add(*count);
+        }
+    }
+    let buckets: Vec<(u64, u64)> =
+        totals.into_iter().map(|(step, count)| (step_end(step), count)).collect();
+    let sum_us = buckets.iter().map(|(end, count)| end.saturating_mul(*count)).sum();
+    Histogram { buckets, sum_us }
+}

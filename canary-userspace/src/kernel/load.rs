@@ -1,0 +1,130 @@
+//! Loads the BPF object, with its maps pinned.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{HashMap, Map};
+use aya::{Ebpf, EbpfLoader};
+use canary_common::layout::LAYOUT_VERSION;
+use canary_common::limits::OPENING_PART;
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::mapped::Mapped;
+use super::node;
+use super::object::object;
+use super::writer::Writer;
+use crate::settings::Limits;
+
+/// Where this layout's pins are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Maps, by name.
+    pub maps: PathBuf,
+    /// Links, by program and interface.
+    pub links: PathBuf,
+}
+
+impl Places {
+    /// The directories under `bpffs`, made if they are not there; bpffs is mounted if it is not.
+    ///
+    /// # Errors
+    ///
+    /// If bpffs is not to be had there.
+    pub fn prepare(bpffs: &Path) -> Result<Self> {
+        mount_bpffs(bpffs)?;
+        let layout = bpffs.join(format!("v{LAYOUT_VERSION}"));
+        let places = Self { maps: layout.join("maps"), links: layout.join("links") };
+        for directory in [&places.maps, &places.links] {
+            fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+        }
+        Ok(places)
+    }
+}
+
+/// Mounts bpffs where the nearest directory that exists is none.
+fn mount_bpffs(bpffs: &Path) -> Result<()> {
+    let there = bpffs
+        .ancestors()
+        .find(|path| path.exists())
+        .with_context(|| format!("{} has no parent that exists", bpffs.display()))?;
+    let is_bpffs = |path: &Path| statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
+    if is_bpffs(there) {
+        return Ok(());
+    }
+    // The usual place is /sys/fs/bpf, which exists on every kernel with BPF; elsewhere the
+    // directory itself becomes the mount point.
+    let usual = Path::new("/sys/fs/bpf");
+    let point = if bpffs.starts_with(usual) { usual } else { bpffs };
+    if point == bpffs {
+        fs::create_dir_all(bpffs).with_context(|| format!("make {}", bpffs.display()))?;
+    }
+    mount(Some("bpf"), point, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .with_context(|| format!("mount bpffs at {}", point.display()))?;
+    ensure!(is_bpffs(point), "{} is no bpffs after mounting one", point.display());
+    Ok(())
+}
+
+/// The object, loaded but for its programs, with the maps that are pinned or newly made.
+///
+/// # Errors
+///
+/// If this build has no object, or the kernel refuses.
+pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
+    let object = object()?;
+    let flows = match limits.flows {
+        Some(flows) => flows,
+        None => node::default_flows()?,
+    };
+    let opening = (flows / OPENING_PART).max(1);
+    let mut loader = EbpfLoader::new();
+    loader
+        .default_map_pin_directory(&places.maps)
+        .map_max_entries("CURRENT", limits.services)
+        .map_max_entries("NAMES", limits.services)
+        .map_max_entries("SERVICES", limits.services.saturating_mul(2))
+        .map_max_entries("FRONTENDS", limits.frontends)
+        .map_max_entries("BACKENDS", limits.backends)
+        .map_max_entries("SLOTS", limits.slots)
+        .map_max_entries("SPLITS", limits.splits)
+        .map_max_entries("LABELS", limits.splits)
+        .map_max_entries("STATS", limits.splits)
+        .map_max_entries("HISTOGRAMS", limits.histograms);
+    for (table, entries) in [("OPENING", opening), ("FLOWS", flows), ("RETURNS", flows)] {
+        for family in ["4", "6"] {
+            loader.map_max_entries(Box::leak(format!("{table}{family}").into_boxed_str()), entries);
+        }
+    }
+    loader.load(object).context("load the BPF object")
+}
+
+/// The tables that the agent owns.
+///
+/// # Errors
+///
+/// If a map is missing or of another shape.
+pub fn writer(ebpf: &mut Ebpf) -> Result<Writer> {
+    Ok(Writer {
+        settings: Mapped::from_ebpf(ebpf, "SETTINGS")?,
+        endpoints: Mapped::from_ebpf(ebpf, "ENDPOINTS")?,
+        overflow: HashMap::try_from(take(ebpf, "OVERFLOW")?).context("OVERFLOW")?,
+        frontends: Mapped::from_ebpf(ebpf, "FRONTENDS")?,
+        backends: Mapped::from_ebpf(ebpf, "BACKENDS")?,
+        current: Mapped::from_ebpf(ebpf, "CURRENT")?,
+        services: Mapped::from_ebpf(ebpf, "SERVICES")?,
+        slots: Mapped::from_ebpf(ebpf, "SLOTS")?,
+        splits: Mapped::from_ebpf(ebpf, "SPLITS")?,
+        names: Mapped::from_ebpf(ebpf, "NAMES")?,
+        labels: Mapped::from_ebpf(ebpf, "LABELS")?,
+    })
+}
+
+/// Takes a map out of the object.
+///
+/// # Errors
+///
+/// If it is not there.
+pub fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name).with_context(|| format!("the BPF object has no map {name}"))
+}

@@ -1,0 +1,369 @@
+//! The long way: services, frontends and backends that come, change and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use canary_common::backend::{Backend, State};
+use canary_common::directory::Occupant;
+use canary_common::endpoint::Endpoint;
+use canary_common::service::Record;
+
+use super::pool::Spent;
+use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
+use super::{Blocked, NOWHERE, Table, Write};
+use crate::compile::{Desired, DesiredService, DesiredSplit, SplitKey, maglev};
+
+const SERVICES: Table = Table { name: "SERVICES", setting: "limits.services" };
+const FRONTENDS: Table = Table { name: "FRONTENDS", setting: "limits.frontends" };
+const BACKENDS: Table = Table { name: "BACKENDS", setting: "limits.backends" };
+const ENDPOINTS: Table = Table { name: "ENDPOINTS", setting: "limits.endpoints" };
+const SLOTS: Table = Table { name: "SLOTS", setting: "limits.slots" };
+const STATS: Table = Table { name: "STATS", setting: "limits.statistics" };
+
+/// A plan that grows, beside the picture of the tables it leads to.
+pub(super) struct Builder {
+    tables: Tables,
+    writes: Vec<Write>,
+}
+
+impl Builder {
+    /// Starts from what the tables hold.
+    pub(super) fn new(tables: Tables) -> Self {
+        Self { tables, writes: Vec::new() }
+    }
+
+    /// What the tables hold in the end, and the stores in order.
+    pub(super) fn finish(self) -> (Tables, Vec<Write>) {
+        (self.tables, self.writes)
+    }
+
+    /// Plans the way from `old` to `new`.
+    pub(super) fn build(&mut self, old: &Desired, new: &Desired) -> Result<(), Blocked> {
+        let before: BTreeMap<&str, &DesiredService> =
+            old.services.iter().map(|service| (service.name.as_str(), service)).collect();
+        let changed = new.services.iter().filter(|new| before.get(new.name.as_str()) != Some(new));
+        // A frontend that moves shall not see the change of the service it leaves.
+        let (gaining, others): (Vec<_>, Vec<_>) = changed.partition(|service| self.gains(service));
+        for service in gaining.into_iter().chain(others) {
+            self.put(service)?;
+        }
+        self.remove(new);
+        Ok(())
+    }
+
+    /// Whether `service` takes over a frontend of another one.
+    fn gains(&self, service: &DesiredService) -> bool {
+        let id = self.tables.services.get(&service.name).map(|row| row.id);
+        let mut rows = service.frontends.iter().filter_map(|at| self.tables.frontends.get(at));
+        rows.any(|row| row.service != NOWHERE && Some(row.service) != id)
+    }
+
+    /// Puts one service in force.
+    fn put(&mut self, service: &DesiredService) -> Result<(), Blocked> {
+        let name = &service.name;
+        let old = self.tables.services.get(name).cloned();
+        let id = match &old {
+            Some(row) => row.id,
+            None => self.start(name)?,
+        };
+        self.frontend_rows(service, id)?;
+        self.backends(service)?;
+        let slices = self.slices(service, old.as_ref())?;
+        for split in &service.splits {
+            self.count(service, &split.key)?;
+        }
+
+        let found = old.as_ref().and_then(|row| Some((row.record, row.found.clone()?)));
+        let record = Box::new(self.tables.record(service, &slices));
+        let (index, found) = match found {
+            Some((index, found)) if found == record => (index, Some(found)),
+            _ => (self.publish(name, id, record)?, None),
+        };
+        for frontend in &service.frontends {
+            self.list_frontend(name, frontend, id)?;
+        }
+        if let Some(old) = old {
+            self.free(&old, Some(index), &slices);
+        }
+        self.tables.services.insert(name.clone(), ServiceRow { id, record: index, slices, found });
+        Ok(())
+    }
+
+    /// Puts a record in force, and says in which row it is.
+    fn publish(&mut self, name: &str, service: u32, record: Box<Record>) -> Result<u32, Blocked> {
+        let records = &mut self.tables.records;
+        let (index, _) =
+            records.take().map_err(|spent| SERVICES.blocked(name, spent, records.limit()))?;
+        self.writes.push(Write::Record { index, record });
+        self.writes.push(Write::Current { service, record: index });
+        Ok(index)
+    }
+
+    /// Gives a new service its id and its name.
+    fn start(&mut self, name: &str) -> Result<u32, Blocked> {
+        let ids = &mut self.tables.service_ids;
+        let (id, _) = ids.take().map_err(|spent| SERVICES.blocked(name, spent, ids.limit()))?;
+        self.writes.push(Write::ServiceLabel { service: id, name: name.to_owned() });
+        Ok(id)
+    }
+
+    /// Finds and fills rows for the frontends that have none; nothing leads to them yet.
+    fn frontend_rows(&mut self, service: &DesiredService, id_of: u32) -> Result<(), Blocked> {
+        for frontend in &service.frontends {
+            if self.tables.frontends.contains_key(frontend) {
+                continue;
+            }
+            let ids = &mut self.tables.frontend_ids;
+            let (id, generation) =
+                ids.take().map_err(|spent| FRONTENDS.blocked(&service.name, spent, ids.limit()))?;
+            let row = FrontendRow { id, generation, service: id_of, listed: false, homes: 0 };
+            self.tables.frontends.insert(*frontend, row);
+            self.writes.push(Write::Frontend {
+                id,
+                endpoint: *frontend,
+                generation,
+                service: id_of,
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes every backend of `service` one that answers can be restored from.
+    fn backends(&mut self, service: &DesiredService) -> Result<(), Blocked> {
+        let Some(home) = service.frontends.first() else { return Ok(()) };
+        let wanted: BTreeSet<Endpoint> = service
+            .splits
+            .iter()
+            .flat_map(|split| split.backends.iter().map(|backend| backend.endpoint))
+            .collect();
+        for endpoint in wanted {
+            match self.tables.backends.get(&endpoint).copied() {
+                Some(row) => self.refresh_backend(service, endpoint, row),
+                None => self.add_backend(service, endpoint, *home)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn refresh_backend(&mut self, service: &DesiredService, endpoint: Endpoint, old: BackendRow) {
+        let flags = old.flags | returns(service, &old.home);
+        let row = BackendRow { flags, state: State::Alive, ..old };
+        if (row.flags, row.state) != (old.flags, old.state) {
+            self.writes.push(row.status());
+            self.tables.backends.insert(endpoint, row);
+        }
+    }
+
+    fn add_backend(
+        &mut self,
+        service: &DesiredService,
+        endpoint: Endpoint,
+        home: Endpoint,
+    ) -> Result<(), Blocked> {
+        let ids = &mut self.tables.backend_ids;
+        let (id, generation) =
+            ids.take().map_err(|spent| BACKENDS.blocked(&service.name, spent, ids.limit()))?;
+        let Some(home_row) = self.tables.frontends.get_mut(&home) else { return Ok(()) };
+        home_row.homes += 1;
+        let (home_id, home_generation) = (home_row.id, home_row.generation);
+        let flags = returns(service, &home);
+        let row = BackendRow { id, generation, state: State::Alive, flags, home };
+        self.writes.push(Write::Backend { id, endpoint, home: home_id, home_generation });
+        self.writes.push(row.status());
+        self.tables.backends.insert(endpoint, row);
+        self.list(&service.name, endpoint, Occupant::Backend(id))?;
+        // A frontend that leaves the very endpoint is not found from here on.
+        if let Some(row) = self.tables.frontends.get_mut(&endpoint) {
+            row.listed = false;
+        }
+        Ok(())
+    }
+
+    /// A slice for every split, the old one where its backends are the same.
+    fn slices(
+        &mut self,
+        service: &DesiredService,
+        old: Option<&ServiceRow>,
+    ) -> Result<BTreeMap<SplitKey, Slice>, Blocked> {
+        let mut slices = BTreeMap::new();
+        for split in &service.splits {
+            let known = old.and_then(|row| row.slices.get(&split.key));
+            let slice = match known.filter(|slice| slice.backends.as_ref() == Some(&split.backends))
+            {
+                Some(slice) => slice.clone(),
+                None => self.slice(&service.name, split, known)?,
+            };
+            slices.insert(split.key.clone(), slice);
+        }
+        Ok(slices)
+    }
+
+    fn slice(
+        &mut self,
+        service: &str,
+        split: &DesiredSplit,
+        known: Option<&Slice>,
+    ) -> Result<Slice, Blocked> {
+        let (weighted, rows): (Vec<(Endpoint, u32)>, Vec<u32>) = split
+            .backends
+            .iter()
+            .filter(|backend| backend.healthy)
+            .filter_map(|backend| {
+                let row = self.tables.backends.get(&backend.endpoint)?;
+                Some(((backend.endpoint, backend.weight), row.id))
+            })
+            .unzip();
+        let backends = Some(split.backends.clone());
+        let (start, length) = match rows.as_slice() {
+            [] => (0, 0),
+            [only] => (*only, 1),
+            _ => {
+                // By all backends, so that one which falls ill and recovers changes no length.
+                let length = maglev::slot_count(split.backends.len());
+                let places = maglev::slice(&weighted, length).into_iter();
+                let ids: Vec<u32> = places
+                    .filter_map(|place| rows.get(usize::try_from(place).ok()?).copied())
+                    .collect();
+                (self.slots(service, length, ids, known)?, length)
+            }
+        };
+        Ok(Slice { start, length, backends, found: Vec::new() })
+    }
+
+    /// Where `ids` are in `SLOTS`: where they were found, or in rows that are free.
+    fn slots(
+        &mut self,
+        service: &str,
+        length: u32,
+        ids: Vec<u32>,
+        known: Option<&Slice>,
+    ) -> Result<u32, Blocked> {
+        if let Some(known) = known.filter(|known| known.found == ids) {
+            return Ok(known.start);
+        }
+        let slots = &mut self.tables.slots;
+        let start =
+            slots.take(length).map_err(|spent| SLOTS.blocked(service, spent, slots.limit()))?;
+        self.writes.push(Write::Slots { start, ids });
+        Ok(start)
+    }
+
+    /// Gives a split its counters, and histograms if it should have some and there are any.
+    fn count(&mut self, service: &DesiredService, key: &SplitKey) -> Result<(), Blocked> {
+        let known = self.tables.statistics.get(key).copied();
+        let wants = service.histograms && known.is_none_or(|row| row.histogram.is_none());
+        let histogram =
+            if wants { self.tables.histograms.take().ok().map(|(id, _)| id) } else { None };
+        let row = match known {
+            Some(_) if histogram.is_none() => return Ok(()),
+            Some(row) => StatisticsRow { histogram, ..row },
+            None => {
+                let ids = &mut self.tables.statistics_ids;
+                let (id, _) =
+                    ids.take().map_err(|spent| STATS.blocked(&service.name, spent, ids.limit()))?;
+                StatisticsRow { id: u16::try_from(id).unwrap_or(0), histogram }
+            }
+        };
+        self.tables.statistics.insert(key.clone(), row);
+        let statistics = row.id;
+        self.writes.push(Write::SplitLabel { statistics, key: key.clone(), histogram });
+        Ok(())
+    }
+
+    /// Makes `frontend` lead to the service with `id`, which is in force.
+    fn list_frontend(
+        &mut self,
+        service: &str,
+        frontend: &Endpoint,
+        id: u32,
+    ) -> Result<(), Blocked> {
+        let Some(row) = self.tables.frontends.get_mut(frontend) else { return Ok(()) };
+        let (moves, unlisted) = (row.service != id, !row.listed);
+        (row.service, row.listed) = (id, true);
+        let row = *row;
+        if moves {
+            self.writes.push(Write::FrontendService { id: row.id, service: id });
+        }
+        if unlisted {
+            self.list(service, *frontend, Occupant::Frontend(row.id))?;
+            // A backend that drains at the very endpoint cannot be told from it any more.
+            self.tables.drop_backend(frontend, &mut self.writes);
+        }
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        service: &str,
+        endpoint: Endpoint,
+        occupant: Occupant,
+    ) -> Result<(), Blocked> {
+        if self.tables.places.put(endpoint, occupant, &mut self.writes) {
+            return Ok(());
+        }
+        let spent = if self.tables.places.waits() { Spent::UntilGrace } else { Spent::Full };
+        Err(ENDPOINTS.blocked(service, spent, self.tables.places.capacity()))
+    }
+
+    /// Frees the record of a service and its slices, but for what it still uses.
+    fn free(&mut self, old: &ServiceRow, record: Option<u32>, kept: &BTreeMap<SplitKey, Slice>) {
+        if Some(old.record) != record {
+            self.tables.records.free(old.record, 0);
+        }
+        for (key, slice) in &old.slices {
+            let used = kept.get(key).is_some_and(|kept| kept.is_at(slice));
+            if slice.length > 1 && !used {
+                self.tables.slots.free(slice.start, slice.length);
+            }
+        }
+    }
+
+    /// Lets go of what `new` does not have: new flows first, rows last.
+    fn remove(&mut self, new: &Desired) {
+        let claimed: BTreeSet<Endpoint> =
+            new.services.iter().flat_map(|service| service.frontends.iter().copied()).collect();
+        for (endpoint, row) in &mut self.tables.frontends {
+            if row.service != NOWHERE && !claimed.contains(endpoint) {
+                row.service = NOWHERE;
+                self.writes.push(Write::FrontendService { id: row.id, service: NOWHERE });
+            }
+        }
+        let names: BTreeSet<&str> = new.services.iter().map(|s| s.name.as_str()).collect();
+        let gone: Vec<String> = self
+            .tables
+            .services
+            .keys()
+            .filter(|name| !names.contains(name.as_str()))
+            .cloned()
+            .collect();
+        for name in gone {
+            let Some(row) = self.tables.services.remove(&name) else { continue };
+            self.writes.push(Write::Current { service: row.id, record: 0 });
+            self.writes.push(Write::ServiceLabel { service: row.id, name: String::new() });
+            self.free(&row, None, &BTreeMap::new());
+            self.tables.service_ids.free(row.id, 0);
+        }
+        let wanted: BTreeSet<Endpoint> = (new.services.iter())
+            .flat_map(|service| &service.splits)
+            .flat_map(|split| split.backends.iter().map(|backend| backend.endpoint))
+            .collect();
+        for (endpoint, row) in &mut self.tables.backends {
+            if row.state == State::Alive && !wanted.contains(endpoint) {
+                row.state = State::Draining;
+                self.writes.push(row.status());
+            }
+        }
+        let unlisted: Vec<Endpoint> = (self.tables.frontends.iter())
+            .filter(|(_, row)| !row.listed && row.homes == 0)
+            .map(|(endpoint, _)| *endpoint)
+            .collect();
+        for endpoint in unlisted {
+            self.tables.release_frontend(&endpoint);
+        }
+    }
+}
+
+/// The flag that answers of a backend at home at `home` need, once `service` uses it.
+fn returns(service: &DesiredService, home: &Endpoint) -> u32 {
+    let elsewhere = service.frontends.iter().any(|frontend| frontend != home);
+    if elsewhere { Backend::HAS_RETURNS } else { 0 }
+}

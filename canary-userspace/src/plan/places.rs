@@ -1,0 +1,189 @@
+//! Where each endpoint is in `ENDPOINTS`: two choices of buckets of two, then the overflow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use canary_common::directory::{Occupant, buckets};
+use canary_common::endpoint::Endpoint;
+
+use super::Write;
+
+/// A place of a bucket that was written at least once.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The key it holds, in use or not.
+    key: Endpoint,
+    state: Use,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Its value is not 0.
+    Taken,
+    /// Its value is 0, and a reader may have compared the key before that.
+    Freed,
+    /// As `Freed`, and a grace period runs.
+    Waiting,
+    /// Nobody looks at it: another key may be written.
+    Free,
+}
+
+/// The agent's picture of the directory.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    mask: u32,
+    buckets: BTreeMap<u32, [Option<Place>; 2]>,
+    overflow: BTreeSet<Endpoint>,
+    overflow_limit: usize,
+    /// Endpoints in the overflow by the first of their buckets.
+    flags: BTreeMap<u32, u32>,
+}
+
+impl Places {
+    /// An empty directory of `mask + 1` buckets.
+    pub(super) fn new(mask: u32, overflow_limit: u32) -> Self {
+        Self {
+            mask,
+            buckets: BTreeMap::new(),
+            overflow: BTreeSet::new(),
+            overflow_limit: usize::try_from(overflow_limit).unwrap_or(usize::MAX),
+            flags: BTreeMap::new(),
+        }
+    }
+
+    /// Makes lookups of `endpoint` find `occupant`; `false` if there is no room.
+    ///
+    /// The last write is the one that makes it appear.
+    #[must_use]
+    pub(super) fn put(
+        &mut self,
+        endpoint: Endpoint,
+        occupant: Occupant,
+        writes: &mut Vec<Write>,
+    ) -> bool {
+        let value = occupant.to_value();
+        let choices = buckets(endpoint, self.mask);
+        // A reader stops at the key in a bucket, so an old entry with this key must be the one.
+        if let Some((bucket, entry)) = self.find(endpoint) {
+            self.set(bucket, entry, Place { key: endpoint, state: Use::Taken });
+            writes.push(Write::EndpointValue { bucket, entry, value });
+            return true;
+        }
+        if self.overflow.contains(&endpoint) {
+            writes.push(Write::Overflow { endpoint, value });
+            return true;
+        }
+        if let Some((bucket, entry)) = self.emptiest(choices) {
+            self.set(bucket, entry, Place { key: endpoint, state: Use::Taken });
+            writes.push(Write::EndpointKey { bucket, entry, endpoint });
+            writes.push(Write::EndpointValue { bucket, entry, value });
+            return true;
+        }
+        if self.overflow.len() >= self.overflow_limit {
+            return false;
+        }
+        self.overflow.insert(endpoint);
+        writes.push(Write::Overflow { endpoint, value });
+        let [first, _] = choices;
+        let count = self.flags.entry(first).or_default();
+        *count += 1;
+        if *count == 1 {
+            writes.push(Write::OverflowFlag { bucket: first, on: true });
+        }
+        true
+    }
+
+    /// Makes lookups of `endpoint` find nothing.
+    pub(super) fn remove(&mut self, endpoint: Endpoint, writes: &mut Vec<Write>) {
+        if self.overflow.remove(&endpoint) {
+            writes.push(Write::Overflow { endpoint, value: 0 });
+            let [first, _] = buckets(endpoint, self.mask);
+            let left = self.flags.get(&first).map_or(0, |count| count.saturating_sub(1));
+            self.flags.insert(first, left);
+            if left == 0 {
+                self.flags.remove(&first);
+                writes.push(Write::OverflowFlag { bucket: first, on: false });
+            }
+        } else if let Some((bucket, entry)) = self.find(endpoint) {
+            self.set(bucket, entry, Place { key: endpoint, state: Use::Freed });
+            writes.push(Write::EndpointValue { bucket, entry, value: 0 });
+        }
+    }
+
+    /// The most endpoints there can be, were they spread evenly.
+    pub(super) fn capacity(&self) -> u32 {
+        self.mask.saturating_add(1).saturating_mul(2)
+    }
+
+    /// Begins a grace period for all that was removed before.
+    pub(super) fn seal(&mut self) {
+        self.advance(Use::Freed, Use::Waiting);
+    }
+
+    /// Ends it.
+    pub(super) fn graced(&mut self) {
+        self.advance(Use::Waiting, Use::Free);
+    }
+
+    /// Whether something waits for grace.
+    pub(super) fn waits(&self) -> bool {
+        let mut places = self.buckets.values().flatten().flatten();
+        places.any(|place| matches!(place.state, Use::Freed | Use::Waiting))
+    }
+
+    /// Takes over an entry that tables read back hold, in use or with an old key.
+    pub(super) fn adopt(&mut self, bucket: u32, entry: u8, key: Endpoint, used: bool) {
+        let state = if used { Use::Taken } else { Use::Free };
+        self.set(bucket, entry, Place { key, state });
+    }
+
+    /// Takes over an endpoint that tables read back hold in the overflow.
+    pub(super) fn adopt_overflow(&mut self, endpoint: Endpoint) {
+        let [first, _] = buckets(endpoint, self.mask);
+        if self.overflow.insert(endpoint) {
+            *self.flags.entry(first).or_default() += 1;
+        }
+    }
+
+    /// Whether lookups that start at `bucket` must go on to the overflow.
+    pub(super) fn overflows(&self, bucket: u32) -> bool {
+        self.flags.get(&bucket).is_some_and(|count| *count > 0)
+    }
+
+    fn advance(&mut self, from: Use, to: Use) {
+        for place in self.buckets.values_mut().flatten().flatten() {
+            if place.state == from {
+                place.state = to;
+            }
+        }
+    }
+
+    fn set(&mut self, bucket: u32, entry: u8, place: Place) {
+        let places = self.buckets.entry(bucket).or_default();
+        if let Some(slot) = places.get_mut(usize::from(entry)) {
+            *slot = Some(place);
+        }
+    }
+
+    fn find(&self, endpoint: Endpoint) -> Option<(u32, u8)> {
+        buckets(endpoint, self.mask).into_iter().find_map(|bucket| {
+            let places = self.buckets.get(&bucket)?;
+            let holds = |place: &Option<Place>| place.is_some_and(|place| place.key == endpoint);
+            let entry = places.iter().position(holds)?;
+            Some((bucket, u8::try_from(entry).ok()?))
+        })
+    }
+
+    /// The lowest free place of the emptier bucket, the first one where both are alike.
+    fn emptiest(&self, choices: [u32; 2]) -> Option<(u32, u8)> {
+        let free = choices.map(|bucket| {
+            let places = self.buckets.get(&bucket).copied().unwrap_or_default();
+            let free = places.map(|place| place.is_none_or(|place| place.state == Use::Free));
+            (bucket, free)
+        });
+        let [first, second] = free;
+        let count = |(_, free): &(u32, [bool; 2])| free.iter().filter(|free| **free).count();
+        let (bucket, free) = if count(&second) > count(&first) { second } else { first };
+        let entry = free.iter().position(|free| *free)?;
+        Some((bucket, u8::try_from(entry).ok()?))
+    }
+}

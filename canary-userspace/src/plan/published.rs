@@ -1,0 +1,343 @@
+//! What the tables hold, as the agent that wrote them knows it.
+
+use std::collections::BTreeMap;
+
+use canary_common::backend::{Backend, State};
+use canary_common::endpoint::Endpoint;
+use canary_common::limits::MAX_SPLITS;
+use canary_common::service::{Record, bounds};
+
+use super::places::Places;
+use super::pool::{Pool, Ranges};
+use super::{NOWHERE, Sizes, Write};
+use crate::compile::{Claims, Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey};
+
+/// What is in force, and which rows of the tables it takes.
+#[derive(Clone, Debug)]
+pub struct Published {
+    desired: Desired,
+    /// The tables hold what an earlier agent put there, and `desired` says nothing of it.
+    adopted: bool,
+    tables: Tables,
+}
+
+/// Rows in use.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    pub(super) services: BTreeMap<String, ServiceRow>,
+    pub(super) frontends: BTreeMap<Endpoint, FrontendRow>,
+    pub(super) backends: BTreeMap<Endpoint, BackendRow>,
+    pub(super) statistics: BTreeMap<SplitKey, StatisticsRow>,
+    pub(super) places: Places,
+    pub(super) service_ids: Pool,
+    pub(super) frontend_ids: Pool,
+    pub(super) backend_ids: Pool,
+    pub(super) records: Pool,
+    pub(super) statistics_ids: Pool,
+    pub(super) histograms: Pool,
+    pub(super) slots: Ranges,
+}
+
+/// A service in force.
+#[derive(Clone, Debug)]
+pub(super) struct ServiceRow {
+    pub(super) id: u32,
+    pub(super) record: u32,
+    pub(super) slices: BTreeMap<SplitKey, Slice>,
+    /// The record as tables that were adopted had it, until this agent writes one.
+    pub(super) found: Option<Box<Record>>,
+}
+
+/// Where the healthy backends of a split are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Slice {
+    /// First row of `SLOTS`, or the one backend's id.
+    pub(super) start: u32,
+    /// Rows; 1 means one backend and no rows, 0 none.
+    pub(super) length: u32,
+    /// What it was made for; `None` in tables that were adopted.
+    pub(super) backends: Option<Vec<DesiredBackend>>,
+    /// What tables that were adopted have there, until this agent knows what it is for.
+    pub(super) found: Vec<u32>,
+}
+
+impl Slice {
+    /// Whether both are the same rows.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        (self.start, self.length) == (other.start, other.length)
+    }
+}
+
+/// A frontend: in force, leaving (of [`NOWHERE`]), or only remembered as some backend's home.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrontendRow {
+    pub(super) id: u32,
+    pub(super) generation: u16,
+    pub(super) service: u32,
+    /// `ENDPOINTS` leads here.
+    pub(super) listed: bool,
+    /// Backends whose home this is.
+    pub(super) homes: u32,
+}
+
+/// A backend: in force or draining.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BackendRow {
+    pub(super) id: u32,
+    pub(super) generation: u16,
+    pub(super) state: State,
+    /// [`Backend::HAS_RETURNS`] or 0.
+    pub(super) flags: u32,
+    pub(super) home: Endpoint,
+}
+
+impl BackendRow {
+    /// The store that makes the table say so.
+    pub(super) fn status(&self) -> Write {
+        let status = Backend::status_of(self.state, self.flags, self.generation);
+        Write::BackendStatus { id: self.id, status }
+    }
+}
+
+/// Counters of a split; they are its own for as long as the tables exist.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StatisticsRow {
+    pub(super) id: u16,
+    pub(super) histogram: Option<u32>,
+}
+
+/// Something that takes no new flows and goes once it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Its row.
+    pub id: u32,
+    /// Which use of the row.
+    pub generation: u16,
+}
+
+impl Published {
+    /// Empty tables of these sizes, and the stores that tables full of zeros need to be those.
+    #[must_use]
+    pub fn new(sizes: Sizes) -> (Self, Vec<Write>) {
+        let writes = vec![
+            Write::Record { index: 0, record: Box::new(nowhere()) },
+            Write::Current { service: NOWHERE, record: 0 },
+        ];
+        let tables = Tables::new(sizes);
+        (Self { desired: Desired::default(), adopted: false, tables }, writes)
+    }
+
+    pub(super) fn of_adopted(tables: Tables) -> Self {
+        Self { desired: Desired::default(), adopted: true, tables }
+    }
+
+    /// Whether the tables are those of an earlier agent, as it left them.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// What was planned last; empty until then.
+    #[must_use]
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// Who holds which frontend.
+    #[must_use]
+    pub fn claims(&self) -> Claims {
+        let names: BTreeMap<u32, &String> =
+            self.tables.services.iter().map(|(name, row)| (row.id, name)).collect();
+        let held = self.tables.frontends.iter().filter_map(|(endpoint, row)| {
+            Some((*endpoint, String::clone(names.get(&row.service)?)))
+        });
+        held.collect()
+    }
+
+    /// The row of `STATS` of a split.
+    #[must_use]
+    pub fn statistics(&self, key: &SplitKey) -> Option<u16> {
+        self.tables.statistics.get(key).map(|row| row.id)
+    }
+
+    /// Every split that ever had counters: key, row of `STATS`, row of `HISTOGRAMS`.
+    pub fn counted(&self) -> impl Iterator<Item = (&SplitKey, u16, Option<u32>)> {
+        self.tables.statistics.iter().map(|(key, row)| (key, row.id, row.histogram))
+    }
+
+    /// Backends that take no new flows because nobody registers them.
+    pub fn leaving_backends(&self) -> impl Iterator<Item = Leaving> {
+        let rows = self.tables.backends.iter();
+        rows.filter(|(_, row)| row.state == State::Draining).map(|(endpoint, row)| Leaving {
+            endpoint: *endpoint,
+            id: row.id,
+            generation: row.generation,
+        })
+    }
+
+    /// Frontends that no service has any more.
+    pub fn leaving_frontends(&self) -> impl Iterator<Item = Leaving> {
+        let rows = self.tables.frontends.iter();
+        rows.filter(|(_, row)| row.listed && row.service == NOWHERE).map(|(endpoint, row)| {
+            Leaving { endpoint: *endpoint, id: row.id, generation: row.generation }
+        })
+    }
+
+    /// Lets go of a leaving backend that has no flow; nothing happens if it is not leaving.
+    pub fn forget_backend(&mut self, endpoint: &Endpoint) -> Vec<Write> {
+        let mut writes = Vec::new();
+        let leaving = self.tables.backends.get(endpoint);
+        if leaving.is_some_and(|row| row.state == State::Draining) {
+            self.tables.places.remove(*endpoint, &mut writes);
+            self.tables.drop_backend(endpoint, &mut writes);
+        }
+        writes
+    }
+
+    /// Lets go of a leaving frontend that has no flow; nothing happens if it is not leaving.
+    pub fn forget_frontend(&mut self, endpoint: &Endpoint) -> Vec<Write> {
+        let mut writes = Vec::new();
+        if let Some(row) = self.tables.frontends.get_mut(endpoint)
+            && row.listed
+            && row.service == NOWHERE
+        {
+            row.listed = false;
+            self.tables.places.remove(*endpoint, &mut writes);
+            self.tables.release_frontend(endpoint);
+        }
+        writes
+    }
+
+    /// Whether something that was freed waits for a grace period.
+    #[must_use]
+    pub fn waits_for_grace(&self) -> bool {
+        let tables = &self.tables;
+        let pools =
+            [&tables.service_ids, &tables.frontend_ids, &tables.backend_ids, &tables.records];
+        pools.iter().any(|pool| pool.waits()) || tables.slots.waits() || tables.places.waits()
+    }
+
+    /// A grace period begins: what was freed before, and only that, is free when it ends.
+    pub fn begin_grace(&mut self) {
+        let tables = &mut self.tables;
+        tables.pools().into_iter().for_each(Pool::seal);
+        tables.slots.seal();
+        tables.places.seal();
+    }
+
+    /// The grace period that began is over.
+    pub fn end_grace(&mut self) {
+        let tables = &mut self.tables;
+        tables.pools().into_iter().for_each(Pool::graced);
+        tables.slots.graced();
+        tables.places.graced();
+    }
+
+    pub(super) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    pub(super) fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
+    pub(super) fn desired_mut(&mut self) -> &mut Desired {
+        &mut self.desired
+    }
+
+    pub(super) fn replace(&mut self, tables: Tables, desired: Desired) {
+        *self = Self { desired, adopted: false, tables };
+    }
+}
+
+impl Tables {
+    /// Tables of zeros.
+    pub(super) fn new(sizes: Sizes) -> Self {
+        Self {
+            services: BTreeMap::new(),
+            frontends: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            statistics: BTreeMap::new(),
+            places: Places::new(sizes.buckets.saturating_sub(1), sizes.overflow),
+            // Row 0 of these three is NOWHERE's.
+            service_ids: Pool::new(1, sizes.services),
+            records: Pool::new(1, sizes.services.saturating_mul(2)),
+            statistics_ids: Pool::new(1, sizes.statistics.min(u32::from(u16::MAX))),
+            frontend_ids: Pool::new(0, sizes.frontends),
+            backend_ids: Pool::new(0, sizes.backends),
+            histograms: Pool::new(0, sizes.histograms),
+            slots: Ranges::new(sizes.slots),
+        }
+    }
+
+    fn pools(&mut self) -> [&mut Pool; 4] {
+        [&mut self.service_ids, &mut self.frontend_ids, &mut self.backend_ids, &mut self.records]
+    }
+
+    /// A backend that is not in `ENDPOINTS` any more is gone.
+    pub(super) fn drop_backend(&mut self, endpoint: &Endpoint, writes: &mut Vec<Write>) {
+        let Some(mut row) = self.backends.remove(endpoint) else { return };
+        (row.state, row.flags) = (State::Gone, 0);
+        writes.push(row.status());
+        self.backend_ids.free(row.id, row.generation);
+        if let Some(home) = self.frontends.get_mut(&row.home) {
+            home.homes = home.homes.saturating_sub(1);
+            self.release_frontend(&row.home);
+        }
+    }
+
+    /// Frees a frontend's row, unless it is still found or somebody's home: an answer is restored
+    /// from the home's row, whoever else may be there by then.
+    pub(super) fn release_frontend(&mut self, endpoint: &Endpoint) {
+        if let Some(row) = self.frontends.get(endpoint)
+            && !row.listed
+            && row.homes == 0
+        {
+            self.frontend_ids.free(row.id, row.generation);
+            self.frontends.remove(endpoint);
+        }
+    }
+
+    /// The record of a service whose slices and counters are known.
+    pub(super) fn record(
+        &self,
+        service: &DesiredService,
+        slices: &BTreeMap<SplitKey, Slice>,
+    ) -> Record {
+        let mut splits: Vec<&DesiredSplit> =
+            service.splits.iter().filter(|split| split.share > 0).collect();
+        // The default subset first, so that a canary beside it takes from it alone.
+        splits.sort_by_key(|split| {
+            let key = &split.key;
+            let default = key.target == service.name && key.subset == service.default_subset;
+            (!default, &key.target, &key.subset)
+        });
+        let shares: Vec<u16> = splits.iter().map(|split| split.share).collect();
+        let mut record = Record {
+            bounds: bounds(&shares),
+            count: u32::try_from(splits.len()).unwrap_or(0),
+            ..Record::default()
+        };
+        for (place, split) in splits.into_iter().take(MAX_SPLITS).enumerate() {
+            let slice = slices.get(&split.key);
+            let statistics = self.statistics.get(&split.key).map_or(0, |row| row.id);
+            set(&mut record.slots, place, slice.map_or(0, |slice| slice.start));
+            set(&mut record.lengths, place, slice.map_or(0, |slice| slice.length));
+            set(&mut record.statistics, place, statistics);
+        }
+        record
+    }
+}
+
+fn set<T>(row: &mut [T], place: usize, value: T) {
+    if let Some(slot) = row.get_mut(place) {
+        *slot = value;
+    }
+}
+
+/// One split without a backend: every new flow is refused.
+fn nowhere() -> Record {
+    Record { bounds: bounds(&[canary_common::service::WHOLE]), count: 1, ..Record::default() }
+}

@@ -1,0 +1,13 @@
+kind = "service-splitter",
+name = "payments"
+
+splits = [
+  {
+    weight = 50,
+    service_subset = "blue"
+  },
+  {
+    weight = 50,
+    service_subset = "green"
+  }
+]

@@ -1,0 +1,38 @@
+//! Measures the BPF programs on the kernel at hand.
+
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures the BPF programs on the kernel at hand.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Instructions that the verifier walks to prove each program safe
+    Verify(verify::Options),
+}
+
+#[expect(clippy::print_stderr, reason = "an error is this program's last word")]
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    match &cli.what {
+        What::Verify(options) => verify::run(options),
+    }
+}
