@@ -1,6 +1,305 @@
 //! The only room that talks to the kernel: BPF objects, tables and interfaces.
 
+pub mod adopt;
+pub mod attach;
+pub mod counters;
 pub mod doctor;
+pub mod grace;
+pub mod interfaces;
+pub mod links;
+pub mod load;
+pub mod mapped;
+pub mod node;
 pub mod object;
 mod pinned;
 pub mod pins;
+pub mod sweep;
+pub mod usage;
+pub mod writer;
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::mem::offset_of;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use canary_common::settings::Settings as Row;
+use canary_common::word::Word;
+
+use self::attach::Attachments;
+use self::counters::PerCpu;
+use self::grace::Grace;
+use self::links::Links;
+use self::load::Places;
+use self::pins::{Lock, Pins};
+use self::sweep::{Alive, Sweep};
+use self::usage::Usage;
+use self::writer::Writer;
+use crate::compile::{Desired, SplitKey, Warning};
+use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::plan::{Blocked, Published, Write, plan};
+use crate::settings::Settings;
+
+/// A leaving backend or frontend with live flows is kept for so long at most.
+const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
+/// Time between two walks through the flows while something is leaving.
+const LEAVING_EVERY: Duration = Duration::from_secs(1);
+
+/// The datapath in the kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    writer: Writer,
+    published: Published,
+    grace: Grace,
+    sweep: Sweep,
+    attachments: Attachments,
+    per_cpu: PerCpu,
+    usage: Usage,
+    alive: Alive,
+    revision: u64,
+    /// Since when each leaving row (backend or not, id, generation) is known to leave.
+    leaving: BTreeMap<(bool, u32, u16), Instant>,
+    walked: Instant,
+    _lock: Lock,
+}
+
+impl Kernel {
+    /// Loads or adopts tables and programs, and attaches them to the interfaces there are.
+    ///
+    /// # Errors
+    ///
+    /// If another agent runs, rights are missing, or the kernel refuses something.
+    pub fn open(settings: &Settings) -> Result<Self> {
+        let lock = Pins::lock(&settings.bpffs)?;
+        let places = Places::prepare(&settings.bpffs)?;
+        let mut ebpf = load::load(&places, &settings.limits)?;
+        let usage = Usage::of(&ebpf)?;
+        let mut writer = load::writer(&mut ebpf)?;
+        let hertz = node::hertz()?;
+        let row = tell(&writer, settings, hertz)?;
+        let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
+        let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
+        for write in Published::new(sizes).1 {
+            writer.perform(&write)?;
+        }
+        let (mut published, sweeping) = adopt::adopt(&writer, sizes)?;
+        for write in sweeping {
+            writer.perform(&write)?;
+        }
+        // Nothing leads to what counts as free here; a packet may still see it.
+        published.begin_grace();
+        grace.begin();
+        grace.wait()?;
+        published.end_grace();
+        let revision = writer.settings.load_wide(0, offset_of!(Row, revision))?;
+        let splits = mapped::Mapped::from_ebpf(&ebpf, "SPLITS")?;
+        let sweep = Sweep::start(&mut ebpf, splits, row, hertz)?;
+        let per_cpu = PerCpu::take(&mut ebpf)?;
+        let since = attach::Since::take(&mut ebpf, hertz)?;
+        let attachments = Attachments::open(Links::new(ebpf, places.links), since, settings)?;
+        Ok(Self {
+            writer,
+            published,
+            grace,
+            sweep,
+            attachments,
+            per_cpu,
+            usage,
+            alive: Alive::default(),
+            revision,
+            leaving: BTreeMap::new(),
+            walked: Instant::now(),
+            _lock: lock,
+        })
+    }
+
+    fn perform(&mut self, writes: &[Write]) -> Result<()> {
+        writes.iter().try_for_each(|write| self.writer.perform(write))
+    }
+
+    /// Lets go of backends and frontends that nobody registers any more and that have no flow.
+    fn let_go(&mut self) -> Result<()> {
+        if let Some(alive) = self.sweep.take() {
+            self.alive = alive;
+            self.walked = Instant::now();
+            self.forget()?;
+        } else if self.is_somebody_leaving() && self.walked.elapsed() > LEAVING_EVERY {
+            self.walked = Instant::now();
+            self.sweep.hurry();
+        }
+        Ok(())
+    }
+
+    fn is_somebody_leaving(&self) -> bool {
+        let mut backends = self.published.leaving_backends();
+        let mut frontends = self.published.leaving_frontends();
+        backends.next().is_some() || frontends.next().is_some()
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        let backends: Vec<_> = self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
+        let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
+        let all: Vec<_> = backends.into_iter().chain(frontends).collect();
+        let seen = std::mem::take(&mut self.leaving);
+        for (is_backend, leaving) in all {
+            let key = (is_backend, leaving.id, leaving.generation);
+            // One walk must have begun after it left: the first sight only notes it.
+            let Some(since) = seen.get(&key).copied() else {
+                self.leaving.insert(key, Instant::now());
+                continue;
+            };
+            let flows = if is_backend { &self.alive.backends } else { &self.alive.frontends };
+            let idle = !flows.contains_key(&(leaving.id, leaving.generation));
+            if !idle && since.elapsed() < LEAVING_AT_MOST {
+                self.leaving.insert(key, since);
+                continue;
+            }
+            let writes = if is_backend {
+                self.published.forget_backend(&leaving.endpoint)
+            } else {
+                self.published.forget_frontend(&leaving.endpoint)
+            };
+            self.perform(&writes)?;
+        }
+        Ok(())
+    }
+
+    fn pass_grace(&mut self) -> Result<()> {
+        if self.grace.is_over()? {
+            self.published.end_grace();
+        }
+        if self.published.waits_for_grace() && self.grace.begin() {
+            self.published.begin_grace();
+        }
+        Ok(())
+    }
+}
+
+/// Writes the programs' settings; returns a copy of what they see.
+fn tell(writer: &Writer, settings: &Settings, hertz: u64) -> Result<Row> {
+    let table = &writer.settings;
+    let idle = [
+        settings.idle.opening,
+        settings.idle.established,
+        settings.idle.closing,
+        settings.idle.answered_udp,
+    ];
+    for (place, seconds) in idle.into_iter().enumerate() {
+        table.store(0, offset_of!(Row, idle).saturating_add(place.saturating_mul(4)), seconds)?;
+    }
+    table.store_wide(0, offset_of!(Row, seed), seed(&settings.cluster_name))?;
+    table.store_wide(0, offset_of!(Row, seconds_per_jiffy), node::seconds_per_jiffy(hertz))?;
+    table.store_wide(0, offset_of!(Row, netns), node::netns_cookie()?)?;
+    table.store(0, offset_of!(Row, ipv6_checksums), u32::from(node::knows_ipv6_checksums()))?;
+    let mask = writer.endpoints.rows().saturating_sub(1);
+    table.store(0, offset_of!(Row, bucket_mask), mask)?;
+    Ok(Row { idle: idle.map(Word::new), ..Row::default() })
+}
+
+/// The hash seed of a cluster: the same for the same name on every node and version.
+fn seed(cluster: &str) -> u64 {
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    hasher.write(cluster.as_bytes());
+    hasher.finish()
+}
+
+/// FNV-1a: std promises nothing about its own hashers from one version to the next.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl Datapath for Kernel {
+    fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
+        let writes = loop {
+            match plan(&mut self.published, desired) {
+                Ok(writes) => break writes,
+                Err(Blocked::Full(error)) => return Err(error),
+                Err(Blocked::Grace) => {
+                    // One that is on may have begun before something was freed: take another.
+                    self.grace.wait()?;
+                    self.published.end_grace();
+                    self.published.begin_grace();
+                    self.grace.begin();
+                    self.grace.wait()?;
+                    self.published.end_grace();
+                }
+            }
+        };
+        if writes.is_empty() && self.revision > 0 {
+            return Ok(self.revision);
+        }
+        self.perform(&writes).context("write the tables")?;
+        self.revision = self.revision.saturating_add(1);
+        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
+        Ok(self.revision)
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn counters(&self) -> BTreeMap<SplitKey, Counters> {
+        self.per_cpu.counters(&self.published, &self.writer.splits)
+    }
+
+    fn draining(&self) -> BTreeMap<SplitKey, u64> {
+        let keys: BTreeMap<u16, &SplitKey> =
+            self.published.counted().map(|(key, id, _)| (id, key)).collect();
+        let mut draining = BTreeMap::new();
+        for leaving in self.published.leaving_backends() {
+            let of_backend = self.alive.splits.range((leaving.id, 0)..=(leaving.id, u16::MAX));
+            for ((_, statistics), flows) in of_backend {
+                if let Some(key) = keys.get(statistics) {
+                    let count: &mut u64 = draining.entry((*key).clone()).or_default();
+                    *count = count.saturating_add(*flows);
+                }
+            }
+        }
+        draining
+    }
+
+    fn reasons(&self) -> Vec<(&'static str, u64)> {
+        self.per_cpu.reasons()
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        self.attachments.interfaces()
+    }
+
+    fn maps(&self) -> Vec<MapUsage> {
+        self.usage.read()
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        self.attachments.warnings()
+    }
+
+    fn tick(&mut self) {
+        self.attachments.follow();
+        if let Err(error) = self.pass_grace().and_then(|()| self.let_go()) {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_of_a_cluster_never_changes() {
+        assert_eq!(seed(""), 0xcbf2_9ce4_8422_2325);
+        // The published test vector of FNV-1a for this text.
+        assert_eq!(seed("foobar"), 0x8594_4171_f739_67e8);
+    }
+}

@@ -118,7 +118,7 @@ pub enum Write {
         /// The histograms, if it has some.
         histogram: Option<u32>,
     },
-    /// All of a row of `FRONTENDS` that nobody points to, the flags 0.
+    /// All of a row of `FRONTENDS` that nothing leads to, the flags 0.
     Frontend {
         /// The row.
         id: u32,
@@ -213,11 +213,13 @@ impl Table {
 ///
 /// [`Blocked`], with `published` unchanged.
 pub fn plan(published: &mut Published, desired: &Desired) -> Result<Vec<Write>, Blocked> {
-    if published.desired() == desired {
-        return Ok(Vec::new());
-    }
-    if let Some(writes) = weights::plan(published, desired) {
-        return writes;
+    if !published.is_adopted() {
+        if published.desired() == desired {
+            return Ok(Vec::new());
+        }
+        if let Some(writes) = weights::plan(published, desired) {
+            return writes;
+        }
     }
     let mut builder = Builder::new(published.tables().clone());
     builder.build(published.desired(), desired)?;

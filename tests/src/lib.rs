@@ -1,1 +1,7 @@
-//! Labs of network namespaces for the tests that need root.
+//! Labs of network namespaces for the tests that need root, and the demo that runs in one.
+
+pub mod binomial;
+pub mod demo;
+pub mod lab;
+pub mod scenario;
+pub mod workload;

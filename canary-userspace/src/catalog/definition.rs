@@ -181,8 +181,11 @@ fn weights(mut fields: Fields<'_>, remarks: &mut Remarks) -> Result<Weights, Con
     Ok(Weights { passing: read(&passing, "passing", 1)?, warning: read(&warning, "warning", 0)? })
 }
 
-/// Reads one check; `None` if it is of a kind that is refused.
+/// Reads one check; `None` if it is empty, as some clients send it, or of a kind that is refused.
 fn check(mut fields: Fields<'_>, remarks: &mut Remarks) -> Result<Option<TcpCheck>, ConfigError> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
     for (canonical, alias) in
         [("CheckID", "check_id"), ("ID", "id"), ("Name", "name"), ("Notes", "notes")]
     {
@@ -192,14 +195,16 @@ fn check(mut fields: Fields<'_>, remarks: &mut Remarks) -> Result<Option<TcpChec
     let target = fields.string("TCP", "tcp", remarks)?;
     let interval = fields.duration("Interval", "interval", remarks)?;
     let timeout = fields.duration("Timeout", "timeout", remarks)?;
-    let other = CHECK_KINDS.iter().find_map(|(canonical, alias)| {
-        let items = fields.take(canonical, alias);
-        items.first().map(|item| (item.position, *alias))
-    });
+    let mut others = Vec::new();
+    for (canonical, alias) in CHECK_KINDS {
+        others.extend(fields.present(canonical, alias).map(|position| (position, alias)));
+    }
     fields.refuse(&CHECK_LATER, remarks);
     fields.finish(remarks);
-    if let Some((position, kind)) = other {
-        remarks.refuse(position, format!("check kind {kind:?} is not supported yet"));
+    for (position, kind) in &others {
+        remarks.refuse(*position, format!("check kind {kind:?} is not supported yet"));
+    }
+    if !others.is_empty() {
         return Ok(None);
     }
     if target.value.is_empty() {

@@ -184,7 +184,42 @@ fn an_instance_is_shown_as_the_agents_api_shows_it() {
     );
 }
 
+#[test]
+fn an_empty_check_is_no_check() {
+    for check in ["", "check {}", "checks = []", "checks = [{}]"] {
+        let text = format!("service {{ name = \"a\" address = \"::1\" port = 1 {check} }}");
+        assert_eq!(services(&text)[0].0.checks, [], "{check}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn no_mutation_makes_it_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = BLOCK.as_bytes().to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        _ = parse_file(&bytes);
+        _ = parse_file(&bytes[..cut.index(bytes.len())]);
+    }
+
+    #[test]
+    fn no_value_in_any_field_makes_it_panic(
+        field in prop::sample::select(vec!["name", "id", "address", "port", "meta", "tags", "tagged_addresses", "weights", "check", "checks", "x"]),
+        value in prop::sample::select(vec!["1", "-1", "1.5", "true", "\"\"", "[]", "{}", "[{}]", "[[]]", "{ a = 1 }", "{ a = { a = [] } }", "[1, {}]", "9223372036854775807"]),
+    ) {
+        _ = parse_file(format!("service {{ {field} = {value} name = \"a\" address = \"::1\" port = 1 }}").as_bytes());
+        _ = parse_file(format!("service = {value}").as_bytes());
+        _ = parse_file(format!("kind = \"service-splitter\" name = \"a\" splits = {value}").as_bytes());
+        _ = parse_file(format!("kind = \"service-splitter\" name = \"a\" splits {{ weight = {value} }}").as_bytes());
+        _ = parse_file(format!("kind = \"service-resolver\" name = \"a\" subsets = {value}").as_bytes());
+        _ = parse_file(format!("kind = \"service-resolver\" name = \"a\" subsets \"a\" {{ filter = {value} }}").as_bytes());
+    }
+
     #[test]
     fn a_definition_reads_back(
         name in ".{1,8}",

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, Map};
 use aya::{Ebpf, EbpfLoader};
 use canary_common::layout::LAYOUT_VERSION;
 use canary_common::limits::OPENING_PART;
@@ -13,7 +13,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::mapped::Mapped;
 use super::node;
-use super::object::OBJECT;
+use super::object::object;
 use super::writer::Writer;
 use crate::settings::Limits;
 
@@ -72,7 +72,7 @@ fn mount_bpffs(bpffs: &Path) -> Result<()> {
 ///
 /// If this build has no object, or the kernel refuses.
 pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
-    ensure!(!OBJECT.is_empty(), "built without its BPF object: use cargo xtask build");
+    let object = object()?;
     let flows = match limits.flows {
         Some(flows) => flows,
         None => node::default_flows()?,
@@ -96,7 +96,7 @@ pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
             loader.map_max_entries(Box::leak(format!("{table}{family}").into_boxed_str()), entries);
         }
     }
-    loader.load(OBJECT).context("load the BPF object")
+    loader.load(object).context("load the BPF object")
 }
 
 /// The tables that the agent owns.
@@ -106,17 +106,17 @@ pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
 /// If a map is missing or of another shape.
 pub fn writer(ebpf: &mut Ebpf) -> Result<Writer> {
     Ok(Writer {
-        settings: mapped(ebpf, "SETTINGS")?,
-        endpoints: mapped(ebpf, "ENDPOINTS")?,
+        settings: Mapped::from_ebpf(ebpf, "SETTINGS")?,
+        endpoints: Mapped::from_ebpf(ebpf, "ENDPOINTS")?,
         overflow: HashMap::try_from(take(ebpf, "OVERFLOW")?).context("OVERFLOW")?,
-        frontends: mapped(ebpf, "FRONTENDS")?,
-        backends: mapped(ebpf, "BACKENDS")?,
-        current: mapped(ebpf, "CURRENT")?,
-        services: mapped(ebpf, "SERVICES")?,
-        slots: mapped(ebpf, "SLOTS")?,
-        splits: mapped(ebpf, "SPLITS")?,
-        names: mapped(ebpf, "NAMES")?,
-        labels: mapped(ebpf, "LABELS")?,
+        frontends: Mapped::from_ebpf(ebpf, "FRONTENDS")?,
+        backends: Mapped::from_ebpf(ebpf, "BACKENDS")?,
+        current: Mapped::from_ebpf(ebpf, "CURRENT")?,
+        services: Mapped::from_ebpf(ebpf, "SERVICES")?,
+        slots: Mapped::from_ebpf(ebpf, "SLOTS")?,
+        splits: Mapped::from_ebpf(ebpf, "SPLITS")?,
+        names: Mapped::from_ebpf(ebpf, "NAMES")?,
+        labels: Mapped::from_ebpf(ebpf, "LABELS")?,
     })
 }
 
@@ -127,12 +127,4 @@ pub fn writer(ebpf: &mut Ebpf) -> Result<Writer> {
 /// If it is not there.
 pub fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the BPF object has no map {name}"))
-}
-
-fn mapped<R>(ebpf: &mut Ebpf, name: &str) -> Result<Mapped<R>> {
-    let map: &MapData = match ebpf.map(name).with_context(|| format!("the BPF object has no map {name}"))? {
-        Map::Array(map) => map,
-        _ => anyhow::bail!("{name} is no array"),
-    };
-    Mapped::new(name, map)
 }

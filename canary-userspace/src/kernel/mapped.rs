@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use anyhow::{Context, Result, ensure};
-use aya::maps::MapData;
+use anyhow::{Context, Result, bail, ensure};
+use aya::Ebpf;
+use aya::maps::{Map, MapData};
 use memmap2::{MmapOptions, MmapRaw};
 
 /// An mmapable array with rows of type `R`.
@@ -39,6 +40,32 @@ impl<R> Mapped<R> {
             .map_raw(&map.fd().as_fd())
             .with_context(|| format!("map {name} into memory"))?;
         Ok(Self { memory, rows: info.max_entries(), stride, _row: PhantomData })
+    }
+
+    /// Maps the array of that name.
+    ///
+    /// # Errors
+    ///
+    /// If the object has no such array, and as [`Mapped::new`].
+    pub fn from_ebpf(ebpf: &Ebpf, name: &str) -> Result<Self> {
+        match ebpf.map(name) {
+            Some(Map::Array(map)) => Self::new(name, map),
+            _ => bail!("the BPF object has no array {name}"),
+        }
+    }
+
+    /// All rows as they are. Only for tables that no program writes, while the agent does not.
+    ///
+    /// # Errors
+    ///
+    /// If rows do not follow one another without a gap.
+    #[expect(unsafe_code, clippy::cast_ptr_alignment, reason = "shared memory of a known shape")]
+    pub fn rows_as_they_are(&self) -> Result<&[R]> {
+        ensure!(self.stride == size_of::<R>(), "rows are {} apart", self.stride);
+        let rows = usize::try_from(self.rows)?;
+        // SAFETY: the mapping is page-aligned and `rows * stride` long, and every bit pattern
+        // is a row. Programs only read these tables, and the agent adopts before it writes.
+        Ok(unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<R>(), rows) })
     }
 
     /// Number of rows.

@@ -65,7 +65,7 @@ impl Builder {
             Some(row) => row.id,
             None => self.start(name)?,
         };
-        let fresh = self.frontend_rows(service)?;
+        self.frontend_rows(service, id)?;
         self.backends(service)?;
         let slices = self.slices(service, old.as_ref())?;
         for split in &service.splits {
@@ -79,7 +79,7 @@ impl Builder {
             _ => (self.publish(name, id, record)?, None),
         };
         for frontend in &service.frontends {
-            self.list_frontend(name, frontend, id, fresh.contains(frontend))?;
+            self.list_frontend(name, frontend, id)?;
         }
         if let Some(old) = old {
             self.free(&old, Some(index), &slices);
@@ -106,9 +106,8 @@ impl Builder {
         Ok(id)
     }
 
-    /// Finds rows for the frontends that have none; those are returned, and not written yet.
-    fn frontend_rows(&mut self, service: &DesiredService) -> Result<BTreeSet<Endpoint>, Blocked> {
-        let mut fresh = BTreeSet::new();
+    /// Finds and fills rows for the frontends that have none; nothing leads to them yet.
+    fn frontend_rows(&mut self, service: &DesiredService, id_of: u32) -> Result<(), Blocked> {
         for frontend in &service.frontends {
             if self.tables.frontends.contains_key(frontend) {
                 continue;
@@ -116,11 +115,16 @@ impl Builder {
             let ids = &mut self.tables.frontend_ids;
             let (id, generation) =
                 ids.take().map_err(|spent| FRONTENDS.blocked(&service.name, spent, ids.limit()))?;
-            let row = FrontendRow { id, generation, service: NOWHERE, listed: false, homes: 0 };
+            let row = FrontendRow { id, generation, service: id_of, listed: false, homes: 0 };
             self.tables.frontends.insert(*frontend, row);
-            fresh.insert(*frontend);
+            self.writes.push(Write::Frontend {
+                id,
+                endpoint: *frontend,
+                generation,
+                service: id_of,
+            });
         }
-        Ok(fresh)
+        Ok(())
     }
 
     /// Makes every backend of `service` one that answers can be restored from.
@@ -183,7 +187,8 @@ impl Builder {
         let mut slices = BTreeMap::new();
         for split in &service.splits {
             let known = old.and_then(|row| row.slices.get(&split.key));
-            let slice = match known.filter(|slice| slice.backends == split.backends) {
+            let slice = match known.filter(|slice| slice.backends.as_ref() == Some(&split.backends))
+            {
                 Some(slice) => slice.clone(),
                 None => self.slice(&service.name, split, known)?,
             };
@@ -207,7 +212,7 @@ impl Builder {
                 Some(((backend.endpoint, backend.weight), row.id))
             })
             .unzip();
-        let backends = split.backends.clone();
+        let backends = Some(split.backends.clone());
         let (start, length) = match rows.as_slice() {
             [] => (0, 0),
             [only] => (*only, 1),
@@ -270,16 +275,12 @@ impl Builder {
         service: &str,
         frontend: &Endpoint,
         id: u32,
-        fresh: bool,
     ) -> Result<(), Blocked> {
         let Some(row) = self.tables.frontends.get_mut(frontend) else { return Ok(()) };
         let (moves, unlisted) = (row.service != id, !row.listed);
         (row.service, row.listed) = (id, true);
         let row = *row;
-        if fresh {
-            let (id, generation, service) = (row.id, row.generation, row.service);
-            self.writes.push(Write::Frontend { id, endpoint: *frontend, generation, service });
-        } else if moves {
+        if moves {
             self.writes.push(Write::FrontendService { id: row.id, service: id });
         }
         if unlisted {

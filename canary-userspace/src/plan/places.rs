@@ -12,7 +12,7 @@ use super::Write;
 struct Place {
     /// The key it holds, in use or not.
     key: Endpoint,
-    use_: Use,
+    state: Use,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Places {
         let choices = buckets(endpoint, self.mask);
         // A reader stops at the key in a bucket, so an old entry with this key must be the one.
         if let Some((bucket, entry)) = self.find(endpoint) {
-            self.set(bucket, entry, Place { key: endpoint, use_: Use::Taken });
+            self.set(bucket, entry, Place { key: endpoint, state: Use::Taken });
             writes.push(Write::EndpointValue { bucket, entry, value });
             return true;
         }
@@ -73,7 +73,7 @@ impl Places {
             return true;
         }
         if let Some((bucket, entry)) = self.emptiest(choices) {
-            self.set(bucket, entry, Place { key: endpoint, use_: Use::Taken });
+            self.set(bucket, entry, Place { key: endpoint, state: Use::Taken });
             writes.push(Write::EndpointKey { bucket, entry, endpoint });
             writes.push(Write::EndpointValue { bucket, entry, value });
             return true;
@@ -104,7 +104,7 @@ impl Places {
                 writes.push(Write::OverflowFlag { bucket: first, on: false });
             }
         } else if let Some((bucket, entry)) = self.find(endpoint) {
-            self.set(bucket, entry, Place { key: endpoint, use_: Use::Freed });
+            self.set(bucket, entry, Place { key: endpoint, state: Use::Freed });
             writes.push(Write::EndpointValue { bucket, entry, value: 0 });
         }
     }
@@ -127,13 +127,13 @@ impl Places {
     /// Whether something waits for grace.
     pub(super) fn waits(&self) -> bool {
         let mut places = self.buckets.values().flatten().flatten();
-        places.any(|place| matches!(place.use_, Use::Freed | Use::Waiting))
+        places.any(|place| matches!(place.state, Use::Freed | Use::Waiting))
     }
 
     /// Takes over an entry that tables read back hold, in use or with an old key.
     pub(super) fn adopt(&mut self, bucket: u32, entry: u8, key: Endpoint, used: bool) {
-        let use_ = if used { Use::Taken } else { Use::Free };
-        self.set(bucket, entry, Place { key, use_ });
+        let state = if used { Use::Taken } else { Use::Free };
+        self.set(bucket, entry, Place { key, state });
     }
 
     /// Takes over an endpoint that tables read back hold in the overflow.
@@ -144,10 +144,15 @@ impl Places {
         }
     }
 
+    /// Whether lookups that start at `bucket` must go on to the overflow.
+    pub(super) fn overflows(&self, bucket: u32) -> bool {
+        self.flags.get(&bucket).is_some_and(|count| *count > 0)
+    }
+
     fn advance(&mut self, from: Use, to: Use) {
         for place in self.buckets.values_mut().flatten().flatten() {
-            if place.use_ == from {
-                place.use_ = to;
+            if place.state == from {
+                place.state = to;
             }
         }
     }
@@ -172,7 +177,7 @@ impl Places {
     fn emptiest(&self, choices: [u32; 2]) -> Option<(u32, u8)> {
         let free = choices.map(|bucket| {
             let places = self.buckets.get(&bucket).copied().unwrap_or_default();
-            let free = places.map(|place| place.is_none_or(|place| place.use_ == Use::Free));
+            let free = places.map(|place| place.is_none_or(|place| place.state == Use::Free));
             (bucket, free)
         });
         let [first, second] = free;

@@ -1,0 +1,10 @@
+service {
+  name = "api"
+  id = "api-1"
+  address = "10.244.1.2"
+  port = 8080
+  meta { version = "1" }
+  tags = ["v1"]
+  tagged_addresses { virtual { address = "10.96.0.20" port = 80 } }
+  check { tcp = "10.244.1.2:8080" interval = "500ms" timeout = "1s" }
+}
