@@ -15,7 +15,6 @@ use super::client::{Answer, Client, reason};
 use super::console::Console;
 use super::failure::Failure;
 use super::{argv, config, input};
-use crate::error::ConfigError;
 
 /// Where Consul's command looks for an agent when nothing else is said.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
@@ -187,8 +186,12 @@ async fn write(
     let document = match input::decode(file, &bytes) {
         Ok(document) => document,
         Err(error) => match input::undecoded(&bytes) {
-            Some(document) if is_rule(&error) => document,
-            _ => return Err(Failure::Invalid(format!("Failed to decode config entry input: {error}"))),
+            Some(document) if error.is_rule => document,
+            _ => {
+                return Err(Failure::Invalid(format!(
+                    "Failed to decode config entry input: {error}"
+                )));
+            }
         },
     };
     let client = client.as_ref().map_err(|failure| Failure::Error(failure.to_string()))?;
@@ -204,24 +207,6 @@ async fn write(
     }
     console.warn(&answer.warnings)?;
     console.data(format_args!("Config entry written: {which}"))
-}
-
-/// How the texts of Consul's server begin, for entries that are understood and break a rule.
-const RULES: [&str; 9] = [
-    "Name is required",
-    "Meta ",
-    "Subset ",
-    "Filter for subset ",
-    "DefaultSubset ",
-    "no splits configured",
-    "split destination ",
-    "weight must be ",
-    "the sum of ",
-];
-
-/// Whether it is Consul's server that would say this, and not its command.
-fn is_rule(error: &ConfigError) -> bool {
-    RULES.iter().any(|rule| error.text.starts_with(rule))
 }
 
 async fn delete(
