@@ -71,6 +71,43 @@ fn records_that_ran_out_wait_for_grace_and_are_never_overwritten() {
 }
 
 #[test]
+fn a_change_that_only_its_own_leavings_would_make_room_for_is_refused_and_waits_for_nothing() {
+    let two = |first: u8| {
+        let blue = split("payments", "blue", 10_000, &[first, first + 1]);
+        service("payments", &[10], vec![blue])
+    };
+
+    let text = full(Sizes { slots: 300, ..SMALL }, vec![two(1)], vec![two(2)]);
+
+    assert!(text.starts_with("service payments: SLOTS is full"), "{text}");
+}
+
+#[test]
+fn an_endpoint_may_turn_from_frontend_to_backend_and_back() {
+    let web = |pods: &[u8]| service("web", &[11], vec![split("web", "", 10_000, pods)]);
+    let mut over_vip = web(&[2]);
+    over_vip.splits[0].backends.push(DesiredBackend {
+        endpoint: vip(10),
+        weight: 1,
+        healthy: true,
+    });
+    let (mut lab, mut published) = published(SMALL, vec![payments(9000), web(&[2])]);
+    let states = [vec![over_vip], vec![payments(9000), web(&[2])]];
+
+    for state in states.into_iter().cycle().take(6) {
+        let state = desired(state);
+        let writes = plan(&mut published, &state).unwrap();
+        for write in &writes {
+            lab.apply(write);
+            assert!(lab.answer(vip(11)).is_some());
+            lab.answer(vip(10));
+        }
+        assert_eq!(lab.answer(vip(10)).is_some(), state.services.len() == 2);
+        lab.grace(&mut published);
+    }
+}
+
+#[test]
 fn what_is_the_same_costs_nothing() {
     let (_, mut published) = published(SMALL, vec![payments(9000)]);
 
