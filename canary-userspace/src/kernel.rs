@@ -47,7 +47,6 @@ const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 const LEAVING_EVERY: Duration = Duration::from_secs(1);
 
 /// The datapath in the kernel.
-#[derive(Debug)]
 pub struct Kernel {
     writer: Writer,
     published: Published,
@@ -138,7 +137,8 @@ impl Kernel {
     }
 
     fn forget(&mut self) -> Result<()> {
-        let backends: Vec<_> = self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
+        let backends: Vec<_> =
+            self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
         let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
         let all: Vec<_> = backends.into_iter().chain(frontends).collect();
         let seen = std::mem::take(&mut self.leaving);

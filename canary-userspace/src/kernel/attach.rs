@@ -48,7 +48,6 @@ impl Since {
 }
 
 /// The attachments of this node.
-#[derive(Debug)]
 pub struct Attachments {
     links: Links,
     since: Since,
@@ -124,8 +123,12 @@ impl Attachments {
     /// Interfaces that could not be served.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let text = |(name, error): (&String, &String)| format!("interface {name} is not served: {error}");
-        self.failed.iter().map(|entry| Warning { service: String::new(), text: text(entry) }).collect()
+        let text =
+            |(name, error): (&String, &String)| format!("interface {name} is not served: {error}");
+        self.failed
+            .iter()
+            .map(|entry| Warning { service: String::new(), text: text(entry) })
+            .collect()
     }
 
     /// Makes the attachments those that the present interfaces need: ways back first.
@@ -173,7 +176,12 @@ impl Attachments {
         }
         let hook = match link.role {
             Role::Pod => {
-                if self.links.attach_tcx("from_pod", &link.name, link.index, TcAttachType::Ingress)? {
+                if self.links.attach_tcx(
+                    "from_pod",
+                    &link.name,
+                    link.index,
+                    TcAttachType::Ingress,
+                )? {
                     self.since.note(link.index)?;
                 }
                 "tcx"
@@ -224,7 +232,9 @@ impl Attachments {
         self.attached.retain(|index, attached| stays(*index, &attached.name, attached.role));
         for (program, index) in self.links.pinned()? {
             let link = present.iter().find(|link| link.index == index);
-            if !link.is_some_and(|link| belongs(&program, link, self.mode)) && ALL.contains(&program.as_str()) {
+            if !link.is_some_and(|link| belongs(&program, link, self.mode))
+                && ALL.contains(&program.as_str())
+            {
                 self.links.detach(&program, index)?;
                 if link.is_none() {
                     self.since.forget(index);

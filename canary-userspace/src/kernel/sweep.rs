@@ -58,7 +58,12 @@ impl Sweep {
     /// # Errors
     ///
     /// If a table is missing or of another shape.
-    pub fn start(ebpf: &mut Ebpf, splits: Mapped<SplitRow>, settings: Settings, hertz: u64) -> Result<Self> {
+    pub fn start(
+        ebpf: &mut Ebpf,
+        splits: Mapped<SplitRow>,
+        settings: Settings,
+        hertz: u64,
+    ) -> Result<Self> {
         let walker = Walker {
             opening4: HashMap::try_from(take(ebpf, "OPENING4")?).context("OPENING4")?,
             opening6: HashMap::try_from(take(ebpf, "OPENING6")?).context("OPENING6")?,
