@@ -21,6 +21,7 @@ pub mod writer;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -290,6 +291,10 @@ impl Datapath for Kernel {
         if let Err(error) = self.pass_grace().and_then(|()| self.let_go()) {
             tracing::error!("{error:#}");
         }
+    }
+
+    fn events(&self) -> Option<OwnedFd> {
+        self.attachments.as_fd().try_clone_to_owned().ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which interface has which programs, now and as interfaces come and go.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
@@ -242,6 +243,13 @@ impl Attachments {
             }
         }
         Ok(())
+    }
+}
+
+impl AsFd for Attachments {
+    /// Readable when [`Attachments::follow`] has something to do.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watcher.as_fd()
     }
 }
 
