@@ -171,7 +171,8 @@ where
     T: Tables + FlowTables<F> + ?Sized,
 {
     if FlowTables::<F>::is_foreign(node.tables, key) {
-        if segment.has(tcp::FIN | tcp::RST) {
+        // Not by a FIN: the client has yet to acknowledge what the server still sends.
+        if segment.has(tcp::RST) {
             FlowTables::<F>::remove_foreign(node.tables, key);
         }
         return Err(Reason::Foreign);
