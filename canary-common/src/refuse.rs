@@ -80,3 +80,6 @@ fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Resu
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
