@@ -207,8 +207,8 @@ impl Agent {
         let mut states = Vec::new();
         for change in changes {
             let CheckKey { service, id, .. } = &change.key;
-            tracing::info!(%service, %id, failure = change.failure.as_deref(), "check changed");
-            let (id, key, passes) = (id.clone(), change.key.to_text(), change.failure.is_none());
+            tracing::info!(%service, %id, failure = change.outcome.as_ref().err(), "check changed");
+            let (id, key, passes) = (id.clone(), change.key.to_text(), change.outcome.is_ok());
             if self.checks.record(change) {
                 states.push((key, Some(passes)));
                 moved |= self.refresh_health_of(&id);

@@ -9,6 +9,7 @@ pub mod interfaces;
 pub mod links;
 pub mod load;
 pub mod mapped;
+pub mod netlink;
 pub mod node;
 pub mod object;
 mod pinned;
@@ -82,7 +83,10 @@ impl Kernel {
         for write in Published::new(sizes).1 {
             writer.perform(&write)?;
         }
-        let mut published = adopt::adopt(&writer, sizes)?;
+        let (mut published, sweeping) = adopt::adopt(&writer, sizes)?;
+        for write in sweeping {
+            writer.perform(&write)?;
+        }
         // Nothing leads to what counts as free here; a packet may still see it.
         published.begin_grace();
         grace.begin();

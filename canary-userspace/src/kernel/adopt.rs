@@ -7,7 +7,7 @@ use canary_common::stats::SplitRow;
 
 use super::writer::Writer;
 use crate::compile::SplitKey;
-use crate::plan::{Image, Published, Sizes};
+use crate::plan::{Image, Published, Sizes, Write};
 
 /// How much the tables hold.
 ///
@@ -27,12 +27,12 @@ pub fn sizes(writer: &Writer, overflow: u32, histograms: u32) -> Sizes {
     }
 }
 
-/// The picture of tables that are in use.
+/// The picture of tables that are in use, and the stores that sweep what nothing leads to.
 ///
 /// # Errors
 ///
 /// If a table cannot be read.
-pub fn adopt(writer: &Writer, sizes: Sizes) -> Result<Published> {
+pub fn adopt(writer: &Writer, sizes: Sizes) -> Result<(Published, Vec<Write>)> {
     let overflow = writer
         .overflow
         .iter()

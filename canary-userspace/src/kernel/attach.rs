@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::TcAttachType;
 
-use super::interfaces::{Link, Role, Watcher};
+use super::interfaces::{Choice, Link, Role, Watcher};
 use super::links::Links;
 use super::load::take;
 use super::node;
@@ -73,7 +73,8 @@ impl Attachments {
     /// If interfaces cannot be listed or the cgroup refuses; an interface that refuses is a
     /// warning.
     pub fn open(links: Links, since: Since, settings: &Settings) -> Result<Self> {
-        let watcher = Watcher::new(&settings.pod_interfaces, &settings.uplink_interfaces)?;
+        let choice = Choice::new(&settings.pod_interfaces, &settings.uplink_interfaces)?;
+        let watcher = Watcher::new(choice)?;
         let mut attachments = Self {
             links,
             since,
@@ -95,9 +96,11 @@ impl Attachments {
 
     /// Follows what changed since, if anything did.
     pub fn follow(&mut self) {
-        if self.watcher.changed()
-            && let Err(error) = self.settle()
-        {
+        let followed = self.watcher.poll().and_then(|changes| match changes.as_slice() {
+            [] => Ok(()),
+            _ => self.settle(),
+        });
+        if let Err(error) = followed {
             tracing::error!("follow the interfaces: {error:#}");
         }
     }
@@ -110,7 +113,7 @@ impl Attachments {
             .values()
             .map(|attached| InterfaceStatus {
                 name: attached.name.clone(),
-                role: role_name(attached.role),
+                role: attached.role.as_str(),
                 hook: attached.hook,
             })
             .collect();
@@ -127,7 +130,7 @@ impl Attachments {
 
     /// Makes the attachments those that the present interfaces need: ways back first.
     fn settle(&mut self) -> Result<()> {
-        let present = self.watcher.links()?;
+        let present: Vec<Link> = self.watcher.links().cloned().collect();
         self.leave(&present)?;
         self.failed.clear();
         for link in &present {
@@ -179,7 +182,7 @@ impl Attachments {
             Role::Other => "tcx",
         };
         let attached = Attached { name: link.name.clone(), role: link.role, hook };
-        tracing::info!("interface {} ({}) is served by {hook}", link.name, role_name(link.role));
+        tracing::info!("interface {} ({}) is served by {hook}", link.name, link.role.as_str());
         self.attached.insert(link.index, attached);
         Ok(())
     }
@@ -189,7 +192,7 @@ impl Attachments {
             UplinkMode::Off => return Ok("off"),
             UplinkMode::Tcx => false,
             UplinkMode::Xdp => true,
-            UplinkMode::Auto => link.has_own_driver && link.l2_len != 0,
+            UplinkMode::Auto => link.has_real_driver && link.l2_len != 0,
         };
         if xdp {
             match self.links.attach_xdp("from_net_xdp", link.index) {
@@ -243,13 +246,5 @@ fn belongs(program: &str, link: &Link, mode: UplinkMode) -> bool {
         ("from_net_l3", Role::Uplink) => l3 && mode != UplinkMode::Off,
         ("from_net_xdp", Role::Uplink) => !matches!(mode, UplinkMode::Off | UplinkMode::Tcx),
         _ => false,
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Pod => "pod",
-        Role::Uplink => "uplink",
-        Role::Other => "other",
     }
 }
