@@ -171,7 +171,8 @@ where
     T: Tables + FlowTables<F> + ?Sized,
 {
     if FlowTables::<F>::is_foreign(node.tables, key) {
-        if segment.has(tcp::FIN | tcp::RST) {
+        // Not by a FIN: the client has yet to acknowledge what the server still sends.
+        if segment.has(tcp::RST) {
             FlowTables::<F>::remove_foreign(node.tables, key);
         }
         return Err(Reason::Foreign);
@@ -279,6 +280,7 @@ where
     let tick = node.tables.tick();
     let protocol = segment.source.protocol;
     let flow = Flow::start(id, status.generation(), picked.statistics, protocol, node.now, tick);
+    flow.marks.store(flow.marks().0 | bits_of(segment));
     match FlowTables::<F>::add_flow(node.tables, Stage::Opening, key, &flow) {
         Ok(()) => {}
         Err(Refused::Full) => return Err(Reason::FlowTableFull),
@@ -297,7 +299,10 @@ where
         FlowTables::<F>::remove_return(node.tables, &key);
     }
     node.tables.count(picked.statistics, Counter::Opened, 1);
-    note_client(node, segment, &flow);
+    if segment.payload > 0 {
+        let bytes = u64::from(segment.payload);
+        node.tables.count(picked.statistics, Counter::BytesToBackend, bytes);
+    }
     Ok(backend)
 }
 
@@ -372,13 +377,25 @@ pub fn flow_hash(seed: u64, client: Endpoint, destination: Endpoint, by_address:
 #[inline(always)]
 fn note_client<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, flow: &Flow) {
     flow.client_was_seen(node.now);
-    let mut bits = 0;
     if segment.payload > 0 {
         node.tables.count(flow.statistics(), Counter::BytesToBackend, u64::from(segment.payload));
-        bits |= Marks::CLIENT_PAYLOAD;
         if segment.ends_a_write() {
             flow.asked.store(node.tables.tick());
         }
+    }
+    let bits = bits_of(segment);
+    if bits & !flow.marks().0 != 0 {
+        let before = Marks(node.tables.add_bits(&flow.marks, bits));
+        count_end(node, flow, before, Marks(before.0 | bits));
+    }
+}
+
+/// What a client's packet adds to the marks of its flow.
+#[inline(always)]
+fn bits_of(segment: &Segment) -> u32 {
+    let mut bits = 0;
+    if segment.payload > 0 {
+        bits |= Marks::CLIENT_PAYLOAD;
     }
     if segment.has(tcp::FIN) {
         bits |= Marks::CLIENT_FIN;
@@ -386,10 +403,7 @@ fn note_client<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, flow: &
     if segment.has(tcp::RST) {
         bits |= Marks::CLIENT_RST;
     }
-    if bits & !flow.marks().0 != 0 {
-        let before = Marks(node.tables.add_bits(&flow.marks, bits));
-        count_end(node, flow, before, Marks(before.0 | bits));
-    }
+    bits
 }
 
 /// Counts how a flow ended, once, when it did with this change of its marks.
@@ -479,3 +493,6 @@ where
     }
     Reason::Straight
 }
+
+#[cfg(test)]
+mod tests;

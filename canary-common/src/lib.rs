@@ -21,6 +21,8 @@ pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
 pub mod packet;
+#[cfg(any(test, feature = "user"))]
+pub mod packets;
 #[cfg(feature = "user")]
 pub mod pod;
 pub mod reason;
@@ -34,3 +36,5 @@ pub mod stats;
 pub mod tables;
 pub mod wire;
 pub mod word;
+#[cfg(test)]
+mod world;

@@ -188,3 +188,6 @@ fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Resu
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

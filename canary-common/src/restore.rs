@@ -201,3 +201,6 @@ fn take_time<T: Tables + ?Sized>(node: Node<'_, T>, flow: &Flow, timing: Timing)
     let us = u64::from(ticks).wrapping_mul(1_024).wrapping_div(1_000);
     node.tables.observe(flow.statistics(), timing, u32::try_from(us).unwrap_or(u32::MAX));
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,3 +118,6 @@ fn halves(hash: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
     [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,3 +58,6 @@ pub fn peer<T: Tables + ?Sized>(tables: &T, pick: &SocketPick) -> Option<Endpoin
     let (address, port) = (Address(frontend.address), frontend.port);
     Some(Endpoint { address, port, protocol: frontend.protocol })
 }
+
+#[cfg(test)]
+mod tests;
