@@ -8,6 +8,7 @@ pub mod grace;
 pub mod interfaces;
 pub mod links;
 pub mod load;
+pub mod locality;
 pub mod mapped;
 pub mod netlink;
 pub mod node;
@@ -33,6 +34,7 @@ use self::counters::PerCpu;
 use self::grace::Grace;
 use self::links::Links;
 use self::load::Places;
+use self::locality::Locality;
 use self::pins::{Lock, Pins};
 use self::sweep::{Alive, Sweep};
 use self::usage::Usage;
@@ -56,6 +58,7 @@ pub struct Kernel {
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
+    locality: Locality,
     alive: Alive,
     revision: u64,
     /// Since when each leaving row (backend or not, id, generation) is known to leave.
@@ -106,6 +109,7 @@ impl Kernel {
             attachments,
             per_cpu,
             usage,
+            locality: Locality::default(),
             alive: Alive::default(),
             revision,
             leaving: BTreeMap::new(),
@@ -240,7 +244,21 @@ impl Datapath for Kernel {
         if writes.is_empty() && self.revision > 0 {
             return Ok(self.revision);
         }
+        // New weights alone do not move anybody.
+        let moves = |write: &Write| !matches!(write, Write::Record { .. } | Write::Current { .. });
+        let somebody_moves = writes.iter().any(moves);
+        if somebody_moves {
+            self.locality.withdraw(
+                desired,
+                &self.published,
+                &self.writer,
+                &mut self.attachments,
+            )?;
+        }
         self.perform(&writes).context("write the tables")?;
+        if somebody_moves {
+            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
+        }
         self.revision = self.revision.saturating_add(1);
         self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
         Ok(self.revision)
@@ -283,12 +301,19 @@ impl Datapath for Kernel {
     }
 
     fn warnings(&self) -> Vec<Warning> {
-        self.attachments.warnings()
+        let mut warnings = self.attachments.warnings();
+        warnings.extend_from_slice(self.locality.warnings());
+        warnings
     }
 
     fn tick(&mut self) {
-        self.attachments.follow();
-        if let Err(error) = self.pass_grace().and_then(|()| self.let_go()) {
+        let mut followed = Ok(());
+        if self.attachments.follow() {
+            self.locality.forget();
+            followed = self.locality.settle(&self.published, &self.writer, &mut self.attachments);
+        }
+        let rest = [followed, self.pass_grace(), self.let_go()];
+        for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }
     }
