@@ -72,6 +72,7 @@ impl<'t, T: Tables + ?Sized> Node<'t, T> {
 
     /// What is at an endpoint.
     #[inline(always)]
+    #[must_use]
     pub fn find(&self, endpoint: Endpoint) -> Option<Occupant> {
         directory::find(self.tables, self.settings.bucket_mask.load(), endpoint)
     }

@@ -18,6 +18,7 @@ const TTL: u8 = 64;
 /// # Errors
 ///
 /// [`Reason::Stray`] for what must not be answered: UDP here, and resets.
+#[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
 #[inline(always)]
 pub fn reset<P: Packet + ?Sized>(
     packet: &mut P,

@@ -1,11 +1,19 @@
 //! What runs where: instances, their health, and the whole picture a source yields.
 
+mod definition;
+mod file;
+mod render;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::entry::{Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
+
+pub use definition::{parse_registration, service};
+pub use file::{FileContent, parse_file};
+pub use render::{to_agent_json, to_definition};
 
 /// The virtual addresses of an instance have tagged-address names that start with this.
 pub const VIRTUAL_PREFIX: &str = "virtual";
@@ -139,3 +147,6 @@ pub struct Snapshot {
     /// Instances, sorted by (service, id).
     pub instances: Vec<Registered>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,11 @@ mod fraction;
 mod frontends;
 pub mod maglev;
 mod members;
-mod selector;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use canary_common::endpoint::Endpoint;
+use canary_common::label::{ServiceLabel, SplitLabel};
 
 pub(crate) use self::address::Shown;
 pub use self::address::{endpoint, protocol_name, socket};
@@ -151,8 +151,8 @@ pub fn compile(snapshot: &Snapshot, in_force: &Claims) -> Compiled {
     warnings.extend(advice::unregistered(snapshot, &members));
     warnings.extend(advice::unreachable(snapshot, &members));
 
-    let named = snapshot.resolvers.keys().chain(snapshot.splitters.keys()).map(String::as_str);
-    let names: BTreeSet<&str> = named.chain(owned.keys().copied()).collect();
+    let entries = snapshot.resolvers.keys().chain(snapshot.splitters.keys()).map(String::as_str);
+    let names: BTreeSet<&str> = entries.chain(owned.keys().copied()).collect();
     let mut services = Vec::new();
     let mut idle = Vec::new();
     let mut refused = Vec::new();
@@ -163,7 +163,10 @@ pub fn compile(snapshot: &Snapshot, in_force: &Claims) -> Compiled {
                 let frontends = owned.remove(name).unwrap_or_default();
                 let among = if frontends.is_empty() { &mut idle } else { &mut services };
                 let parts = Parts { name, frontends, shares };
-                among.push(parts.assemble(snapshot, &members, &mut warnings));
+                match parts.too_long() {
+                    Some(text) => refused.push(Refused { service: name.to_owned(), text }),
+                    None => among.push(parts.assemble(snapshot, &members, &mut warnings)),
+                }
             }
         }
     }
@@ -183,6 +186,21 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// What is wrong if the tables have no room for the names.
+    fn too_long(&self) -> Option<String> {
+        let name = self.name;
+        if ServiceLabel::new(&[name]).is_none() {
+            return Some(format!("service name {name:?} is too long for the tables' labels"));
+        }
+        let fits =
+            |target: &Target| SplitLabel::new(&[name, &target.service, &target.subset]).is_some();
+        let (target, _) = self.shares.iter().find(|(target, _)| !fits(target))?;
+        let Target { service, subset } = target;
+        Some(format!(
+            "service {name:?}, target {service:?} and subset {subset:?} are too long for the tables' labels"
+        ))
+    }
+
     fn assemble(
         self,
         snapshot: &Snapshot,

@@ -1,6 +1,20 @@
 //! Config entries: Consul's kinds that this agent serves, decoded and validated.
 
+mod decode;
+mod graph;
+mod kinds;
+mod render;
+mod validate;
+
 use std::collections::BTreeMap;
+
+use crate::error::{ConfigError, Position};
+use crate::syntax::{self, Value};
+
+pub use graph::{GraphError, check_graph};
+pub use kinds::set_aside;
+pub use render::to_json;
+pub use validate::{WEIGHT_RANGE, check_sum, units_of};
 
 /// Share in units of a ten-thousandth: 100 % is 10000.
 pub type Units = u16;
@@ -69,3 +83,67 @@ pub enum Entry {
     /// `service-defaults`
     Defaults(ServiceDefaults),
 }
+
+impl Entry {
+    /// The kind, as entries name it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Resolver(_) => kinds::RESOLVER,
+            Self::Splitter(_) => kinds::SPLITTER,
+            Self::Defaults(_) => kinds::DEFAULTS,
+        }
+    }
+
+    /// The service that the entry is about.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Resolver(resolver) => &resolver.name,
+            Self::Splitter(splitter) => &splitter.name,
+            Self::Defaults(defaults) => &defaults.name,
+        }
+    }
+}
+
+/// An entry as it was read, with what is to be told about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The entry.
+    pub entry: Entry,
+    /// Where its parts are in the text.
+    pub places: Places,
+    /// What was accepted and should be known, each with its place.
+    pub warnings: Vec<ConfigError>,
+}
+
+/// Where the parts of an entry are, for errors that show only beside other entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The entry's name.
+    pub name: Position,
+    /// Of each split the target: its subset, else its service, else where the split starts.
+    pub splits: Vec<Position>,
+}
+
+/// Reads an entry from a text: HCL or JSON, as `consul config write` takes it.
+///
+/// # Errors
+///
+/// What is wrong and where: syntax, types, unknown keys, what is not supported, then Consul's
+/// own rules in its order and words.
+pub fn parse(text: &[u8]) -> Result<Decoded, ConfigError> {
+    decode(&syntax::parse(text)?)
+}
+
+/// Reads an entry from a parsed text.
+///
+/// # Errors
+///
+/// As [`parse`], but for syntax.
+pub fn decode(value: &Value) -> Result<Decoded, ConfigError> {
+    decode::decode(value)
+}
+
+#[cfg(test)]
+mod tests;

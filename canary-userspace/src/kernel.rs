@@ -9,6 +9,7 @@ pub mod interfaces;
 pub mod links;
 pub mod load;
 pub mod mapped;
+pub mod netlink;
 pub mod node;
 pub mod object;
 mod pinned;
@@ -20,6 +21,7 @@ pub mod writer;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -46,7 +48,6 @@ const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 const LEAVING_EVERY: Duration = Duration::from_secs(1);
 
 /// The datapath in the kernel.
-#[derive(Debug)]
 pub struct Kernel {
     writer: Writer,
     published: Published,
@@ -82,7 +83,10 @@ impl Kernel {
         for write in Published::new(sizes).1 {
             writer.perform(&write)?;
         }
-        let mut published = adopt::adopt(&writer, sizes)?;
+        let (mut published, sweeping) = adopt::adopt(&writer, sizes)?;
+        for write in sweeping {
+            writer.perform(&write)?;
+        }
         // Nothing leads to what counts as free here; a packet may still see it.
         published.begin_grace();
         grace.begin();
@@ -134,7 +138,8 @@ impl Kernel {
     }
 
     fn forget(&mut self) -> Result<()> {
-        let backends: Vec<_> = self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
+        let backends: Vec<_> =
+            self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
         let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
         let all: Vec<_> = backends.into_iter().chain(frontends).collect();
         let seen = std::mem::take(&mut self.leaving);
@@ -286,6 +291,10 @@ impl Datapath for Kernel {
         if let Err(error) = self.pass_grace().and_then(|()| self.let_go()) {
             tracing::error!("{error:#}");
         }
+    }
+
+    fn events(&self) -> Option<OwnedFd> {
+        self.attachments.as_fd().try_clone_to_owned().ok()
     }
 }
 

@@ -108,7 +108,8 @@ impl<'a> Page<'a> {
         }
         head(out, "canary_bytes_total", "counter", "Payload; rx is from clients.")?;
         for (labels, split) in self.splits() {
-            for (direction, count) in [("rx", split.bytes.to_backend), ("tx", split.bytes.to_client)]
+            for (direction, count) in
+                [("rx", split.bytes.to_backend), ("tx", split.bytes.to_client)]
             {
                 writeln!(out, "canary_bytes_total{{{labels},direction=\"{direction}\"}} {count}")?;
             }

@@ -5,7 +5,9 @@ pub mod files;
 use std::collections::BTreeMap;
 
 use crate::catalog::{Instance, Sourced};
+use crate::compile::Warning;
 use crate::entry::Entry;
+use crate::error::Position;
 
 /// Identity of a config entry: kind, then name.
 pub type EntryKey = (String, String);
@@ -22,13 +24,11 @@ pub const KINDS: [&str; 3] = [DEFAULTS, RESOLVER, SPLITTER];
 /// The identity of `entry`.
 #[must_use]
 pub fn key_of(entry: &Entry) -> EntryKey {
-    let (kind, name) = match entry {
-        Entry::Resolver(resolver) => (RESOLVER, &resolver.name),
-        Entry::Splitter(splitter) => (SPLITTER, &splitter.name),
-        Entry::Defaults(defaults) => (DEFAULTS, &defaults.name),
-    };
-    (kind.to_owned(), name.clone())
+    (entry.kind().to_owned(), entry.name().to_owned())
 }
+
+/// Where the splits of each splitter are, by service.
+pub type SplitPlaces = BTreeMap<String, Vec<Position>>;
 
 /// One consistent set of definitions.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,4 +37,8 @@ pub struct Definitions {
     pub entries: BTreeMap<EntryKey, Sourced<Entry>>,
     /// Instances by id.
     pub instances: BTreeMap<String, Sourced<Instance>>,
+    /// Where the splits are, for errors that show only beside other entries.
+    pub splits: SplitPlaces,
+    /// What people should know of what was accepted.
+    pub warnings: Vec<Warning>,
 }

@@ -10,7 +10,7 @@ use super::{Agent, Indices};
 use crate::catalog::{Origin, Sourced};
 use crate::compile::{Compiled, compile};
 use crate::entry::{self, Entry};
-use crate::source::{EntryKey, KINDS};
+use crate::source::{EntryKey, KINDS, SplitPlaces};
 use crate::store::{Past, StoredEntry, Write};
 
 /// Config entries of some services.
@@ -45,9 +45,9 @@ impl Agent {
     ///
     /// The [`Refusal`].
     pub(super) fn change(&mut self, change: Change) -> Result<(), Refusal> {
-        let Change { edits, registrations } = change;
-        let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
-        if let Some(reason) = self.frozen.as_ref().filter(|_| !files) {
+        let Change { mut edits, registrations } = change;
+        let places = edits.iter_mut().find_map(Edit::take_places);
+        if let Some(reason) = self.frozen.as_ref().filter(|_| places.is_none()) {
             return Err(Refusal::failed(format!(
                 "nothing can be changed until the configuration is mended and reloaded: {reason}"
             )));
@@ -61,7 +61,9 @@ impl Agent {
             self.refresh_health();
         }
 
-        let result = self.put_in_force(&before, &scope, registrations, instances);
+        let result = self
+            .check(instances, &places.unwrap_or_default())
+            .and_then(|()| self.put_in_force(&before, &scope, registrations, instances));
         if result.is_err() {
             while let Some(inverse) = inverses.pop() {
                 self.state.apply(inverse);
@@ -73,6 +75,18 @@ impl Agent {
         result
     }
 
+    /// Checks the rules that hold between definitions.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its place if it is at one of `places`.
+    pub(super) fn check(&self, instances: bool, places: &SplitPlaces) -> Result<(), Refusal> {
+        if instances {
+            self.state.check_instances().map_err(Refusal::invalid)?;
+        }
+        self.state.check_graph(places).map_err(|error| Refusal::invalid(error.to_string()))
+    }
+
     /// Compiles, stores and publishes the state as it has been edited.
     fn put_in_force(
         &mut self,
@@ -81,9 +95,6 @@ impl Agent {
         registrations: Vec<(String, Option<Value>)>,
         instances: bool,
     ) -> Result<(), Refusal> {
-        if instances {
-            self.state.check_instances().map_err(Refusal::invalid)?;
-        }
         let compiled = self.compile()?;
         let after = self.entries_in(scope);
         let mut ledger = self.ledger(before, &after);

@@ -120,7 +120,11 @@ impl Agent {
         let late = self.late.iter().map(|(error, _)| {
             node(format!("the tables are behind the health of instances: {error}"))
         });
-        let mut warnings: Vec<Warning> = self.warnings.iter().cloned().chain(hidden).collect();
+        let mut warnings: Vec<Warning> = (self.warnings.iter())
+            .chain(self.state.file_warnings())
+            .cloned()
+            .chain(hidden)
+            .collect();
         warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
         let remarks = self.remarks.iter().cloned().map(node);
         remarks.chain(late).chain(self.datapath.warnings()).chain(warnings).collect()

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
-use crate::catalog::Node;
+use crate::catalog::{Node, parse_registration};
 use crate::compile::Desired;
 use crate::datapath::Datapath;
 use crate::entry;
@@ -73,7 +73,7 @@ impl Agent {
             self.state.apply(Edit::Entry(key, Some(decoded.entry)));
         }
         for (id, json) in &contents.registrations {
-            let instance = registration(json)
+            let instance = parse_registration(json.to_string().as_bytes())
                 .with_context(|| format!("the store's registration {id:?} cannot be used"))?;
             self.state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
         }
@@ -108,18 +108,18 @@ impl Agent {
     }
 
     fn try_set(&mut self, files: &[SourceFile]) -> Result<(), String> {
-        let set = files::decode(files).map_err(|errors| lines(&errors))?;
+        let mut set = files::decode(files).map_err(|errors| lines(&errors))?;
+        let places = std::mem::take(&mut set.splits);
         let keys: Vec<_> = set.entries.keys().cloned().collect();
         self.state.apply(Edit::Files(set));
         self.refresh_health();
         let published = self
-            .state
-            .check_instances()
-            .and_then(|()| self.compile().map_err(|refusal| refusal.text))
-            .and_then(|compiled| self.publish(compiled).map_err(|refusal| refusal.text));
-        if let Err(error) = published {
+            .check(true, &places)
+            .and_then(|()| self.compile())
+            .and_then(|compiled| self.publish(compiled));
+        if let Err(refusal) = published {
             self.state.apply(Edit::Files(Definitions::default()));
-            return Err(error);
+            return Err(refusal.text);
         }
         let index = self.index.max(1);
         for key in keys {

@@ -5,12 +5,15 @@
 //! taken back edit by edit.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
 use std::net::SocketAddr;
 
 use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
-use crate::entry::Entry;
+use crate::compile::Warning;
+use crate::entry::{self, Entry};
+use crate::error::ConfigError;
 use crate::source::files::place;
-use crate::source::{DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, key_of};
+use crate::source::{DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, SplitPlaces, key_of};
 
 /// A step of a change to what is wanted.
 #[derive(Debug)]
@@ -23,12 +26,22 @@ pub(super) enum Edit {
     Files(Definitions),
 }
 
+impl Edit {
+    /// Takes the places of splits out of the edit; `None` if it is not about files.
+    pub(super) fn take_places(&mut self) -> Option<SplitPlaces> {
+        match self {
+            Self::Files(files) => Some(std::mem::take(&mut files.splits)),
+            Self::Entry(..) | Self::Instance(..) => None,
+        }
+    }
+}
+
 /// Both layers.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// What is in force.
     pub(super) snapshot: Snapshot,
-    /// What files define and the store hides.
+    /// What files define and the store hides, and the warnings of all files.
     hidden: Definitions,
     /// Services of the instances in force, by instance id: with it one is found in the snapshot.
     services: BTreeMap<String, String>,
@@ -77,6 +90,7 @@ impl State {
     /// Puts `new` in the place of all that files define, and returns what they defined.
     fn replace_files(&mut self, new: Definitions) -> Definitions {
         let mut old = std::mem::take(&mut self.hidden);
+        self.hidden.warnings = new.warnings;
         for entry in self.entries() {
             if entry.origin != Origin::Store {
                 let key = key_of(&entry.value);
@@ -110,11 +124,14 @@ impl State {
         }
         self.snapshot.instances = stored;
         for (id, instance) in new {
-            if self.services.contains_key(&id) {
-                self.hidden.instances.insert(id, instance);
-            } else {
-                self.services.insert(id, instance.value.service.clone());
-                self.snapshot.instances.push(registered(instance));
+            match self.services.entry(id) {
+                Place::Occupied(stored) => {
+                    self.hidden.instances.insert(stored.key().clone(), instance);
+                }
+                Place::Vacant(place) => {
+                    place.insert(instance.value.service.clone());
+                    self.snapshot.instances.push(registered(instance));
+                }
             }
         }
         self.snapshot.instances.sort_by(|a, b| order(&a.instance).cmp(&order(&b.instance)));
@@ -145,11 +162,17 @@ impl State {
         self.hidden.entries.get(key)
     }
 
+    /// What was found when the files were read.
+    pub(super) fn file_warnings(&self) -> &[Warning] {
+        &self.hidden.warnings
+    }
+
     /// All that files define and the store hides: what it is called, and where.
     pub(super) fn hidden(&self) -> impl Iterator<Item = (String, String, &Origin)> {
-        let entries = self.hidden.entries.iter().map(|((kind, name), entry)| {
-            (name.clone(), format!("{kind}/{name}"), &entry.origin)
-        });
+        let entries =
+            self.hidden.entries.iter().map(|((kind, name), entry)| {
+                (name.clone(), format!("{kind}/{name}"), &entry.origin)
+            });
         let instances = self.hidden.instances.iter().map(|(id, instance)| {
             (instance.value.service.clone(), format!("service id {id:?}"), &instance.origin)
         });
@@ -214,6 +237,28 @@ impl State {
         self.services.remove(id);
         let Registered { instance, origin, .. } = self.snapshot.instances.remove(position);
         Some(Sourced { value: instance, origin })
+    }
+
+    /// Checks that every split leads somewhere, and not in a circle.
+    ///
+    /// # Errors
+    ///
+    /// Consul's text, with file and position where `places` has the split.
+    pub(super) fn check_graph(&self, places: &SplitPlaces) -> Result<(), ConfigError> {
+        let Snapshot { resolvers, splitters, .. } = &self.snapshot;
+        let resolvers = resolvers.values().map(|resolver| &resolver.value);
+        entry::check_graph(resolvers, splitters.values().map(|splitter| &splitter.value)).map_err(
+            |error| {
+                let origin = splitters.get(&error.splitter).map(|splitter| &splitter.origin);
+                let place = places.get(&error.splitter).and_then(|splits| splits.get(error.split));
+                match (origin, place) {
+                    (Some(Origin::File { path, .. }), Some(position)) => {
+                        ConfigError::at(*position, error.text).in_file(path.clone())
+                    }
+                    _ => ConfigError::new(error.text),
+                }
+            },
+        )
     }
 
     /// Says which two instances of one service serve at one place, if any do.

@@ -68,9 +68,7 @@ impl Agent {
         let keyed = self.state.entries().into_iter().map(|entry| (key_of(&entry.value), entry));
         keyed
             .filter(|(key, _)| key.0 == kind)
-            .map(|(key, entry)| {
-                (entry.value, self.indices.get(&key).copied().unwrap_or_default())
-            })
+            .map(|(key, entry)| (entry.value, self.indices.get(&key).copied().unwrap_or_default()))
             .collect()
     }
 
@@ -124,7 +122,8 @@ impl Agent {
             }
             Err(refusal) => {
                 tracing::error!(error = %refusal, "the files are refused");
-                let since = self.source.error.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+                let since =
+                    self.source.error.as_ref().map_or_else(Instant::now, |(_, since)| *since);
                 self.source.error = Some((refusal.text.clone(), since));
             }
         }
@@ -132,8 +131,8 @@ impl Agent {
     }
 
     fn try_reload(&mut self) -> Result<(), Refusal> {
-        let files = files::read(&self.config_dirs)
-            .map_err(|error| Refusal::invalid(error.to_string()))?;
+        let files =
+            files::read(&self.config_dirs).map_err(|error| Refusal::invalid(error.to_string()))?;
         let set = files::decode(&files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
         self.change(Change { edits: vec![Edit::Files(set)], ..Change::default() })?;
         self.keep_last_good(files);
@@ -154,8 +153,5 @@ impl Agent {
 
 /// The refusal to delete what a file defines.
 pub(super) fn of_file(what: &str, origin: &Origin) -> Refusal {
-    Refusal::invalid(format!(
-        "{what} is defined in {}: delete it there and reload",
-        place(origin)
-    ))
+    Refusal::invalid(format!("{what} is defined in {}: delete it there and reload", place(origin)))
 }

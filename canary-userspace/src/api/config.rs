@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::answer::{Error, json, sentences, with_warnings};
 use crate::agent::{Handle, Indices, Refusal};
-use crate::entry::{self, Entry};
+use crate::entry::{self, Decoded, Entry};
 use crate::source::{KINDS, key_of};
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
@@ -55,7 +55,8 @@ pub(super) async fn write(
     let cas = parameters.cas()?;
     let decoded = decode(&body)?;
     let service = key_of(&decoded.entry).1;
-    let mut warnings = decoded.warnings;
+    let mut warnings: Vec<String> =
+        decoded.warnings.into_iter().map(|warning| warning.text).collect();
     let (done, index, of_service) = handle
         .call(move |agent| {
             let done = agent.write_entry(decoded.entry, cas)?;
@@ -74,8 +75,7 @@ pub(super) async fn list(
     Path(kind): Path<String>,
 ) -> Result<Response, Error> {
     check_kind(&kind)?;
-    let (entries, index) =
-        handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
+    let (entries, index) = handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
     let entries: Vec<Value> = entries.iter().map(|(entry, at)| shown(entry, *at)).collect();
     Ok(json(index, &entries))
 }
@@ -106,6 +106,17 @@ pub(super) async fn delete(
         .await??;
     let answer = if cas.is_some() { Value::Bool(done) } else { Value::Object(<_>::default()) };
     Ok(json(index, &answer))
+}
+
+/// Reads an entry: what is no entry is 400, an entry that is refused is 500.
+fn decode(body: &[u8]) -> Result<Decoded, Refusal> {
+    entry::parse(body).map_err(|error| {
+        if error.is_rule {
+            Refusal::invalid(error.text)
+        } else {
+            Refusal::bad_request(format!("Request decoding failed: {}", error.text))
+        }
+    })
 }
 
 fn check_kind(kind: &str) -> Result<(), Error> {

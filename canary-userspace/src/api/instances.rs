@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Error, json as answer, sentences, with_warnings};
 use crate::agent::{Handle, Refusal};
+use crate::catalog::{Registered, parse_registration, to_agent_json, to_definition};
 
 /// Registers an instance.
-pub(super) async fn register(
-    State(handle): State<Handle>,
-    body: Bytes,
-) -> Result<Response, Error> {
-    let instance = decode(&body)?;
-    let json = definition::to_json(&instance);
+pub(super) async fn register(State(handle): State<Handle>, body: Bytes) -> Result<Response, Error> {
+    let instance = parse_registration(&body).map_err(|error| {
+        Refusal::bad_request(format!("Request decoding failed: {}", error.text))
+    })?;
+    let json = to_definition(&instance);
     let service = instance.service.clone();
     let warnings = handle
         .call(move |agent| {
@@ -43,7 +43,7 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Response, Error
         .call(|agent| {
             let shown = |registered: &Registered| {
                 let instance = &registered.instance;
-                (instance.id.clone(), definition::to_agent_json(instance))
+                (instance.id.clone(), to_agent_json(instance))
             };
             let instances: Map<String, Value> = agent.instances().iter().map(shown).collect();
             (instances, agent.index())

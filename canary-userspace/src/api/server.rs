@@ -86,9 +86,8 @@ impl Listeners {
             let router = router.clone();
             tasks.spawn(async move { accept_all(&tcp, accept, router).await });
         }
-        let accept = async move |listener: &UnixListener| {
-            listener.accept().await.map(|(stream, _)| stream)
-        };
+        let accept =
+            async move |listener: &UnixListener| listener.accept().await.map(|(stream, _)| stream);
         tasks.spawn(async move { accept_all(&unix, accept, router).await });
         Server { _tasks: tasks, path }
     }
@@ -109,11 +108,8 @@ async fn clear(path: &Path) -> anyhow::Result<()> {
     fs::remove_file(path).with_context(|| format!("remove {shown}"))
 }
 
-async fn accept_all<L, S>(
-    listener: &L,
-    accept: impl AsyncFn(&L) -> io::Result<S>,
-    router: Router,
-) where
+async fn accept_all<L, S>(listener: &L, accept: impl AsyncFn(&L) -> io::Result<S>, router: Router)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));

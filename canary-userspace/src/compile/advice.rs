@@ -46,8 +46,8 @@ fn likely<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a st
 
 /// Entries that would split traffic, were there a virtual address to send it to.
 pub(super) fn unreachable(snapshot: &Snapshot, members: &Members<'_>) -> Vec<Warning> {
-    let targets: BTreeSet<&str> = (snapshot.splitters.iter())
-        .flat_map(|(_, entry)| entry.value.splits.iter().map(|split| split.service.as_str()))
+    let targets: BTreeSet<&str> = (snapshot.splitters.values())
+        .flat_map(|entry| entry.value.splits.iter().map(|split| split.service.as_str()))
         .collect();
     let named: BTreeSet<&str> =
         snapshot.resolvers.keys().chain(snapshot.splitters.keys()).map(String::as_str).collect();

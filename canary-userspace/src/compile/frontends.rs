@@ -25,15 +25,15 @@ pub(super) fn assign<'a>(
     let mut owned: BTreeMap<&str, Vec<Endpoint>> = BTreeMap::new();
     for (frontend, claimants) in claims(snapshot, warnings) {
         let holder = in_force.get(&frontend).and_then(|holder| claimants.get(holder.as_str()));
-        let Some(&owner) = holder.or_else(|| claimants.first()) else { continue };
-        for loser in claimants.iter().filter(|&&claimant| claimant != owner) {
+        let Some(&winner) = holder.or_else(|| claimants.first()) else { continue };
+        for loser in claimants.iter().filter(|&&claimant| claimant != winner) {
             let text = format!(
-                "frontend {} is claimed by {owner:?} and {loser:?}: it stays with {owner:?}",
+                "frontend {} is claimed by {winner:?} and {loser:?}: it stays with {winner:?}",
                 Shown(&frontend)
             );
             warnings.push(Warning { service: (*loser).to_owned(), text });
         }
-        owned.entry(owner).or_default().push(frontend);
+        owned.entry(winner).or_default().push(frontend);
     }
     owned
 }

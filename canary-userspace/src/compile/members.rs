@@ -6,9 +6,9 @@ use canary_common::endpoint::Endpoint;
 
 use super::address::{Shown, endpoint};
 use super::chain::Target;
-use super::selector::Selector;
 use super::{DesiredBackend, Warning};
 use crate::catalog::{Health, Registered, Snapshot, VIRTUAL_PREFIX};
+use crate::filter::Filter;
 
 /// Most that an instance weighs, as in Consul.
 const MAX_WEIGHT: u32 = 128;
@@ -17,7 +17,7 @@ const MAX_WEIGHT: u32 = 128;
 pub(super) struct Members<'a> {
     snapshot: &'a Snapshot,
     by_service: BTreeMap<&'a str, Vec<&'a Registered>>,
-    selectors: BTreeMap<(&'a str, &'a str), Result<Selector, String>>,
+    filters: BTreeMap<(&'a str, &'a str), Result<Filter, String>>,
 }
 
 impl<'a> Members<'a> {
@@ -27,13 +27,13 @@ impl<'a> Members<'a> {
         for registered in &snapshot.instances {
             by_service.entry(&registered.instance.service).or_default().push(registered);
         }
-        let mut selectors = BTreeMap::new();
+        let mut filters = BTreeMap::new();
         for (service, entry) in &snapshot.resolvers {
             for (name, subset) in &entry.value.subsets {
-                selectors.insert((service.as_str(), name.as_str()), Selector::read(&subset.filter));
+                filters.insert((service.as_str(), name.as_str()), read(&subset.filter));
             }
         }
-        Self { snapshot, by_service, selectors }
+        Self { snapshot, by_service, filters }
     }
 
     /// Names that instances are registered under.
@@ -56,8 +56,8 @@ impl<'a> Members<'a> {
 
     /// What is wrong with filters.
     pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> {
-        self.selectors.iter().filter_map(|((service, subset), selector)| {
-            let text = selector.as_ref().err()?;
+        self.filters.iter().filter_map(|((service, subset), filter)| {
+            let text = filter.as_ref().err()?;
             let text =
                 format!("subset {subset:?} has no instances, its filter is unusable: {text}");
             Some(Warning { service: (*service).to_owned(), text })
@@ -97,14 +97,20 @@ impl<'a> Members<'a> {
     /// The instances of `target`: none where its filter cannot be used.
     fn of(&self, target: &Target) -> Vec<&'a Registered> {
         let all = self.by_service.get(target.service.as_str()).into_iter().flatten().copied();
-        let selector = self.selectors.get(&(target.service.as_str(), target.subset.as_str()));
-        let members = all.filter(|registered| match selector {
+        let filter = self.filters.get(&(target.service.as_str(), target.subset.as_str()));
+        let members = all.filter(|registered| match filter {
             _ if target.subset.is_empty() => true,
-            Some(Ok(selector)) => selector.matches(&registered.instance, &self.snapshot.node),
+            Some(Ok(filter)) => filter.matches(&registered.instance, &self.snapshot.node),
             Some(Err(_)) | None => false,
         });
         members.collect()
     }
+}
+
+/// A filter that can be evaluated, or why it cannot.
+fn read(text: &str) -> Result<Filter, String> {
+    let filter = Filter::parse(text).map_err(|error| error.to_string())?;
+    filter.check().map(|()| filter)
 }
 
 /// `registered` as a backend, with the weight that its health gives it.

@@ -286,7 +286,7 @@ fn a_share_that_nobody_can_take_is_said() {
 
 #[test]
 fn a_filter_that_cannot_be_used_empties_its_subset_alone() {
-    let subsets = &[("blue", "Service.Meta.version == 2"), ("green", "Service.Port == 3")];
+    let subsets = &[("blue", "Service.Meta.version == 2"), ("green", "Service.Nope == 3")];
     let compiled = payments()
         .resolver("payments", "blue", subsets)
         .splitter("payments", &[(9000, "", "blue"), (1000, "", "green")])
@@ -296,8 +296,13 @@ fn a_filter_that_cannot_be_used_empties_its_subset_alone() {
         shares(&compiled, "payments"),
         [("payments/blue".to_owned(), 9000, 2), ("payments/green".to_owned(), 1000, 0)]
     );
-    assert_eq!(compiled.warnings.len(), 2, "{:?}", texts(&compiled));
-    assert!(compiled.warnings[1].text.contains("subset \"green\" has no instances"));
+    assert_eq!(
+        texts(&compiled),
+        [
+            "payments: 10 % of new connections are refused: they go to subset \"green\", which has no backend",
+            "payments: subset \"green\" has no instances, its filter is unusable: Selector \"Service.Nope\" is not valid"
+        ]
+    );
 }
 
 #[test]

@@ -19,10 +19,10 @@ pub async fn write(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let document = input::entry(&options.file)?;
+    let document = input::decode(&options.file, &input::load(&options.file)?)?;
     let answer = put(&document.json, options.cas, client).await?;
     let answer = answer.accepted().map_err(|failure| match failure {
-        Failure::Invalid(text) => Failure::Invalid(format!("{}: {text}", document.file)),
+        Failure::Invalid(text) => Failure::Invalid(format!("{}: {text}", options.file.display())),
         other => other,
     })?;
     let which = format!("{}/{}", document.kind, document.name);
@@ -31,7 +31,9 @@ pub async fn write(
     }
     console.data(format_args!("Config entry written: {which}"))?;
     console.warn(&document.warnings)?;
-    console.warn(&answer.warnings)
+    // The agent reads the same entry, but only here is it known where in the file it is odd.
+    let told = |text: &&String| document.warnings.iter().any(|warning| warning.text == **text);
+    console.warn(answer.warnings.iter().filter(|text| !told(text)))
 }
 
 /// Prints an entry as Consul does.

@@ -181,9 +181,19 @@ async fn write(
         ))
     };
     let bytes = input::read(file).map_err(unread)?;
-    let document = input::decode(file, &bytes).map_err(|error| {
-        Failure::Invalid(format!("Failed to decode config entry input: {error}"))
-    })?;
+    // An entry that breaks a rule goes out as it is written: the refusal is the agent's, as with
+    // Consul. One that is not understood goes nowhere.
+    let document = match input::decode(file, &bytes) {
+        Ok(document) => document,
+        Err(error) => match input::undecoded(&bytes) {
+            Some(document) if error.is_rule => document,
+            _ => {
+                return Err(Failure::Invalid(format!(
+                    "Failed to decode config entry input: {error}"
+                )));
+            }
+        },
+    };
     let client = client.as_ref().map_err(|failure| Failure::Error(failure.to_string()))?;
     let which = format!("{}/{}", document.kind, document.name);
     let doing = format!("writing config entry {which}");

@@ -1,12 +1,47 @@
 //! `service register`, `service deregister` and `service list`.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::args::ServiceList;
 use super::client::{Client, escape};
 use super::console::Console;
 use super::failure::Failure;
+use super::input;
 use super::table::{Column, Table};
+use crate::catalog::{FileContent, parse_file, to_definition};
+use crate::error::ConfigError;
+
+/// Registers the instances of a file of service definitions.
+///
+/// # Errors
+///
+/// [`Failure::Invalid`] with file, line and column; what was registered before that is told.
+pub async fn register(
+    file: &Path,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let name = file.display().to_string();
+    let content = parse_file(&input::load(file)?).map_err(|error| error.in_file(&name))?;
+    let FileContent::Services(services) = content else {
+        let text =
+            "no service is defined here; config entries are written by `canaryctl config write`";
+        return Err(Failure::Invalid(format!("{name}: {text}")));
+    };
+    for (instance, position) in services {
+        let body = to_definition(&instance).to_string();
+        let answer = client.put("/v1/agent/service/register", body).await?;
+        let answer = answer.accepted().map_err(|failure| match failure {
+            Failure::Invalid(text) => ConfigError::at(position, text).in_file(&name).into(),
+            other => other,
+        })?;
+        console.data(format_args!("Registered service: {} ({})", instance.service, instance.id))?;
+        console.warn(&answer.warnings)?;
+    }
+    Ok(())
+}
 
 /// Deregisters an instance.
 ///
@@ -93,11 +128,4 @@ mod tests {
              web       web-1  [fd00::1]:80\n"
         );
     }
-}
-pub async fn register(
-    _file: &std::path::Path,
-    _client: &Client,
-    _console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    Ok(())
 }

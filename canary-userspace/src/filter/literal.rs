@@ -96,13 +96,11 @@ impl Cursor<'_> {
             // Go takes carriage returns out of raw strings.
             return Ok(inner.replace('\r', ""));
         }
-        match unquote(&inner) {
-            Some(text) => Ok(text),
-            None => {
-                self.at = start;
-                Err(self.error("string", "invalid syntax"))
-            }
+        if let Some(text) = unquote(&inner) {
+            return Ok(text);
         }
+        self.at = start;
+        Err(self.error("string", "invalid syntax"))
     }
 }
 

@@ -1,13 +1,14 @@
 //! Which interface has which programs, now and as interfaces come and go.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::TcAttachType;
 
-use super::interfaces::{Link, Role, Watcher};
+use super::interfaces::{Choice, Link, Role, Watcher};
 use super::links::Links;
 use super::load::take;
 use super::node;
@@ -48,7 +49,6 @@ impl Since {
 }
 
 /// The attachments of this node.
-#[derive(Debug)]
 pub struct Attachments {
     links: Links,
     since: Since,
@@ -73,7 +73,8 @@ impl Attachments {
     /// If interfaces cannot be listed or the cgroup refuses; an interface that refuses is a
     /// warning.
     pub fn open(links: Links, since: Since, settings: &Settings) -> Result<Self> {
-        let watcher = Watcher::new(&settings.pod_interfaces, &settings.uplink_interfaces)?;
+        let choice = Choice::new(&settings.pod_interfaces, &settings.uplink_interfaces)?;
+        let watcher = Watcher::new(choice)?;
         let mut attachments = Self {
             links,
             since,
@@ -95,9 +96,11 @@ impl Attachments {
 
     /// Follows what changed since, if anything did.
     pub fn follow(&mut self) {
-        if self.watcher.changed()
-            && let Err(error) = self.settle()
-        {
+        let followed = self.watcher.poll().and_then(|changes| match changes.as_slice() {
+            [] => Ok(()),
+            _ => self.settle(),
+        });
+        if let Err(error) = followed {
             tracing::error!("follow the interfaces: {error:#}");
         }
     }
@@ -110,7 +113,7 @@ impl Attachments {
             .values()
             .map(|attached| InterfaceStatus {
                 name: attached.name.clone(),
-                role: role_name(attached.role),
+                role: attached.role.as_str(),
                 hook: attached.hook,
             })
             .collect();
@@ -121,13 +124,17 @@ impl Attachments {
     /// Interfaces that could not be served.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let text = |(name, error): (&String, &String)| format!("interface {name} is not served: {error}");
-        self.failed.iter().map(|entry| Warning { service: String::new(), text: text(entry) }).collect()
+        let text =
+            |(name, error): (&String, &String)| format!("interface {name} is not served: {error}");
+        self.failed
+            .iter()
+            .map(|entry| Warning { service: String::new(), text: text(entry) })
+            .collect()
     }
 
     /// Makes the attachments those that the present interfaces need: ways back first.
     fn settle(&mut self) -> Result<()> {
-        let present = self.watcher.links()?;
+        let present: Vec<Link> = self.watcher.links().cloned().collect();
         self.leave(&present)?;
         self.failed.clear();
         for link in &present {
@@ -170,7 +177,12 @@ impl Attachments {
         }
         let hook = match link.role {
             Role::Pod => {
-                if self.links.attach_tcx("from_pod", &link.name, link.index, TcAttachType::Ingress)? {
+                if self.links.attach_tcx(
+                    "from_pod",
+                    &link.name,
+                    link.index,
+                    TcAttachType::Ingress,
+                )? {
                     self.since.note(link.index)?;
                 }
                 "tcx"
@@ -179,7 +191,7 @@ impl Attachments {
             Role::Other => "tcx",
         };
         let attached = Attached { name: link.name.clone(), role: link.role, hook };
-        tracing::info!("interface {} ({}) is served by {hook}", link.name, role_name(link.role));
+        tracing::info!("interface {} ({}) is served by {hook}", link.name, link.role.as_str());
         self.attached.insert(link.index, attached);
         Ok(())
     }
@@ -189,7 +201,7 @@ impl Attachments {
             UplinkMode::Off => return Ok("off"),
             UplinkMode::Tcx => false,
             UplinkMode::Xdp => true,
-            UplinkMode::Auto => link.has_own_driver && link.l2_len != 0,
+            UplinkMode::Auto => link.has_real_driver && link.l2_len != 0,
         };
         if xdp {
             match self.links.attach_xdp("from_net_xdp", link.index) {
@@ -221,7 +233,9 @@ impl Attachments {
         self.attached.retain(|index, attached| stays(*index, &attached.name, attached.role));
         for (program, index) in self.links.pinned()? {
             let link = present.iter().find(|link| link.index == index);
-            if !link.is_some_and(|link| belongs(&program, link, self.mode)) && ALL.contains(&program.as_str()) {
+            if !link.is_some_and(|link| belongs(&program, link, self.mode))
+                && ALL.contains(&program.as_str())
+            {
                 self.links.detach(&program, index)?;
                 if link.is_none() {
                     self.since.forget(index);
@@ -229,6 +243,13 @@ impl Attachments {
             }
         }
         Ok(())
+    }
+}
+
+impl AsFd for Attachments {
+    /// Readable when [`Attachments::follow`] has something to do.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watcher.as_fd()
     }
 }
 
@@ -243,13 +264,5 @@ fn belongs(program: &str, link: &Link, mode: UplinkMode) -> bool {
         ("from_net_l3", Role::Uplink) => l3 && mode != UplinkMode::Off,
         ("from_net_xdp", Role::Uplink) => !matches!(mode, UplinkMode::Off | UplinkMode::Tcx),
         _ => false,
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Pod => "pod",
-        Role::Uplink => "uplink",
-        Role::Other => "other",
     }
 }

@@ -58,12 +58,19 @@ impl Links {
     /// # Errors
     ///
     /// If the kernel refuses.
-    pub fn attach_tcx(&mut self, program: &str, name: &str, index: u32, hook: TcAttachType) -> Result<bool> {
+    pub fn attach_tcx(
+        &mut self,
+        program: &str,
+        name: &str,
+        index: u32,
+        hook: TcAttachType,
+    ) -> Result<bool> {
         let pin = self.pin(program, &index.to_string());
         let old = pinned(&pin);
         let program: &mut SchedClassifier = self.program(program)?.try_into()?;
         if let Some(old) = old {
-            let link = SchedClassifierLink::try_from(old).ok().map(|link| program.attach_to_link(link));
+            let link =
+                SchedClassifierLink::try_from(old).ok().map(|link| program.attach_to_link(link));
             if let Some(Ok(id)) = link {
                 program.take_link(id)?;
                 return Ok(false);
@@ -115,7 +122,8 @@ impl Links {
     ///
     /// If the kernel refuses.
     pub fn attach_sockets(&mut self, cgroup: &Path) -> Result<()> {
-        let file = fs::File::open(cgroup).with_context(|| format!("open cgroup {}", cgroup.display()))?;
+        let file =
+            fs::File::open(cgroup).with_context(|| format!("open cgroup {}", cgroup.display()))?;
         for name in SOCKET_PROGRAMS {
             let pin = self.pin(name, "cgroup");
             let program: &mut CgroupSockAddr = self.program(name)?.try_into()?;

@@ -1,15 +1,15 @@
 //! The picture of tables that an earlier agent left, also one that was killed while it wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use canary_common::backend::{Backend, Frontend, State};
-use canary_common::directory::{Bucket, Occupant};
+use canary_common::directory::{Bucket, OVERFLOW, Occupant};
 use canary_common::endpoint::{Address, Endpoint};
 use canary_common::service::Record;
 
 use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
-use super::{NOWHERE, Published, Sizes};
-use crate::compile::{Desired, SplitKey};
+use super::{NOWHERE, Published, Sizes, Write};
+use crate::compile::SplitKey;
 
 /// The tables as they are.
 #[derive(Debug)]
@@ -37,17 +37,19 @@ pub struct Image<'a> {
 impl Published {
     /// Takes over tables that are in use.
     ///
-    /// What nothing leads to counts as free, so one grace period must pass before the first plan
-    /// is carried out. That plan stores only what differs from what is there.
+    /// What nothing leads to counts as free: the stores that are returned sweep it, then one grace
+    /// period must pass before the first plan is carried out. That plan stores only what differs
+    /// from what is there.
     #[must_use]
-    pub fn adopt(sizes: Sizes, image: &Image<'_>) -> Self {
+    pub fn adopt(sizes: Sizes, image: &Image<'_>) -> (Self, Vec<Write>) {
         let mut tables = Tables::new(sizes);
         tables.adopt_splits(image);
         tables.adopt_services(image);
         tables.adopt_endpoints(image);
         tables.adopt_homes(image);
         tables.adopt_generations(image);
-        Self::adopted(Desired::default(), tables)
+        let writes = tables.sweep(image);
+        (Self::of_adopted(tables), writes)
     }
 }
 
@@ -162,6 +164,34 @@ impl Tables {
     }
 }
 
+impl Tables {
+    /// Ends what an agent that was killed left half done.
+    fn sweep(&self, image: &Image<'_>) -> Vec<Write> {
+        let used: BTreeSet<u32> = self.backends.values().map(|row| row.id).collect();
+        let mut writes = Vec::new();
+        for (id, row) in (0..).zip(image.backends) {
+            let status = row.status();
+            if status.state() != State::Gone && !used.contains(&id) {
+                let status = Backend::status_of(State::Gone, 0, status.generation());
+                writes.push(Write::BackendStatus { id, status });
+            }
+        }
+        for (id, name) in image.names {
+            if self.services.get(name).is_none_or(|row| row.id != *id) {
+                writes.push(Write::ServiceLabel { service: *id, name: String::new() });
+            }
+        }
+        for (bucket, row) in (0..).zip(image.buckets) {
+            let [head, _] = &row.entries;
+            let (is, on) = (head.spare.load() & OVERFLOW != 0, self.places.overflows(bucket));
+            if is != on {
+                writes.push(Write::OverflowFlag { bucket, on });
+            }
+        }
+        writes
+    }
+}
+
 /// The slices that a record names, by whose they are.
 fn slices_of(
     record: &Record,
@@ -175,13 +205,13 @@ fn slices_of(
         let to = from.checked_add(usize::try_from(length).ok()?)?;
         let found = if length > 1 { slots.get(from..to)?.to_vec() } else { Vec::new() };
         let key = SplitKey::clone(keys.get(statistics)?);
-        Some((key, Slice { start, length, backends: Vec::new(), found }))
+        Some((key, Slice { start, length, backends: None, found }))
     });
     named.collect()
 }
 
 /// The endpoint whose [`Address::words`] and [`Endpoint::tail`] these are.
-fn endpoint([first, second]: [u64; 2], tail: u32) -> Endpoint {
+pub(super) fn endpoint([first, second]: [u64; 2], tail: u32) -> Endpoint {
     let mut address = [0; 16];
     let bytes = first.to_ne_bytes().into_iter().chain(second.to_ne_bytes());
     address.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);

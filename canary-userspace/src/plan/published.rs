@@ -16,6 +16,8 @@ use crate::compile::{Claims, Desired, DesiredBackend, DesiredService, DesiredSpl
 #[derive(Clone, Debug)]
 pub struct Published {
     desired: Desired,
+    /// The tables hold what an earlier agent put there, and `desired` says nothing of it.
+    adopted: bool,
     tables: Tables,
 }
 
@@ -53,8 +55,8 @@ pub(super) struct Slice {
     pub(super) start: u32,
     /// Rows; 1 means one backend and no rows, 0 none.
     pub(super) length: u32,
-    /// What it was made for.
-    pub(super) backends: Vec<DesiredBackend>,
+    /// What it was made for; `None` in tables that were adopted.
+    pub(super) backends: Option<Vec<DesiredBackend>>,
     /// What tables that were adopted have there, until this agent knows what it is for.
     pub(super) found: Vec<u32>,
 }
@@ -123,14 +125,21 @@ impl Published {
             Write::Record { index: 0, record: Box::new(nowhere()) },
             Write::Current { service: NOWHERE, record: 0 },
         ];
-        (Self { desired: Desired::default(), tables: Tables::new(sizes) }, writes)
+        let tables = Tables::new(sizes);
+        (Self { desired: Desired::default(), adopted: false, tables }, writes)
     }
 
-    pub(super) fn adopted(desired: Desired, tables: Tables) -> Self {
-        Self { desired, tables }
+    pub(super) fn of_adopted(tables: Tables) -> Self {
+        Self { desired: Desired::default(), adopted: true, tables }
     }
 
-    /// What is in force.
+    /// Whether the tables are those of an earlier agent, as it left them.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// What was planned last; empty until then.
     #[must_use]
     pub fn desired(&self) -> &Desired {
         &self.desired
@@ -239,8 +248,7 @@ impl Published {
     }
 
     pub(super) fn replace(&mut self, tables: Tables, desired: Desired) {
-        self.tables = tables;
-        self.desired = desired;
+        *self = Self { desired, adopted: false, tables };
     }
 }
 

@@ -1,1 +1,352 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 
+use canary_common::backend::{Backend, Frontend, State, Status};
+use canary_common::directory::{Bucket, Occupant, OverflowKey, find};
+use canary_common::endpoint::TCP;
+use canary_common::memory::Memory;
+use canary_common::service::pick;
+use canary_common::tables::Tables as _;
+
+use super::*;
+use crate::compile::{Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey, endpoint};
+
+mod golden;
+mod limits;
+mod prefixes;
+
+/// Sizes that are soon used up.
+const SMALL: Sizes = Sizes {
+    services: 8,
+    frontends: 12,
+    backends: 24,
+    slots: 8_000,
+    buckets: 8,
+    overflow: 16,
+    statistics: 400,
+    histograms: 3,
+};
+
+/// Tables in memory that stores are carried out on, and that notice a store which a reader may see
+/// by halves.
+struct Lab {
+    memory: Memory,
+    sizes: Sizes,
+    names: BTreeMap<u32, String>,
+    splits: BTreeMap<u16, (SplitKey, Option<u32>)>,
+    /// Rows that a reader may be at: reachable at some moment since the last grace period.
+    read: Reached,
+}
+
+/// Rows that can be reached from `ENDPOINTS`.
+#[derive(Clone, Default)]
+struct Reached {
+    records: BTreeSet<u32>,
+    slots: BTreeSet<u32>,
+    frontends: BTreeSet<u32>,
+    backends: BTreeSet<u32>,
+    entries: BTreeSet<(u32, u8)>,
+}
+
+/// What a client that connects to a frontend gets, by hash: whose counters move, which backend.
+type Answer = Vec<Option<(SplitKey, Option<Endpoint>)>>;
+
+impl Lab {
+    fn new(sizes: Sizes) -> Self {
+        let rows = |count: u32| usize::try_from(count).unwrap();
+        let memory = Memory {
+            buckets: (0..sizes.buckets).map(|_| Bucket::default()).collect(),
+            frontends: (0..sizes.frontends).map(|_| Frontend::default()).collect(),
+            backends: (0..sizes.backends).map(|_| Backend::default()).collect(),
+            current: vec![0; rows(sizes.services)],
+            records: vec![Record::default(); rows(sizes.services * 2)],
+            slots: vec![0; rows(sizes.slots)],
+            ..Memory::default()
+        };
+        Self {
+            memory,
+            sizes,
+            names: BTreeMap::new(),
+            splits: BTreeMap::new(),
+            read: Reached::default(),
+        }
+    }
+
+    /// Carries out one store; panics if a reader could see half of it.
+    fn apply(&mut self, write: &Write) {
+        self.read_all();
+        let memory = &mut self.memory;
+        match write {
+            Write::BackendStatus { id, status } => memory.backends[at(*id)].status.store(*status),
+            Write::EndpointValue { bucket, entry, value } => {
+                memory.buckets[at(*bucket)].entries[usize::from(*entry)].value.store(*value);
+            }
+            Write::Overflow { endpoint, value: 0 } => {
+                memory.overflow.remove(&OverflowKey::of(*endpoint));
+            }
+            Write::Overflow { endpoint, value } => {
+                memory.overflow.insert(OverflowKey::of(*endpoint), *value);
+            }
+            Write::OverflowFlag { bucket, on } => {
+                memory.buckets[at(*bucket)].entries[0].spare.store(u32::from(*on));
+            }
+            Write::Current { service, record } => memory.current[at(*service)] = *record,
+            Write::ServiceLabel { service, name } if name.is_empty() => {
+                self.names.remove(service);
+            }
+            Write::ServiceLabel { service, name } => {
+                self.names.insert(*service, name.clone());
+            }
+            Write::SplitLabel { statistics, key, histogram } => {
+                self.splits.insert(*statistics, (key.clone(), *histogram));
+            }
+            Write::FrontendService { id, service } => {
+                memory.frontends[at(*id)].service.store(*service);
+            }
+            _ => self.apply_body(write),
+        }
+    }
+
+    /// Fills rows that nobody may be reading.
+    fn apply_body(&mut self, write: &Write) {
+        let memory = &mut self.memory;
+        match write {
+            Write::Backend { id, endpoint, home, home_generation } => {
+                assert!(!self.read.backends.contains(id), "{write}: a reader may be there");
+                let row = &mut memory.backends[at(*id)];
+                assert_eq!(row.status().state(), State::Gone, "{write}");
+                (row.address, row.port) = (endpoint.address.0, endpoint.port);
+                row.protocol = endpoint.protocol;
+                row.home.store(*home);
+                row.home_generation.store(u32::from(*home_generation));
+            }
+            Write::EndpointKey { bucket, entry, endpoint } => {
+                let place = (*bucket, *entry);
+                assert!(!self.read.entries.contains(&place), "{write}: a reader may be there");
+                let row = &mut memory.buckets[at(*bucket)].entries[usize::from(*entry)];
+                assert_eq!(row.value.load(), 0, "{write}");
+                (row.address, row.tail) = (endpoint.address.words(), endpoint.tail());
+            }
+            Write::Slots { start, ids } => {
+                for (place, id) in (*start..).zip(ids) {
+                    assert!(!self.read.slots.contains(&place), "{write}: a reader may be there");
+                    memory.slots[at(place)] = *id;
+                }
+            }
+            Write::Record { index, record } => {
+                assert!(!self.read.records.contains(index), "{write}: a reader may be there");
+                memory.records[at(*index)] = **record;
+            }
+            Write::Frontend { id, endpoint, generation, service } => {
+                assert!(!self.read.frontends.contains(id), "{write}: a reader may be there");
+                let row = &mut memory.frontends[at(*id)];
+                (row.address, row.port) = (endpoint.address.0, endpoint.port);
+                row.protocol = endpoint.protocol;
+                row.service.store(*service);
+                row.generation.store(u32::from(*generation));
+            }
+            _ => unreachable!("{write} is one store"),
+        }
+    }
+
+    fn apply_all(&mut self, writes: &[Write]) {
+        for write in writes {
+            self.apply(write);
+        }
+    }
+
+    /// A grace period: no reader is left that came before it.
+    fn grace(&mut self, published: &mut Published) {
+        published.begin_grace();
+        published.end_grace();
+        self.read = Reached::default();
+    }
+
+    /// Notes every row that a packet of this moment may be looking at.
+    fn read_all(&mut self) {
+        let values = self.memory.overflow.values().copied().collect::<Vec<_>>();
+        for (bucket, row) in (0..).zip(&self.memory.buckets) {
+            for (place, entry) in (0..).zip(&row.entries) {
+                if let Some(occupant) = Occupant::from_value(entry.value.load()) {
+                    self.read.entries.insert((bucket, place));
+                    reach(&self.memory, &mut self.read, occupant);
+                }
+            }
+        }
+        for occupant in values.into_iter().filter_map(Occupant::from_value) {
+            reach(&self.memory, &mut self.read, occupant);
+        }
+    }
+
+    /// What a connection to `frontend` gets, for hashes all over the space.
+    fn answer(&self, frontend: Endpoint) -> Option<Answer> {
+        let mask = self.sizes.buckets - 1;
+        let Some(Occupant::Frontend(id)) = find(&self.memory, mask, frontend) else { return None };
+        let row = self.memory.frontend(id).expect("a frontend's row");
+        let here = (row.address, row.port, row.protocol);
+        assert_eq!(here, (frontend.address.0, frontend.port, frontend.protocol), "row {id}");
+        let service = row.service.load();
+        let record = self.memory.record(service).expect("a service's record");
+        let hashes =
+            (0..512_u64).map(|step| (step << 55) ^ (step.wrapping_mul(0x9e37_79b9) & 0xffff_ffff));
+        Some(hashes.map(|hash| self.one_answer(record, hash)).collect())
+    }
+
+    fn one_answer(&self, record: &Record, hash: u64) -> Option<(SplitKey, Option<Endpoint>)> {
+        let picked = pick(&self.memory, record, hash).expect("a record that covers every hash");
+        // NOWHERE refuses on behalf of nobody.
+        if picked.statistics == 0 {
+            assert_eq!(picked.backend, None);
+            return None;
+        }
+        let (key, _) = &self.splits[&picked.statistics];
+        let endpoint = picked.backend.map(|id| {
+            let row = self.memory.backend(id).expect("a backend's row");
+            assert_ne!(row.status().state(), State::Gone, "backend {id} of {key:?} is gone");
+            let endpoint = Endpoint {
+                address: canary_common::endpoint::Address(row.address),
+                port: row.port,
+                protocol: row.protocol,
+            };
+            let found = find(&self.memory, self.sizes.buckets - 1, endpoint);
+            assert_eq!(found, Some(Occupant::Backend(id)), "answers of {key:?} are not restored");
+            endpoint
+        });
+        Some((key.clone(), endpoint))
+    }
+
+    /// The picture of these tables that an agent started again has.
+    fn adopt(&self) -> (Published, Vec<Write>) {
+        let overflow: Vec<(Endpoint, u32)> = self
+            .memory
+            .overflow
+            .iter()
+            .map(|(key, value)| (adopt::endpoint(key.address, key.tail), *value))
+            .collect();
+        let names: Vec<(u32, String)> = self.names.clone().into_iter().collect();
+        let splits: Vec<(u16, SplitKey, Option<u32>)> = self
+            .splits
+            .iter()
+            .map(|(id, (key, histogram))| (*id, key.clone(), *histogram))
+            .collect();
+        let image = Image {
+            buckets: &self.memory.buckets,
+            overflow: &overflow,
+            frontends: &self.memory.frontends,
+            backends: &self.memory.backends,
+            current: &self.memory.current,
+            records: &self.memory.records,
+            slots: &self.memory.slots,
+            names: &names,
+            splits: &splits,
+        };
+        Published::adopt(self.sizes, &image)
+    }
+}
+
+fn reach(memory: &Memory, read: &mut Reached, occupant: Occupant) {
+    match occupant {
+        Occupant::Backend(id) => {
+            read.backends.insert(id);
+            read.frontends.insert(memory.backends[at(id)].home.load());
+        }
+        Occupant::Frontend(id) => {
+            read.frontends.insert(id);
+            let index = memory.current[at(memory.frontends[at(id)].service.load())];
+            read.records.insert(index);
+            let record = &memory.records[at(index)];
+            for (start, length) in record.slots.iter().zip(record.lengths).take(at(record.count)) {
+                match length {
+                    0 => {}
+                    1 => {
+                        read.backends.insert(*start);
+                    }
+                    _ => {
+                        read.slots.extend(*start..start + length);
+                        let range = at(*start)..at(start + length);
+                        read.backends.extend(&memory.slots[range]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn at(id: u32) -> usize {
+    usize::try_from(id).unwrap()
+}
+
+fn vip(last: u8) -> Endpoint {
+    endpoint(Ipv4Addr::new(10, 96, 0, last).into(), 80, TCP)
+}
+
+fn pod(last: u8) -> Endpoint {
+    endpoint(Ipv4Addr::new(10, 244, 1, last).into(), 8080, TCP)
+}
+
+/// A split of a service to its own subset, over healthy pods.
+fn split(service: &str, subset: &str, share: u16, pods: &[u8]) -> DesiredSplit {
+    let key = SplitKey {
+        service: service.to_owned(),
+        target: service.to_owned(),
+        subset: subset.to_owned(),
+    };
+    let backends = pods
+        .iter()
+        .map(|last| DesiredBackend { endpoint: pod(*last), weight: 1, healthy: true })
+        .collect();
+    DesiredSplit { key, share, backends }
+}
+
+fn service(name: &str, vips: &[u8], splits: Vec<DesiredSplit>) -> DesiredService {
+    DesiredService {
+        name: name.to_owned(),
+        frontends: vips.iter().map(|last| vip(*last)).collect(),
+        default_subset: "blue".to_owned(),
+        histograms: splits.len() > 1,
+        splits,
+    }
+}
+
+/// The tutorial's payments at a weight of the canary.
+fn payments(blue: u16) -> DesiredService {
+    let green = 10_000 - blue;
+    let splits =
+        vec![split("payments", "blue", blue, &[1, 2]), split("payments", "green", green, &[3])];
+    service("payments", &[10], splits)
+}
+
+fn desired(services: Vec<DesiredService>) -> Desired {
+    Desired { services }
+}
+
+/// Tables that hold `services`.
+fn published(sizes: Sizes, services: Vec<DesiredService>) -> (Lab, Published) {
+    let mut lab = Lab::new(sizes);
+    let (mut published, writes) = Published::new(sizes);
+    lab.apply_all(&writes);
+    lab.apply_all(&plan(&mut published, &desired(services)).unwrap());
+    (lab, published)
+}
+
+/// Endpoints of backends whose rows say a state.
+fn backends_that_are(lab: &Lab, state: State) -> BTreeSet<Endpoint> {
+    let rows = lab.memory.backends.iter().filter(|row| {
+        let status: Status = row.status();
+        status.state() == state && row.protocol != 0
+    });
+    rows.map(|row| Endpoint {
+        address: canary_common::endpoint::Address(row.address),
+        port: row.port,
+        protocol: row.protocol,
+    })
+    .collect()
+}
+
+fn counts(answer: &Answer) -> HashMap<Option<Endpoint>, usize> {
+    let mut counts = HashMap::new();
+    for one in answer {
+        *counts.entry(one.as_ref().and_then(|(_, endpoint)| *endpoint)).or_default() += 1;
+    }
+    counts
+}

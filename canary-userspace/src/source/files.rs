@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Definitions;
-use crate::catalog::{Origin, Sourced};
+use super::{Definitions, key_of};
+use crate::catalog::{FileContent, Instance, Origin, Sourced, parse_file};
+use crate::compile::Warning;
+use crate::entry::Decoded;
 use crate::error::{ConfigError, Position};
 use crate::store::SourceFile;
 
@@ -74,37 +76,67 @@ pub fn decode(files: &[SourceFile]) -> Result<Definitions, Vec<ConfigError>> {
 
 /// Adds what `file` defines to `set`.
 fn decode_one(set: &mut Definitions, file: &SourceFile) -> Result<(), ConfigError> {
-    let origin = |position| Origin::File { path: file.path.clone(), position };
-    match definition::parse_file(&file.content)? {
-        FileContent::Entry(decoded) => {
-            let position = decoded.position;
-            let key = decoded.entry.key();
-            match set.entries.entry(key) {
-                Place::Vacant(place) => {
-                    place.insert(Sourced { value: decoded.entry, origin: origin(position) });
-                }
-                Place::Occupied(place) => {
-                    let (kind, name) = place.key();
-                    let text = twice(&format!("{kind}/{name}"), &place.get().origin);
-                    return Err(ConfigError::at(position, text));
-                }
-            }
-        }
+    match parse_file(&file.content)? {
+        FileContent::Entry(decoded) => add_entry(set, file, decoded)?,
         FileContent::Services(services) => {
             for (instance, position) in services {
-                match set.instances.entry(instance.id.clone()) {
-                    Place::Vacant(place) => {
-                        place.insert(Sourced { value: instance, origin: origin(position) });
-                    }
-                    Place::Occupied(place) => {
-                        let what = format!("service id {:?}", place.key());
-                        return Err(ConfigError::at(position, twice(&what, &place.get().origin)));
-                    }
-                }
+                add_instance(set, file, instance, position)?;
             }
         }
+        FileContent::Skipped(reason) => set.warnings.push(warning("", file, reason)),
+        FileContent::Nothing => {}
     }
     Ok(())
+}
+
+fn add_entry(
+    set: &mut Definitions,
+    file: &SourceFile,
+    decoded: Decoded,
+) -> Result<(), ConfigError> {
+    let Decoded { entry, places, warnings } = decoded;
+    match set.entries.entry(key_of(&entry)) {
+        Place::Occupied(place) => {
+            let (kind, name) = place.key();
+            let text = twice(&format!("{kind}/{name}"), &place.get().origin);
+            Err(ConfigError::at(places.name, text))
+        }
+        Place::Vacant(place) => {
+            let name = entry.name().to_owned();
+            set.warnings.extend(warnings.into_iter().map(|text| warning(&name, file, text)));
+            if !places.splits.is_empty() {
+                set.splits.insert(name, places.splits);
+            }
+            place.insert(Sourced { value: entry, origin: origin(file, places.name) });
+            Ok(())
+        }
+    }
+}
+
+fn add_instance(
+    set: &mut Definitions,
+    file: &SourceFile,
+    instance: Instance,
+    position: Position,
+) -> Result<(), ConfigError> {
+    match set.instances.entry(instance.id.clone()) {
+        Place::Occupied(place) => {
+            let what = format!("service id {:?}", place.key());
+            Err(ConfigError::at(position, twice(&what, &place.get().origin)))
+        }
+        Place::Vacant(place) => {
+            place.insert(Sourced { value: instance, origin: origin(file, position) });
+            Ok(())
+        }
+    }
+}
+
+fn origin(file: &SourceFile, position: Position) -> Origin {
+    Origin::File { path: file.path.clone(), position }
+}
+
+fn warning(service: &str, file: &SourceFile, reason: ConfigError) -> Warning {
+    Warning { service: service.to_owned(), text: reason.in_file(file.path.clone()).to_string() }
 }
 
 fn twice(what: &str, first: &Origin) -> String {

@@ -135,9 +135,9 @@ fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
 }
 
 /// Puts or, with `None`, deletes one row.
-fn set<'k, K: redb::Key>(
+fn set<K: redb::Key>(
     table: &mut Table<'_, K, &'static [u8]>,
-    key: K::SelfType<'k>,
+    key: K::SelfType<'_>,
     value: Option<Vec<u8>>,
 ) -> Result<(), Error> {
     match value {

@@ -28,6 +28,11 @@ impl Remarks {
         self.unsupported.push(ConfigError::at(position, text));
     }
 
+    /// A key that means nothing; `path` is what messages call it.
+    pub fn unknown(&mut self, position: Position, path: impl Into<String>) {
+        self.unknown.push((position, path.into()));
+    }
+
     /// The warnings, in the order of the text.
     ///
     /// # Errors
@@ -75,7 +80,7 @@ impl<'v> Fields<'v> {
     ///
     /// # Errors
     ///
-    /// If the value is neither an object nor a list of just one.
+    /// If the value is neither an object, nor a list of just one, nor `null`.
     pub fn of(
         value: &'v Value,
         path: impl Into<String>,
@@ -83,7 +88,8 @@ impl<'v> Fields<'v> {
     ) -> Result<Self, ConfigError> {
         let path = path.into();
         let items = match &value.data {
-            Data::Object(items) => items,
+            Data::Object(items) => items.as_slice(),
+            Data::Null => &[],
             Data::List(elements) => match elements.as_slice() {
                 [Value { data: Data::Object(items), .. }] => items,
                 _ => return Err(not_a_map(value, &path)),
@@ -104,6 +110,15 @@ impl<'v> Fields<'v> {
     #[must_use]
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Where a field that is not taken yet is written; where the object starts, if it is not.
+    #[must_use]
+    pub fn position_of(&self, canonical: &str, alias: &str) -> Position {
+        let named = |item: &&&Item| {
+            item.key.eq_ignore_ascii_case(canonical) || item.key.eq_ignore_ascii_case(alias)
+        };
+        self.items.iter().find(named).map_or(self.position, |item| item.position)
     }
 
     /// What messages call the field `name` of this object.
@@ -169,20 +184,6 @@ impl<'v> Fields<'v> {
         remarks: &mut Remarks,
     ) -> Result<Placed<String>, ConfigError> {
         self.scalar((canonical, alias), remarks, weak::string)
-    }
-
-    /// Takes a truth; absent is false.
-    ///
-    /// # Errors
-    ///
-    /// If the value is none of Go's texts for one.
-    pub fn boolean(
-        &mut self,
-        canonical: &str,
-        alias: &str,
-        remarks: &mut Remarks,
-    ) -> Result<Placed<bool>, ConfigError> {
-        self.scalar((canonical, alias), remarks, weak::boolean)
     }
 
     /// Takes a number; absent is 0.
@@ -345,21 +346,31 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// Takes fields that Consul has and this agent does not, and remembers the first that says
-    /// something.
+    /// Takes a field, and tells where it is if it says anything.
+    pub fn present(&mut self, canonical: &str, alias: &str) -> Option<Position> {
+        let items = self.take(canonical, alias);
+        items.iter().find(|item| !says_nothing(&item.value)).map(|item| item.position)
+    }
+
+    /// Takes fields that Consul has and this agent does not; those that say anything are refused.
     pub fn refuse(&mut self, names: &[(&str, &str)], remarks: &mut Remarks) {
         for (canonical, alias) in names {
-            let items = self.take(canonical, alias);
-            if let Some(item) = items.iter().find(|item| !says_nothing(&item.value)) {
-                remarks.refuse(item.position, format!("{alias} is not supported yet"));
+            if let Some(position) = self.present(canonical, alias) {
+                remarks.refuse(position, format!("{alias} is not supported yet"));
             }
         }
+    }
+
+    /// Whether nothing is left to take.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// Remembers what is left as unknown keys.
     pub fn finish(self, remarks: &mut Remarks) {
         for item in &self.items {
-            remarks.unknown.push((item.position, self.path_of(&item.key)));
+            remarks.unknown(item.position, self.path_of(&item.key));
         }
     }
 }

@@ -124,13 +124,13 @@ impl Hcl<'_> {
             Kind::LeftBrace => self.object(input, token, depth.saturating_add(1)),
             Kind::LeftBracket => self.list(input, token, depth.saturating_add(1)),
             Kind::Illegal(fault) => Err(winnow::error::ErrMode::Cut(fault.clone())),
-            _ => match self.scalar(token) {
-                Some(value) => Ok(value),
-                None => {
+            _ => self.scalar(token).map_or_else(
+                || {
                     let text = format!("Unknown token: {} {}", token.name(), token.text);
                     Fault::cut(token.start, text.trim_end())
-                }
-            },
+                },
+                Ok,
+            ),
         }
     }
 
@@ -186,13 +186,13 @@ impl Hcl<'_> {
                 Kind::LeftBracket => {
                     elements.push(self.list(input, token, depth.saturating_add(1))?);
                 }
-                _ => match self.scalar(token) {
-                    Some(value) => elements.push(value),
-                    None => {
+                _ => {
+                    let Some(value) = self.scalar(token) else {
                         let text = format!("unexpected token while parsing list: {}", token.name());
                         return Fault::cut(token.start, text);
-                    }
-                },
+                    };
+                    elements.push(value);
+                }
             }
             comma_due = true;
         }

@@ -36,23 +36,6 @@ pub(super) fn string(value: &Value, path: &str) -> Result<String, ConfigError> {
     }
 }
 
-/// A truth; numbers are true unless 0, texts as Go's `ParseBool` has them.
-pub(super) fn boolean(value: &Value, path: &str) -> Result<bool, ConfigError> {
-    let value = lone(value);
-    match &value.data {
-        Data::Bool(truth) => Ok(*truth),
-        Data::Integer(number) => Ok(*number != 0),
-        Data::Float(number) => Ok(*number != 0.0),
-        Data::Null => Ok(false),
-        Data::String(text) => match text.as_str() {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            _ => Err(unparsable(value, path, "bool", "ParseBool", text)),
-        },
-        _ => Err(unconvertible(value, path, "bool")),
-    }
-}
-
 /// A number with fraction.
 pub(super) fn number(value: &Value, path: &str) -> Result<f64, ConfigError> {
     let value = lone(value);

@@ -167,9 +167,8 @@ async fn a_registration_shadows_a_file_and_gives_it_back() {
         "TaggedAddresses": {"virtual": {"Address": "10.96.0.10", "Port": 80}}});
 
     agent.done("/v1/agent/service/register", body.to_string()).await;
-    let address = async || {
-        agent.get("/v1/agent/services").await.json()["payments-blue-1"]["Address"].clone()
-    };
+    let address =
+        async || agent.get("/v1/agent/services").await.json()["payments-blue-1"]["Address"].clone();
 
     assert_eq!(address().await, "10.1.0.99");
     agent.done("/v1/agent/reload", "").await;
@@ -202,11 +201,8 @@ async fn counters_reach_status_and_metrics() {
     place.file("resolver.hcl", RESOLVER);
     let agent = place.start().await;
     agent.done("/v1/config", splitter(99.0, 1.0)).await;
-    let key = SplitKey {
-        service: "payments".into(),
-        target: "payments".into(),
-        subset: "green".into(),
-    };
+    let key =
+        SplitKey { service: "payments".into(), target: "payments".into(), subset: "green".into() };
     let counters = Counters {
         opened: 12,
         established: 10,

@@ -13,7 +13,8 @@ async fn what_the_api_wrote_is_there_after_a_restart() {
     let web = json!({"Name": "web", "ID": "w", "Address": "10.1.0.50", "Port": 1});
     agent.done("/v1/agent/service/register", web.to_string()).await;
     let before = agent.everything(&place).await;
-    let (index, revision) = (agent.get("/v1/agent/services").await.index, place.memory.get().revision);
+    let (index, revision) =
+        (agent.get("/v1/agent/services").await.index, place.memory.get().revision);
     agent.stop().await;
     assert!(!place.dir.path().join("agent.sock").exists());
 
@@ -112,7 +113,8 @@ async fn health_follows_checks_and_is_remembered_over_a_restart() {
     let place = Place::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
-    let check = format!("check {{ tcp = \"{target}\" interval = \"50ms\" timeout = \"1s\" }}\n}}\n");
+    let check =
+        format!("check {{ tcp = \"{target}\" interval = \"50ms\" timeout = \"1s\" }}\n}}\n");
     let text = service("web", "1", 1, 1);
     place.file("web.hcl", &format!("{}{check}", text.strip_suffix("}\n").unwrap()));
     let agent = place.start().await;

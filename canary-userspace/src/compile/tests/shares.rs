@@ -159,6 +159,15 @@ fn a_chain_as_long_as_a_catalogue_is_followed_without_running_out_of_stack() {
     );
 }
 
+#[test]
+fn a_name_that_no_label_holds_is_refused() {
+    let long = "x".repeat(253);
+    let compiled = payments().instance(&long, 9, "1", 11).compile();
+
+    assert!(refusal(&compiled, &long).ends_with("is too long for the tables' labels"));
+    assert_eq!(compiled.desired.services.len(), 1);
+}
+
 /// Weights of up to 8 splits that add to the whole.
 fn weights() -> impl Strategy<Value = Vec<u16>> {
     prop::collection::vec(0..=WHOLE, 0..8).prop_map(|mut cuts| {

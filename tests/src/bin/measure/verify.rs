@@ -35,6 +35,7 @@ type Costs = BTreeMap<String, u32>;
 pub(crate) fn run(options: &Options) -> Result<()> {
     let costs = measure(&options.object)?;
     if options.bless {
+        print(&costs, &costs);
         let text = format_budgets(&costs)?;
         return fs::write(&options.budgets, text)
             .with_context(|| format!("write {}", options.budgets.display()));
@@ -89,6 +90,7 @@ fn load(program: &mut Program) -> Result<ProgramInfo> {
 fn format_budgets(costs: &Costs) -> Result<String> {
     let kernel = uname().context("ask for the kernel's release")?;
     let kernel = kernel.release().to_string_lossy();
+    let kernel = kernel.split('.').take(2).collect::<Vec<_>>().join(".");
     let mut text = format!("# Verified instructions, as Linux {kernel} counts them.\n");
     for (program, cost) in costs {
         writeln!(text, "{program} {cost}")?;

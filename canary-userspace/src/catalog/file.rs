@@ -1,0 +1,76 @@
+//! What a file of the configuration directory holds.
+
+use super::{Instance, definition};
+use crate::entry::{self, Decoded};
+use crate::error::{ConfigError, Position};
+use crate::syntax::{self, Data, Item, Remarks, Value};
+
+/// The content of a configuration file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FileContent {
+    /// One config entry.
+    Entry(Decoded),
+    /// Services, each with the place where it starts.
+    Services(Vec<(Instance, Position)>),
+    /// An entry of a kind that Consul has and this agent does not use, and what to say of it.
+    Skipped(ConfigError),
+    /// Blanks and comments.
+    Nothing,
+}
+
+/// Reads a file: a config entry, or service definitions.
+///
+/// # Errors
+///
+/// What is wrong and where; the caller adds the file's name.
+pub fn parse_file(text: &[u8]) -> Result<FileContent, ConfigError> {
+    let root = syntax::parse(text)?;
+    let items = root.items().unwrap_or_default();
+    if items.is_empty() {
+        return Ok(FileContent::Nothing);
+    }
+    if !items.iter().any(is_service) {
+        return match entry::set_aside(&root) {
+            Some(reason) => Ok(FileContent::Skipped(reason)),
+            None => entry::decode(&root).map(FileContent::Entry),
+        };
+    }
+    let mut remarks = Remarks::default();
+    let mut services = Vec::new();
+    for item in items.iter().filter(|item| !item.replaced) {
+        if !is_service(item) {
+            remarks.unknown(item.position, &item.key);
+            continue;
+        }
+        for (value, index) in elements(&item.value).iter().zip(0_usize..) {
+            let path = match item.value.data {
+                Data::List(_) => format!("{}[{index}]", item.key),
+                _ => item.key.clone(),
+            };
+            let instance = definition::service(value, &path, &mut remarks)?;
+            // A block starts at its name, an element of a list at its brace.
+            let start = if matches!(item.value.data, Data::List(_)) {
+                value.position
+            } else {
+                item.position
+            };
+            services.push((instance, start));
+        }
+    }
+    remarks.settle()?;
+    Ok(FileContent::Services(services))
+}
+
+/// Whether an item of the top level defines services.
+fn is_service(item: &Item) -> bool {
+    ["service", "services"].iter().any(|name| item.key.eq_ignore_ascii_case(name))
+}
+
+/// The elements of a list; any other value is a list of one.
+fn elements(value: &Value) -> &[Value] {
+    match &value.data {
+        Data::List(elements) => elements,
+        Data::Null => &[],
+        _ => std::slice::from_ref(value),
+    }
+}

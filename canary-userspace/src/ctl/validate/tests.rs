@@ -1,0 +1,118 @@
+//! Sets of files, right and wrong.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const RESOLVER: &str = "kind = \"service-resolver\"\nname = \"payments\"\ndefault_subset = \"blue\"\n\
+                        subsets = {\n  blue = { filter = \"Service.Meta.version == 2\" }\n}\n";
+const SPLITTER: &str = "kind = \"service-splitter\",\nname = \"payments\"\nsplits = [\n  \
+                        { weight = 90, service_subset = \"blue\" },\n  \
+                        { weight = 10, service_subset = \"gren\" }\n]\n";
+
+fn validate(directory: &TempDir, names: &[&str], json: bool) -> (u8, String, String) {
+    let paths = names.iter().map(|name| directory.path().join(name)).collect();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console::new(&mut out, &mut err);
+    let outcome = run(&ConfigValidate { paths, json }, &mut console);
+    let code = outcome.as_ref().map_or_else(Failure::exit_code, |()| 0);
+    let prefix = format!("{}/", directory.path().display());
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let failure = outcome.err().map(|failure| failure.to_string()).unwrap_or_default();
+    (code, text(out).replace(&prefix, ""), (text(err) + &failure).replace(&prefix, ""))
+}
+
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn the_tutorials_files_are_a_valid_set() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/payments");
+    let options = ConfigValidate {
+        paths: vec![
+            examples.join("payments_resolver.hcl"),
+            examples.join("3_canary/payments_splitter.hcl"),
+        ],
+        json: false,
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+
+    run(&options, &mut Console::new(&mut out, &mut err)).unwrap();
+
+    assert_eq!(String::from_utf8(out).unwrap(), "Valid: 2 files, 2 config entries, 0 instances\n");
+    assert_eq!(String::from_utf8(err).unwrap(), "");
+}
+
+#[test]
+fn a_subset_that_is_not_defined_is_an_error_at_its_place() {
+    let set = directory(&[("a.hcl", RESOLVER), ("b.hcl", SPLITTER)]);
+
+    let (code, out, err) = validate(&set, &[""], false);
+
+    assert_eq!(
+        err,
+        "b.hcl:5:35: service \"payments\" does not have a subset named \"gren\"\n1 error in 2 files"
+    );
+    assert_eq!((code, out.as_str()), (4, ""));
+}
+
+#[test]
+fn a_resolver_that_is_elsewhere_is_a_warning() {
+    let set = directory(&[("b.hcl", SPLITTER)]);
+
+    let (code, out, err) = validate(&set, &["b.hcl"], false);
+
+    assert_eq!(
+        err,
+        "WARNING: b.hcl:4:35: service-resolver/payments is not among these files: \
+         its subsets are not checked\n"
+    );
+    assert_eq!((code, out.as_str()), (0, "Valid: 1 file, 1 config entry, 0 instances\n"));
+}
+
+#[test]
+fn every_broken_file_is_told_and_json_has_the_places() {
+    let set = directory(&[
+        ("a.hcl", "kind = \"service-splitter\"\nname = p\n"),
+        ("b.json", "{\"Kind\": 3}"),
+    ]);
+
+    let (code, out, _) = validate(&set, &["a.hcl", "b.json"], true);
+
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 4);
+    assert_eq!(document["valid"], false);
+    assert_eq!(document["errors"].as_array().unwrap().len(), 2, "{document}");
+    assert_eq!(
+        (&document["errors"][0]["line"], &document["errors"][0]["column"]),
+        (&json!(2), &json!(8))
+    );
+}
+
+#[test]
+fn an_entry_for_a_name_that_nobody_has_is_warned_of_with_the_likely_one() {
+    let service = "service {\n  name = \"payment\"\n  address = \"10.0.0.1\"\n  port = 80\n  meta { version = \"2\" }\n}\n";
+    let set = directory(&[("a.hcl", RESOLVER), ("s.hcl", service)]);
+
+    let (code, _, err) = validate(&set, &[""], false);
+
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("did you mean \"payment\"?"), "{err}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error() {
+    let set = directory(&[]);
+
+    let (code, _, err) = validate(&set, &["none.hcl"], false);
+
+    assert_eq!((code, err.as_str()), (1, "none.hcl: No such file or directory"));
+}

@@ -1,0 +1,237 @@
+use std::time::Instant;
+
+use super::*;
+
+/// What is full, once `services` are to follow on `before`.
+fn full(sizes: Sizes, before: Vec<DesiredService>, after: Vec<DesiredService>) -> String {
+    let (_, mut published) = published(sizes, before.clone());
+
+    let blocked = plan(&mut published, &desired(after)).unwrap_err();
+
+    assert_eq!(published.desired(), &desired(before), "something was changed all the same");
+    match blocked {
+        Blocked::Full(error) => error.to_string(),
+        Blocked::Grace => "grace".to_owned(),
+    }
+}
+
+#[test]
+fn a_full_table_is_named_and_nothing_is_stored() {
+    let web = service("web", &[11], vec![split("web", "", 10_000, &[4, 5])]);
+    let both = || vec![payments(9000), web.clone()];
+    let before = || vec![payments(9000)];
+
+    let text = full(Sizes { services: 2, ..SMALL }, before(), both());
+    assert_eq!(
+        text,
+        "service web: SERVICES is full, this node holds 2; raise `limits.services` and restart the agent"
+    );
+    let text = full(Sizes { frontends: 1, ..SMALL }, before(), both());
+    assert!(text.starts_with("service web: FRONTENDS is full, this node holds 1;"), "{text}");
+    let text = full(Sizes { backends: 4, ..SMALL }, before(), both());
+    assert!(text.starts_with("service web: BACKENDS is full, this node holds 4;"), "{text}");
+    let text = full(Sizes { slots: 300, ..SMALL }, before(), both());
+    assert!(text.starts_with("service web: SLOTS is full, this node holds 300;"), "{text}");
+    let text = full(Sizes { statistics: 3, ..SMALL }, before(), both());
+    assert!(text.starts_with("service web: STATS is full, this node holds 3;"), "{text}");
+    let text = full(Sizes { buckets: 1, overflow: 3, ..SMALL }, before(), both());
+    assert!(text.starts_with("service web: ENDPOINTS is full"), "{text}");
+}
+
+#[test]
+fn histograms_that_ran_out_stop_nothing() {
+    let (lab, published) = published(Sizes { histograms: 1, ..SMALL }, vec![payments(9000)]);
+
+    let granted = lab.splits.values().filter(|(_, histogram)| histogram.is_some()).count();
+    assert_eq!(granted, 1);
+    assert_eq!(published.counted().count(), 2);
+}
+
+#[test]
+fn records_that_ran_out_wait_for_grace_and_are_never_overwritten() {
+    let sizes = Sizes { services: 2, ..SMALL };
+    let (mut lab, mut published) = published(sizes, vec![payments(9000)]);
+    let mut waited = 0;
+
+    for step in 0..20 {
+        let next = desired(vec![payments(1000 + step)]);
+        let writes = match plan(&mut published, &next) {
+            Ok(writes) => writes,
+            Err(Blocked::Grace) => {
+                waited += 1;
+                assert_ne!(published.desired(), &next);
+                lab.grace(&mut published);
+                plan(&mut published, &next).unwrap()
+            }
+            Err(Blocked::Full(error)) => panic!("{error}"),
+        };
+        assert_eq!(writes.len(), 2, "{writes:?}");
+        lab.apply_all(&writes);
+    }
+
+    assert!(waited > 5, "four records cannot do for twenty changes");
+}
+
+#[test]
+fn a_change_that_only_its_own_leavings_would_make_room_for_is_refused_and_waits_for_nothing() {
+    let two = |first: u8| {
+        let blue = split("payments", "blue", 10_000, &[first, first + 1]);
+        service("payments", &[10], vec![blue])
+    };
+
+    let text = full(Sizes { slots: 300, ..SMALL }, vec![two(1)], vec![two(2)]);
+
+    assert!(text.starts_with("service payments: SLOTS is full"), "{text}");
+}
+
+#[test]
+fn an_endpoint_may_turn_from_frontend_to_backend_and_back() {
+    let web = |pods: &[u8]| service("web", &[11], vec![split("web", "", 10_000, pods)]);
+    let mut over_vip = web(&[2]);
+    over_vip.splits[0].backends.push(DesiredBackend {
+        endpoint: vip(10),
+        weight: 1,
+        healthy: true,
+    });
+    let (mut lab, mut published) = published(SMALL, vec![payments(9000), web(&[2])]);
+    let states = [vec![over_vip], vec![payments(9000), web(&[2])]];
+
+    for state in states.into_iter().cycle().take(6) {
+        let state = desired(state);
+        let writes = plan(&mut published, &state).unwrap();
+        for write in &writes {
+            lab.apply(write);
+            assert!(lab.answer(vip(11)).is_some());
+            lab.answer(vip(10));
+        }
+        assert_eq!(lab.answer(vip(10)).is_some(), state.services.len() == 2);
+        lab.grace(&mut published);
+    }
+}
+
+#[test]
+fn what_is_the_same_costs_nothing() {
+    let (_, mut published) = published(SMALL, vec![payments(9000)]);
+
+    assert_eq!(plan(&mut published, &desired(vec![payments(9000)])).unwrap(), []);
+}
+
+#[test]
+fn a_backend_that_left_drains_until_it_is_forgotten_and_its_row_comes_back_a_generation_later() {
+    let (mut lab, mut published) = published(SMALL, vec![payments(9000)]);
+    let without = service("payments", &[10], vec![split("payments", "blue", 10_000, &[2])]);
+    lab.apply_all(&plan(&mut published, &desired(vec![without.clone()])).unwrap());
+    assert_eq!(backends_that_are(&lab, State::Draining), BTreeSet::from([pod(1), pod(3)]));
+    let leaving: Vec<Leaving> = published.leaving_backends().collect();
+    assert_eq!(leaving.len(), 2);
+
+    let writes = published.forget_backend(&pod(1));
+    lab.apply_all(&writes);
+    assert_eq!(published.forget_backend(&pod(1)), []);
+    assert_eq!(published.forget_backend(&pod(2)), [], "it is in force");
+    assert_eq!(backends_that_are(&lab, State::Gone), BTreeSet::from([pod(1)]));
+    lab.grace(&mut published);
+
+    let with = service("payments", &[10], vec![split("payments", "blue", 10_000, &[2, 7])]);
+    lab.apply_all(&plan(&mut published, &desired(vec![with])).unwrap());
+
+    let row = &lab.memory.backends[at(leaving[0].id)];
+    assert_eq!(row.address, pod(7).address.0);
+    assert_eq!(row.status().generation(), leaving[0].generation + 1);
+}
+
+#[test]
+fn a_draining_backend_that_comes_back_keeps_its_flows() {
+    let (mut lab, mut published) = published(SMALL, vec![payments(9000)]);
+    let without = service("payments", &[10], vec![split("payments", "blue", 10_000, &[2])]);
+    lab.apply_all(&plan(&mut published, &desired(vec![without])).unwrap());
+    let leaving: Vec<Leaving> = published.leaving_backends().collect();
+
+    lab.apply_all(&plan(&mut published, &desired(vec![payments(9000)])).unwrap());
+
+    assert_eq!(published.leaving_backends().count(), 0);
+    let row = &lab.memory.backends[at(leaving[0].id)];
+    assert_eq!(row.status().state(), State::Alive);
+    assert_eq!(row.status().generation(), leaving[0].generation);
+}
+
+#[test]
+fn a_frontend_that_left_refuses_until_it_is_forgotten_and_stays_while_it_is_a_home() {
+    let both = service("payments", &[10, 11], vec![split("payments", "", 10_000, &[1])]);
+    let (mut lab, mut published) = published(SMALL, vec![both]);
+    let one = service("payments", &[11], vec![split("payments", "", 10_000, &[1])]);
+    lab.apply_all(&plan(&mut published, &desired(vec![one])).unwrap());
+
+    assert_eq!(lab.answer(vip(10)), Some(vec![None; 512]));
+    lab.apply_all(&published.forget_frontend(&vip(10)));
+    assert_eq!(lab.answer(vip(10)), None);
+    lab.grace(&mut published);
+
+    // The pod's home is still row 0: a new frontend must not get it.
+    let home = lab.memory.backends[0].home.load();
+    let three = service("payments", &[11, 12], vec![split("payments", "", 10_000, &[1])]);
+    lab.apply_all(&plan(&mut published, &desired(vec![three])).unwrap());
+    let found = find(&lab.memory, SMALL.buckets - 1, vip(12));
+    assert_ne!(found, Some(Occupant::Frontend(home)));
+    assert!(matches!(found, Some(Occupant::Frontend(_))));
+}
+
+#[test]
+fn a_canary_takes_from_the_default_subset_alone() {
+    let (mut lab, mut published) = published(SMALL, vec![payments(9500)]);
+    let before = lab.answer(vip(10)).unwrap();
+    lab.apply_all(&plan(&mut published, &desired(vec![payments(7500)])).unwrap());
+    let after = lab.answer(vip(10)).unwrap();
+
+    let subset = |one: &Option<(SplitKey, Option<Endpoint>)>| one.clone().unwrap().0.subset;
+    let back =
+        before.iter().zip(&after).filter(|(b, a)| subset(b) == "green" && subset(a) == "blue");
+    assert_eq!(back.count(), 0);
+    assert_eq!(after.iter().filter(|one| subset(one) == "green").count(), 128);
+    assert_eq!(counts(&after)[&Some(pod(3))], 128);
+}
+
+/// Services of ten pods each in two subsets, as many as two bytes number.
+fn many(count: u16, blue: u16) -> Desired {
+    let services = (0..count).map(|number| {
+        let name = format!("service-{number:05}");
+        let [high, low] = number.to_be_bytes();
+        let at = |host: u8| endpoint(Ipv4Addr::new(10, high, low, host).into(), 8080, TCP);
+        let split_of = |subset: &str, share: u16, hosts: std::ops::Range<u8>| {
+            let mut split = split(&name, subset, share, &[]);
+            split.backends = hosts
+                .map(|host| DesiredBackend { endpoint: at(host), weight: 1, healthy: true })
+                .collect();
+            split
+        };
+        let splits = vec![split_of("blue", blue, 1..6), split_of("green", 10_000 - blue, 6..11)];
+        DesiredService { frontends: vec![at(100)], ..service(&name, &[], splits) }
+    });
+    desired(services.collect())
+}
+
+#[test]
+fn a_thousand_services_are_planned_soon_and_a_weight_at_once() {
+    let (mut published, _) = Published::new(Sizes::default());
+    let first = many(1000, 9000);
+    let mut other = first.clone();
+    other.services[500].splits[0].share = 5000;
+    other.services[500].splits[1].share = 5000;
+    let mut pod_gone = other.clone();
+    pod_gone.services[500].splits[0].backends.pop();
+
+    let start = Instant::now();
+    let all = plan(&mut published, &first).unwrap().len();
+    let (whole, start) = (start.elapsed(), Instant::now());
+    let weight = plan(&mut published, &other).unwrap().len();
+    let (one, start) = (start.elapsed(), Instant::now());
+    let pod = plan(&mut published, &pod_gone).unwrap().len();
+    println!(
+        "1000 services of 10: {all} stores in {whole:?}; a weight: {weight} in {one:?}; \
+         a pod less: {pod} in {:?}",
+        start.elapsed()
+    );
+
+    assert_eq!(weight, 2);
+    assert_eq!(pod, 4, "slots, record, current, draining");
+}
