@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod attach;
+pub mod conntrack;
 pub mod counters;
 pub mod doctor;
 pub mod grace;
@@ -30,6 +31,7 @@ use canary_common::settings::Settings as Row;
 use canary_common::word::Word;
 
 use self::attach::Attachments;
+use self::conntrack::Foreign;
 use self::counters::PerCpu;
 use self::grace::Grace;
 use self::links::Links;
@@ -59,6 +61,7 @@ pub struct Kernel {
     per_cpu: PerCpu,
     usage: Usage,
     locality: Locality,
+    foreign: Foreign,
     alive: Alive,
     revision: u64,
     /// Since when each leaving row (backend or not, id, generation) is known to leave.
@@ -99,6 +102,7 @@ impl Kernel {
         let splits = mapped::Mapped::from_ebpf(&ebpf, "SPLITS")?;
         let sweep = Sweep::start(&mut ebpf, splits, row, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
+        let foreign = Foreign::take(&mut ebpf, hertz)?;
         let since = attach::Since::take(&mut ebpf, hertz)?;
         let attachments = Attachments::open(Links::new(ebpf, places.links), since, settings)?;
         Ok(Self {
@@ -110,6 +114,7 @@ impl Kernel {
             per_cpu,
             usage,
             locality: Locality::default(),
+            foreign,
             alive: Alive::default(),
             revision,
             leaving: BTreeMap::new(),
@@ -255,7 +260,10 @@ impl Datapath for Kernel {
                 &mut self.attachments,
             )?;
         }
+        self.foreign.note(&writes)?;
         self.perform(&writes).context("write the tables")?;
+        // Those that began between the two looks.
+        self.foreign.note(&writes)?;
         if somebody_moves {
             self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
         }
