@@ -154,7 +154,8 @@ pub async fn serve(
     let server = listeners.serve(api::router(Handle { requests: sender }));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let events = agent.datapath.events().map(AsyncFd::register).transpose()?;
+    #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
+    let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
     notify(&[NotifyState::Ready]);
     tracing::info!(revision = agent.datapath.revision(), "ready");
 

@@ -1,9 +1,11 @@
 //! Which interface has which programs, now and as interfaces come and go.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::TcAttachType;
@@ -19,6 +21,9 @@ use crate::settings::{Settings, SocketLb, UplinkMode};
 /// Every program of an interface, in the order in which they detach.
 const ALL: [&str; 7] =
     ["from_pod", "from_net", "from_net_l3", "from_net_xdp", "to_pod", "to_net", "to_net_l3"];
+
+/// Index of the loopback interface, in every network namespace.
+const LOOPBACK: u32 = 1;
 
 /// Since when interfaces are ours: what the programs take for young.
 #[derive(Debug)]
@@ -94,15 +99,53 @@ impl Attachments {
         Ok(attachments)
     }
 
-    /// Follows what changed since, if anything did.
-    pub fn follow(&mut self) {
+    /// Follows what changed since; whether anything did.
+    pub fn follow(&mut self) -> bool {
         let followed = self.watcher.poll().and_then(|changes| match changes.as_slice() {
-            [] => Ok(()),
-            _ => self.settle(),
+            [] => Ok(false),
+            _ => self.settle().map(|()| true),
         });
-        if let Err(error) = followed {
+        followed.unwrap_or_else(|error| {
             tracing::error!("follow the interfaces: {error:#}");
+            true
+        })
+    }
+
+    /// Whether packets from the network are served at all.
+    #[must_use]
+    pub fn has_uplink(&self) -> bool {
+        self.mode != UplinkMode::Off
+            && self.attached.values().any(|attached| attached.role == Role::Uplink)
+    }
+
+    /// Whether an address is a pod's of this node, or the node's own.
+    ///
+    /// # Errors
+    ///
+    /// If the route cannot be read.
+    pub fn is_here(&mut self, address: IpAddr) -> Result<bool> {
+        let Some(index) = self.watcher.route_interface(address)? else { return Ok(false) };
+        let pods = || self.watcher.links().filter(|link| link.role == Role::Pod);
+        let is_pod = pods().any(|pod| pod.index == index || pod.controller == Some(index));
+        Ok(is_pod || index == LOOPBACK && !address.is_loopback())
+    }
+
+    /// Why a pod's interface must not be served, if so.
+    ///
+    /// Netfilter would see one half of a connection only: what comes by the bridge's port is
+    /// routed there, and the answer goes from port to port.
+    fn refusal(&self, link: &Link) -> Option<&'static str> {
+        let is_bridge =
+            |other: &&Link| Some(other.index) == link.controller && other.kind == "bridge";
+        self.watcher.links().find(is_bridge)?;
+        let seen = fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables");
+        if seen.is_ok_and(|value| value.trim() == "1") {
+            return None;
         }
+        Some(
+            "it is a port of a bridge and net.bridge.bridge-nf-call-iptables is not 1: netfilter \
+             would see half of each connection",
+        )
     }
 
     /// The interfaces served.
@@ -177,6 +220,9 @@ impl Attachments {
         }
         let hook = match link.role {
             Role::Pod => {
+                if let Some(reason) = self.refusal(link) {
+                    bail!("{reason}");
+                }
                 if self.links.attach_tcx(
                     "from_pod",
                     &link.name,

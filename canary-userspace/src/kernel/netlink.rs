@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Debug,
     io,
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
@@ -15,8 +16,8 @@ use netlink_packet_route::{
 };
 use rtnetlink::{
     packet_core::{
-        NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-        NetlinkPayload,
+        NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable,
+        NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
@@ -40,7 +41,16 @@ impl Netlink {
     ///
     /// What the kernel says.
     pub fn open() -> Result<Self> {
-        Ok(Self { socket: socket(0).context("open netlink")?, sequence: 0 })
+        Self::open_protocol(NETLINK_ROUTE)
+    }
+
+    /// Opens a socket of another family than routing.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn open_protocol(protocol: isize) -> Result<Self> {
+        Ok(Self { socket: socket(protocol, 0).context("open netlink")?, sequence: 0 })
     }
 
     /// Every link.
@@ -108,7 +118,11 @@ impl Netlink {
     }
 
     /// A whole table, read again while it changes.
-    fn dump(&mut self, question: &RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn dump<M: Message>(&mut self, question: &M) -> Result<Vec<M>> {
         for _ in 1..MAX_DUMPS {
             let answers = self.ask(question, NLM_F_REQUEST | NLM_F_DUMP)?;
             if !answers.interrupted {
@@ -119,7 +133,7 @@ impl Netlink {
         Ok(self.ask(question, NLM_F_REQUEST | NLM_F_DUMP)?.messages)
     }
 
-    fn ask(&mut self, question: &RouteNetlinkMessage, flags: u16) -> Result<Answers> {
+    fn ask<M: Message>(&mut self, question: &M, flags: u16) -> Result<Answers<M>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = flags;
@@ -131,7 +145,7 @@ impl Netlink {
         message.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
         let is_dump = flags & NLM_F_DUMP == NLM_F_DUMP;
-        let mut answers = Answers::default();
+        let mut answers = Answers { messages: Vec::new(), interrupted: false };
         loop {
             for (header, payload) in parse(&receive(&self.socket, 0)?) {
                 if header.sequence_number != self.sequence {
@@ -158,9 +172,13 @@ impl Netlink {
     }
 }
 
-#[derive(Default)]
-struct Answers {
-    messages: Vec<RouteNetlinkMessage>,
+/// What netlink of one family speaks.
+pub trait Message: NetlinkSerializable + NetlinkDeserializable + Clone + Debug {}
+
+impl<M: NetlinkSerializable + NetlinkDeserializable + Clone + Debug> Message for M {}
+
+struct Answers<M> {
+    messages: Vec<M>,
     /// The table changed while it was read.
     interrupted: bool,
 }
@@ -177,7 +195,7 @@ impl News {
     ///
     /// What the kernel says.
     pub fn subscribe(groups: u32) -> Result<Self> {
-        Ok(Self { socket: socket(groups).context("subscribe to netlink")? })
+        Ok(Self { socket: socket(NETLINK_ROUTE, groups).context("subscribe to netlink")? })
     }
 
     /// What came since the last call, without waiting; `None` if some of it was lost.
@@ -210,8 +228,8 @@ impl AsFd for News {
     }
 }
 
-fn socket(groups: u32) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
+fn socket(protocol: isize, groups: u32) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
     socket.bind(&SocketAddr::new(0, groups))?;
     if groups == 0 {
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -234,10 +252,10 @@ fn receive(socket: &Socket, flags: i32) -> io::Result<Vec<u8>> {
     }
 }
 
-type Parsed = (NetlinkHeader, NetlinkPayload<RouteNetlinkMessage>);
+type Parsed<M> = (NetlinkHeader, NetlinkPayload<M>);
 
 /// The messages of a datagram; one that cannot be read is told of and left out.
-fn parse(datagram: &[u8]) -> impl Iterator<Item = Parsed> {
+fn parse<M: Message>(datagram: &[u8]) -> impl Iterator<Item = Parsed<M>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         loop {
@@ -245,7 +263,7 @@ fn parse(datagram: &[u8]) -> impl Iterator<Item = Parsed> {
             let len = usize::try_from(header.length()).ok()?;
             let message = rest.get(..len)?;
             rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) {
+            match NetlinkMessage::<M>::deserialize(message) {
                 Ok(message) => return Some(message.into_parts()),
                 Err(error) => tracing::warn!(%error, "a netlink message cannot be read"),
             }
