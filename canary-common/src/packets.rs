@@ -7,12 +7,16 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::checksum::{fold, sum};
 use crate::endpoint::{Address, Endpoint, TCP, UDP};
-use crate::wire::{ethernet, ipv6, tcp, udp};
+use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 
 /// Hardware address of whoever sends a [`Draft`].
 pub const SENDER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 /// Hardware address of whoever it is for.
 pub const RECEIVER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+
+/// IANA numbers of ICMP.
+const ICMP: u8 = 1;
+const ICMP_V6: u8 = 58;
 
 /// Time to live of a [`Draft`].
 const TTL: u8 = 61;
@@ -217,6 +221,9 @@ pub fn check(packet: &[u8], has_ethernet: bool) -> Result<(), String> {
         Some(6) => check_ipv6(ip)?,
         version => return Err(format!("IP version {version:?}")),
     };
+    if matches!(protocol, ICMP | ICMP_V6) {
+        return check_icmp(protocol, [source, destination], segment);
+    }
     let port = |at: usize| segment.get(at..)?.first_chunk::<2>().copied();
     let (Some(from), Some(to)) = (port(0), port(2)) else { return Err("no ports".to_owned()) };
     let source = Endpoint { address: source, port: from, protocol };
@@ -235,6 +242,27 @@ pub fn check(packet: &[u8], has_ethernet: bool) -> Result<(), String> {
     match segment_checksum(source, destination, segment) {
         [0, 0] => Ok(()),
         off => Err(format!("checksum of protocol {protocol} is off by {off:02x?}")),
+    }
+}
+
+/// Holds the checksum of an ICMP error, and the addresses it quotes, against its bytes.
+fn check_icmp(protocol: u8, [from, to]: [Address; 2], message: &[u8]) -> Result<(), String> {
+    let end = |address| Endpoint { address, port: [0, 0], protocol };
+    let off = if protocol == ICMP {
+        (!fold(sum(message))).to_ne_bytes()
+    } else {
+        segment_checksum(end(from), end(to), message)
+    };
+    if off != [0, 0] {
+        return Err(format!("checksum of ICMP is off by {off:02x?}"));
+    }
+    let quoted = message.get(8..).unwrap_or_default();
+    let at = if protocol == ICMP { ipv4::SOURCE_AT } else { ipv6::SOURCE_AT };
+    let wanted = [to, from].map(|end| end.as_v4().map_or(end.0.to_vec(), |ip| ip.to_vec()));
+    if quoted.get(at..).is_some_and(|quoted| quoted.starts_with(&wanted.concat())) {
+        Ok(())
+    } else {
+        Err("the error quotes a packet of somebody else".to_owned())
     }
 }
 

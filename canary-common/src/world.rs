@@ -255,16 +255,16 @@ impl World {
         assert_eq!(self.ask(if self.kind.protocol == TCP { ACK } else { 0 }, b""), ON);
     }
 
-    pub(crate) fn from_pod(&self, packet: &mut [u8]) -> Outcome {
+    pub(crate) fn from_pod(&self, packet: &mut Vec<u8>) -> Outcome {
         self.inbound(packet, Origin::Pod)
     }
 
-    pub(crate) fn from_net(&self, packet: &mut [u8]) -> Outcome {
+    pub(crate) fn from_net(&self, packet: &mut Vec<u8>) -> Outcome {
         self.inbound(packet, Origin::Net)
     }
 
     /// One packet through a hook; what leaves with right sums must have come so.
-    fn inbound(&self, packet: &mut [u8], origin: Origin) -> Outcome {
+    fn inbound(&self, packet: &mut Vec<u8>, origin: Origin) -> Outcome {
         let was_right = check(packet, true);
         let outcome = match hooks::version(packet, ethernet::LEN) {
             Ok(Version::V4) => {
@@ -280,7 +280,7 @@ impl World {
     }
 
     /// One packet through `to_pod` or `to_net`, its sums watched as above.
-    pub(crate) fn to_pod(&self, packet: &mut [u8]) -> Outcome {
+    pub(crate) fn to_pod(&self, packet: &mut Vec<u8>) -> Outcome {
         let was_right = check(packet, true);
         let outcome = match hooks::version(packet, ethernet::LEN) {
             Ok(Version::V4) => hooks::outbound::<V4, _, _>(packet, &self.tables, ethernet::LEN),

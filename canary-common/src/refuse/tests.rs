@@ -1,7 +1,7 @@
 use super::*;
 use crate::packets::{RECEIVER_MAC, SENDER_MAC};
 use crate::wire::tcp::{ACK, FIN, PSH, SYN};
-use crate::world::{BLUE, World, ends, refused};
+use crate::world::{BLUE, Kind, World, dropped, ends, refused};
 
 const SEQUENCE: u32 = 0xffff_fffe;
 const ACKNOWLEDGEMENT: u32 = 0x0102_0304;
@@ -54,4 +54,37 @@ fn a_reset_goes_back_the_way_it_came_with_a_life_of_its_own() {
         assert_eq!(packet[..12], [SENDER_MAC, RECEIVER_MAC].concat());
         assert_eq!(packet[if world.kind.v6 { 21 } else { 22 }], TTL);
     }
+}
+
+/// RFC 792, and RFC 4443, section 3.1: destination unreachable, port unreachable.
+#[test]
+fn a_datagram_is_refused_by_an_icmp_error_that_quotes_it() {
+    for mut world in World::udp() {
+        world.publish(0, &[(10_000, &[], BLUE)]);
+        for payload in [b"".as_slice(), b"x", &[7; 300]] {
+            let question = world.question(0, payload).build();
+            let mut packet = question.clone();
+
+            // `World` checks the sums and the quoted addresses.
+            assert_eq!(world.from_pod(&mut packet), refused(Reason::NoBackend));
+
+            assert_eq!(packet[..12], [SENDER_MAC, RECEIVER_MAC].concat());
+            let (icmp_at, kind) = if world.kind.v6 { (54, [1, 4]) } else { (34, [3, 3]) };
+            assert_eq!(packet[icmp_at..icmp_at + 2], kind);
+            assert_eq!(packet[icmp_at + 4..icmp_at + 8], [0; 4]);
+            assert_eq!(packet[icmp_at + 8..], question[14..icmp_at + 8], "the quote");
+            assert_eq!(packet[if world.kind.v6 { 21 } else { 22 }], TTL);
+        }
+    }
+}
+
+#[test]
+fn a_datagram_with_ip_options_is_dropped_unanswered() {
+    let mut world = World::new(Kind::UDP[0]);
+    world.publish(0, &[(10_000, &[], BLUE)]);
+    let mut packet = world.question(0, b"x").ip_options(1).build();
+    let before = packet.clone();
+
+    assert_eq!(world.from_pod(&mut packet), dropped(Reason::NoBackend));
+    assert_eq!(packet, before);
 }
