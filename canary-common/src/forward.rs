@@ -67,7 +67,7 @@ impl<'t, T: Tables + ?Sized> Node<'t, T> {
     #[inline(always)]
     pub fn new(tables: &'t T) -> Result<Self, Reason> {
         let settings = tables.settings().ok_or(Reason::NotReady)?;
-        Ok(Self { tables, settings, now: tables.now() })
+        Ok(Self { tables, settings, now: tables.now_by(settings) })
     }
 
     /// What is at an endpoint.
