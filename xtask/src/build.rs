@@ -34,7 +34,8 @@ pub(crate) fn with(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
 /// Builds a program of the tests' crate the way the agent is built, so that they share libraries.
 pub(crate) fn tool(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut cargo = cargo_static(workspace);
-    cargo.args(["--package", "canary-tests", "--bin", name]);
+    // All of them: the demo and the labs run the others.
+    cargo.args(["--package", "canary-tests", "--bins"]);
     step::run(&format!("build: {name}"), &mut cargo, "the compiler's message is above")?;
     Ok(static_directory(workspace).join(name))
 }
