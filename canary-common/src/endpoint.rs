@@ -41,7 +41,6 @@ impl Address {
     }
 
     /// The address as two words in memory order: what the directory compares and hashes.
-    #[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
     #[inline(always)]
     #[must_use]
     pub const fn words(self) -> [u64; 2] {
