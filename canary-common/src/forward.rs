@@ -220,6 +220,10 @@ where
     }
     if backend.home.load() != key.peer {
         keep_return::<F, T>(node, key, flow.backend(), flow.generation())?;
+    } else if segment.is_udp() && status.has_returns() {
+        // The client has gone back to this frontend from another one of this backend.
+        let key = return_key(key, flow.backend(), flow.generation());
+        FlowTables::<F>::remove_return(node.tables, &key);
     }
     let flow = &*flow;
     note_client(node, segment, flow);
@@ -377,7 +381,9 @@ where
         if flow.backend() != id || flow.generation() != backend.status().generation() {
             continue;
         }
-        if !flow.marks().ended() && !flow.expired(node.settings, node.now) {
+        // A datagram is its own question: the client has turned to the backend itself.
+        let alive = !flow.marks().ended() && !flow.expired(node.settings, node.now);
+        if alive && !segment.is_udp() {
             return Reason::TupleClash;
         }
         FlowTables::<F>::remove_flow(node.tables, stage, &key);
