@@ -21,8 +21,13 @@ impl Address {
     /// The mapped form of an IPv4 address.
     #[inline(always)]
     #[must_use]
-    pub const fn v4([a, b, c, d]: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    pub const fn v4(bytes: [u8; 4]) -> Self {
+        // Whole words, not bytes: the compiler would keep all sixteen apart from here on.
+        let words = [[0; 4], [0; 4], [0, 0, 0xff, 0xff], bytes];
+        match words.as_flattened().first_chunk() {
+            Some(bytes) => Self(*bytes),
+            None => Self([0; 16]),
+        }
     }
 
     /// The IPv4 address this maps, if it maps one.
@@ -36,12 +41,13 @@ impl Address {
     }
 
     /// The address as two words in memory order: what the directory compares and hashes.
-    #[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
     #[inline(always)]
     #[must_use]
     pub const fn words(self) -> [u64; 2] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-        [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+        match self.0.as_chunks().0 {
+            [a, b] => [u64::from_ne_bytes(*a), u64::from_ne_bytes(*b)],
+            _ => [0; 2],
+        }
     }
 }
 
@@ -61,7 +67,9 @@ impl Endpoint {
     #[inline(always)]
     #[must_use]
     pub const fn tail(self) -> u32 {
-        let [a, b] = self.port;
-        u32::from_ne_bytes([a, b, self.protocol, 0])
+        match [self.port, [self.protocol, 0]].as_flattened().first_chunk() {
+            Some(bytes) => u32::from_ne_bytes(*bytes),
+            None => 0,
+        }
     }
 }

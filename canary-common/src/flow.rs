@@ -41,8 +41,7 @@ impl Family for V4 {
 
     #[inline(always)]
     fn bytes(address: Address) -> [u8; 4] {
-        let [.., a, b, c, d] = address.0;
-        [a, b, c, d]
+        address.0.last_chunk().copied().unwrap_or_default()
     }
 
     #[inline(always)]

@@ -8,9 +8,11 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod account;
 pub mod backend;
 pub mod checksum;
 pub mod directory;
+pub mod draw;
 pub mod endpoint;
 pub mod flow;
 pub mod forward;

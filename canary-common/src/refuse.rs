@@ -131,7 +131,6 @@ fn unreachable_v6<P: Packet + ?Sized>(
 /// # Errors
 ///
 /// [`Reason::Stray`] for resets, which are never answered.
-#[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
 #[inline(always)]
 fn reset<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, l2: usize) -> Result<(), Reason> {
     if segment.has(tcp::RST) {

@@ -1,10 +1,11 @@
 //! From a backend back to its client.
 
+use crate::account::count_end;
 use crate::backend::{Backend, State};
 use crate::directory::Occupant;
 use crate::endpoint::{Address, Endpoint};
 use crate::flow::{Family, Flow, FlowKey, Marks};
-use crate::forward::{Node, Sent, count_end};
+use crate::forward::{Node, Sent};
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::segment::{Segment, Side};

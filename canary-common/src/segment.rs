@@ -69,6 +69,12 @@ pub fn version<P: Packet + ?Sized>(packet: &P, l2: usize) -> Result<Version, Rea
     }
 }
 
+/// Two bytes as one word: the compiler would keep them apart from here on.
+#[inline(always)]
+const fn whole(a: u8, b: u8) -> [u8; 2] {
+    u16::from_ne_bytes([a, b]).to_ne_bytes()
+}
+
 impl Segment {
     /// Reads an IPv4 packet whose IP header is at `l3_at`.
     ///
@@ -115,11 +121,11 @@ impl Segment {
                 if header_len < tcp::MIN_LEN {
                     return Err(Reason::Malformed);
                 }
-                ([[a, b], [c, d]], flags, header_len)
+                ([whole(a, b), whole(c, d)], flags, header_len)
             }
             UDP => {
                 let [a, b, c, d, ..] = packet.read::<{ udp::LEN }>(l4_at)?;
-                ([[a, b], [c, d]], 0, udp::LEN)
+                ([whole(a, b), whole(c, d)], 0, udp::LEN)
             }
             _ => return Err(Reason::NotTcpOrUdp),
         };

@@ -112,7 +112,6 @@ pub fn pick<T: Tables + ?Sized>(tables: &T, record: &Record, hash: u64) -> Optio
     Some(Picked { statistics, backend })
 }
 
-#[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
 #[inline(always)]
 fn halves(hash: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();

@@ -2,9 +2,10 @@
 
 use crate::backend::State;
 use crate::directory::Occupant;
+use crate::draw::pick;
 use crate::endpoint::{Address, Endpoint};
 use crate::flow::SocketPick;
-use crate::forward::{Node, pick};
+use crate::forward::Node;
 use crate::reason::Reason;
 use crate::stats::Counter;
 use crate::tables::Tables;

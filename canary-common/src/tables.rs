@@ -95,6 +95,12 @@ pub trait Tables: FlowTables<V4> + FlowTables<V6> {
     /// Seconds since some moment before the node's first packet.
     fn now(&self) -> u32;
 
+    /// The same for who has looked up the settings already.
+    #[inline(always)]
+    fn now_by(&self, _settings: &Settings) -> u32 {
+        self.now()
+    }
+
     /// Ticks of 1.024 µs, wrapping; costs a helper call. Never 0.
     fn tick(&self) -> u32;
 

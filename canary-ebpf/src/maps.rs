@@ -334,13 +334,17 @@ impl Tables for Maps {
         }
     }
 
-    #[expect(unsafe_code, reason = "calls a helper")]
     #[inline(always)]
     fn now(&self) -> u32 {
+        self.settings().map_or(0, |settings| self.now_by(settings))
+    }
+
+    #[expect(unsafe_code, reason = "calls a helper")]
+    #[inline(always)]
+    fn now_by(&self, settings: &Settings) -> u32 {
         // SAFETY: the helper has no conditions.
         let jiffies = unsafe { bpf_jiffies64() };
-        let scale = self.settings().map_or(0, |settings| settings.seconds_per_jiffy.load());
-        low(jiffies.wrapping_mul(scale) >> 32)
+        low(jiffies.wrapping_mul(settings.seconds_per_jiffy.load()) >> 32)
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]

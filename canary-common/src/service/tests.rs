@@ -1,6 +1,6 @@
 use super::*;
+use crate::draw::flow_hash;
 use crate::endpoint::{Address, Endpoint, TCP};
-use crate::forward::flow_hash;
 use crate::memory::Memory;
 use proptest::prelude::*;
 

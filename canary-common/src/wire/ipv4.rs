@@ -71,15 +71,19 @@ impl Ipv4Header {
     #[inline(always)]
     #[must_use]
     pub const fn source(&self) -> [u8; 4] {
-        let [.., a, b, c, d, _, _, _, _] = self.bytes;
-        [a, b, c, d]
+        match self.bytes.as_chunks().0 {
+            [.., source, _] => *source,
+            _ => [0; 4],
+        }
     }
 
     /// Destination address, network order.
     #[inline(always)]
     #[must_use]
     pub const fn destination(&self) -> [u8; 4] {
-        let [.., a, b, c, d] = self.bytes;
-        [a, b, c, d]
+        match self.bytes.as_chunks().0 {
+            [.., destination] => *destination,
+            _ => [0; 4],
+        }
     }
 }

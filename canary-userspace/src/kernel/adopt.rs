@@ -10,10 +10,7 @@ use crate::compile::SplitKey;
 use crate::plan::{Image, Published, Sizes, Write};
 
 /// How much the tables hold.
-///
-/// # Errors
-///
-/// If the size of one cannot be read.
+#[must_use]
 pub fn sizes(writer: &Writer, overflow: u32, histograms: u32) -> Sizes {
     Sizes {
         services: writer.current.rows(),

@@ -117,12 +117,12 @@ fn original(message: &NetfilterMessage) -> Option<(Endpoint, Endpoint)> {
     let mut protocol = None;
     for tuple in tuples {
         match tuple {
-            Tuple::Ip(parts) => parts.iter().for_each(|part| match part {
+            Tuple::Ip(ends) => ends.iter().for_each(|part| match part {
                 IPTuple::SourceAddress(address) => *source = Some(*address),
                 IPTuple::DestinationAddress(address) => *destination = Some(*address),
                 _ => {}
             }),
-            Tuple::Proto(parts) => parts.iter().for_each(|part| match part {
+            Tuple::Proto(ends) => ends.iter().for_each(|part| match part {
                 ProtoTuple::Protocol(number) => protocol = Some(u8::from(*number)),
                 ProtoTuple::SourcePort(port) => *from = Some(*port),
                 ProtoTuple::DestinationPort(port) => *to = Some(*port),

@@ -44,6 +44,7 @@ impl PerCpu {
     }
 
     /// Counters of every split that has some.
+    #[must_use]
     pub fn counters(
         &self,
         published: &Published,
@@ -94,6 +95,7 @@ impl PerCpu {
     }
 
     /// Packets that were not forwarded, by reason.
+    #[must_use]
     pub fn reasons(&self) -> Vec<(&'static str, u64)> {
         let count = |reason: &Reason| -> u64 {
             self.reasons.get(&reason.slot(), 0).map(|cpus| cpus.iter().sum()).unwrap_or_default()

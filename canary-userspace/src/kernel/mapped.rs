@@ -59,7 +59,7 @@ impl<R> Mapped<R> {
     /// # Errors
     ///
     /// If rows do not follow one another without a gap.
-    #[expect(unsafe_code, clippy::cast_ptr_alignment, reason = "shared memory of a known shape")]
+    #[expect(unsafe_code, reason = "shared memory of a known shape")]
     pub fn rows_as_they_are(&self) -> Result<&[R]> {
         ensure!(self.stride == size_of::<R>(), "rows are {} apart", self.stride);
         let rows = usize::try_from(self.rows)?;
