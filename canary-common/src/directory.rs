@@ -6,6 +6,8 @@
 //! whose buckets are both full lives in a small BPF hash, and [`OVERFLOW`] in the first
 //! bucket's spare word says that one must look there.
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use crate::endpoint::Endpoint;
 use crate::layout::assert_map_type;
 use crate::tables::Tables;
@@ -135,10 +137,10 @@ const fn low(word: u64) -> u32 {
 pub fn find<T: Tables + ?Sized>(tables: &T, mask: u32, endpoint: Endpoint) -> Option<Occupant> {
     let [first, second] = buckets(endpoint, mask);
     let bucket = tables.bucket(first)?;
-    if let Some(found) = find_in(bucket, endpoint) {
+    if let Some(found) = find_in(&bucket.entries, endpoint) {
         return Some(found);
     }
-    if let Some(found) = find_in(tables.bucket(second)?, endpoint) {
+    if let Some(found) = find_in(&tables.bucket(second)?.entries, endpoint) {
         return Some(found);
     }
     let [head, _] = &bucket.entries;
@@ -149,21 +151,66 @@ pub fn find<T: Tables + ?Sized>(tables: &T, mask: u32, endpoint: Endpoint) -> Op
 }
 
 #[inline(always)]
-fn find_in(bucket: &Bucket, endpoint: Endpoint) -> Option<Occupant> {
-    let [left, right] = &bucket.entries;
-    if holds(left, endpoint) {
-        return Occupant::from_value(left.value.load());
+fn find_in<W: Words>(entries: &[W; 2], endpoint: Endpoint) -> Option<Occupant> {
+    let [left, right] = entries;
+    if let Some(value) = value_of(left, endpoint) {
+        return Occupant::from_value(value);
     }
-    if holds(right, endpoint) {
-        return Occupant::from_value(right.value.load());
-    }
-    None
+    Occupant::from_value(value_of(right, endpoint)?)
 }
 
-/// Reads the key only: a free entry with an old key yields the value 0, which is no occupant.
+/// The value of an entry with this key; 0, which is no occupant, if it is free or being written.
+///
+/// The value is read before the key. A key changes only while the value is 0, and only a grace
+/// period after it became 0: whoever has read another value finds the key that belongs to it.
+/// The other way round a reader could compare an old key and then read its successor's value.
 #[inline(always)]
-fn holds(entry: &Entry, endpoint: Endpoint) -> bool {
-    let [a, b] = endpoint.address.words();
-    let [c, d] = entry.address;
-    b == d && entry.tail == endpoint.tail() && a == c
+fn value_of<W: Words>(entry: &W, endpoint: Endpoint) -> Option<u32> {
+    let value = entry.value();
+    // Costs nothing; keeps the compiler from reading the key first. The CPU must not either,
+    // which x86 promises.
+    compiler_fence(Ordering::Acquire);
+    let [first, second] = endpoint.address.words();
+    let holds =
+        entry.second() == second && entry.tail() == endpoint.tail() && entry.first() == first;
+    holds.then_some(value)
 }
+
+/// The words of an entry, each read by itself: the agent may store between any two reads.
+trait Words {
+    /// The first word of the address.
+    fn first(&self) -> u64;
+    /// The second word of the address.
+    fn second(&self) -> u64;
+    /// Port and protocol.
+    fn tail(&self) -> u32;
+    /// What is there.
+    fn value(&self) -> u32;
+}
+
+impl Words for Entry {
+    #[inline(always)]
+    fn first(&self) -> u64 {
+        let [first, _] = self.address;
+        first
+    }
+
+    #[inline(always)]
+    fn second(&self) -> u64 {
+        let [_, second] = self.address;
+        second
+    }
+
+    #[inline(always)]
+    fn tail(&self) -> u32 {
+        self.tail
+    }
+
+    #[inline(always)]
+    fn value(&self) -> u32 {
+        self.value.load()
+    }
+}
+
+#[cfg(test)]
+mod tests;

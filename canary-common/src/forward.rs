@@ -1,14 +1,15 @@
 //! From a client towards a backend.
 
+use crate::account::{bits_of, note_client};
 use crate::backend::{Backend, Frontend, State};
 use crate::directory::{self, Occupant};
+use crate::draw::pick;
 use crate::endpoint::{Address, Endpoint};
 use crate::flow::{Family, Flow, FlowKey, Marks};
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::restore;
 use crate::segment::{Segment, Side, Version};
-use crate::service::{self, AFFINITY_SOURCE};
 use crate::settings::Settings;
 use crate::stats::Counter;
 use crate::tables::{FlowTables, Refused, Stage, Tables};
@@ -72,6 +73,7 @@ impl<'t, T: Tables + ?Sized> Node<'t, T> {
 
     /// What is at an endpoint.
     #[inline(always)]
+    #[must_use]
     pub fn find(&self, endpoint: Endpoint) -> Option<Occupant> {
         directory::find(self.tables, self.settings.bucket_mask.load(), endpoint)
     }
@@ -171,7 +173,8 @@ where
     T: Tables + FlowTables<F> + ?Sized,
 {
     if FlowTables::<F>::is_foreign(node.tables, key) {
-        if segment.has(tcp::FIN | tcp::RST) {
+        // Not by a FIN: the client has yet to acknowledge what the server still sends.
+        if segment.has(tcp::RST) {
             FlowTables::<F>::remove_foreign(node.tables, key);
         }
         return Err(Reason::Foreign);
@@ -218,6 +221,10 @@ where
     }
     if backend.home.load() != key.peer {
         keep_return::<F, T>(node, key, flow.backend(), flow.generation())?;
+    } else if segment.is_udp() && status.has_returns() {
+        // The client has gone back to this frontend from another one of this backend.
+        let key = return_key(key, flow.backend(), flow.generation());
+        FlowTables::<F>::remove_return(node.tables, &key);
     }
     let flow = &*flow;
     note_client(node, segment, flow);
@@ -279,6 +286,7 @@ where
     let tick = node.tables.tick();
     let protocol = segment.source.protocol;
     let flow = Flow::start(id, status.generation(), picked.statistics, protocol, node.now, tick);
+    flow.marks.store(flow.marks().0 | bits_of(segment));
     match FlowTables::<F>::add_flow(node.tables, Stage::Opening, key, &flow) {
         Ok(()) => {}
         Err(Refused::Full) => return Err(Reason::FlowTableFull),
@@ -297,7 +305,10 @@ where
         FlowTables::<F>::remove_return(node.tables, &key);
     }
     node.tables.count(picked.statistics, Counter::Opened, 1);
-    note_client(node, segment, &flow);
+    if segment.payload > 0 {
+        let bytes = u64::from(segment.payload);
+        node.tables.count(picked.statistics, Counter::BytesToBackend, bytes);
+    }
     Ok(backend)
 }
 
@@ -327,107 +338,6 @@ where
 #[inline(always)]
 fn return_key<B: Copy>(key: &FlowKey<B>, backend: u32, generation: u16) -> FlowKey<B> {
     FlowKey { client: key.client, peer: backend, port: key.port, generation }
-}
-
-/// Draws a split and a backend for a client.
-///
-/// # Errors
-///
-/// [`Reason::BadRecord`] if the service's record is empty.
-#[inline(always)]
-pub fn pick<T: Tables + ?Sized>(
-    node: Node<'_, T>,
-    client: Endpoint,
-    destination: Endpoint,
-    frontend: &Frontend,
-) -> Result<service::Picked, Reason> {
-    let service = frontend.service.load();
-    let record = node.tables.record(service).ok_or(Reason::BadRecord)?;
-    let seed = node.settings.seed.load();
-    let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
-    service::pick(node.tables, record, hash).ok_or(Reason::BadRecord)
-}
-
-/// The hash that both draws of a pick come from: the same on every node of a cluster.
-#[inline(always)]
-#[must_use]
-pub fn flow_hash(seed: u64, client: Endpoint, destination: Endpoint, by_address: bool) -> u64 {
-    let client_tail = if by_address { 0 } else { u64::from(client.tail()) };
-    let tails = client_tail << 32 | u64::from(destination.tail());
-    let [a, b] = client.address.words();
-    let [c, d] = destination.address.words();
-    let mut hash = seed;
-    for word in [a, b, c, d, tails] {
-        // The multiplier of splitmix64; each word is spread over the upper half before the next.
-        hash = (hash ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        hash ^= hash >> 32;
-    }
-    // The finalizer of MurmurHash3: every bit of the input reaches every bit of the output.
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
-}
-
-/// Notes what a client's packet says of its flow.
-#[inline(always)]
-fn note_client<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, flow: &Flow) {
-    flow.client_was_seen(node.now);
-    let mut bits = 0;
-    if segment.payload > 0 {
-        node.tables.count(flow.statistics(), Counter::BytesToBackend, u64::from(segment.payload));
-        bits |= Marks::CLIENT_PAYLOAD;
-        if segment.ends_a_write() {
-            flow.asked.store(node.tables.tick());
-        }
-    }
-    if segment.has(tcp::FIN) {
-        bits |= Marks::CLIENT_FIN;
-    }
-    if segment.has(tcp::RST) {
-        bits |= Marks::CLIENT_RST;
-    }
-    if bits & !flow.marks().0 != 0 {
-        let before = Marks(node.tables.add_bits(&flow.marks, bits));
-        count_end(node, flow, before, Marks(before.0 | bits));
-    }
-}
-
-/// Counts how a flow ended, once, when it did with this change of its marks.
-#[inline(always)]
-pub(crate) fn count_end<T: Tables + ?Sized>(
-    node: Node<'_, T>,
-    flow: &Flow,
-    before: Marks,
-    after: Marks,
-) {
-    if !after.ended() || !after.has(Marks::TCP) {
-        return;
-    }
-    let count = |counter| node.tables.count(flow.statistics(), counter, 1);
-    if !before.ended() {
-        if after.has(Marks::SERVER_RST) {
-            count(if after.has(Marks::ANSWERED) {
-                Counter::ResetByServer
-            } else {
-                Counter::Refused
-            });
-        } else if after.has(Marks::CLIENT_RST) {
-            if after.has(Marks::ANSWERED) {
-                count(Counter::ResetByClient);
-            }
-        } else {
-            count(Counter::Closed);
-        }
-    }
-    let no_answer = !after.has(Marks::SERVER_PAYLOAD);
-    let too_late = after.has(Marks::LATE) && after.has(Marks::CLIENT_RST);
-    let asked = after.has(Marks::ANSWERED) && after.has(Marks::CLIENT_PAYLOAD);
-    if asked
-        && (no_answer || too_late)
-        && !Marks(node.tables.add_bits(&flow.marks, Marks::JUDGED)).has(Marks::JUDGED)
-    {
-        count(Counter::Unanswered);
-    }
 }
 
 /// Rewrites the packet for its backend.
@@ -472,10 +382,15 @@ where
         if flow.backend() != id || flow.generation() != backend.status().generation() {
             continue;
         }
-        if !flow.marks().ended() && !flow.expired(node.settings, node.now) {
+        // A datagram is its own question: the client has turned to the backend itself.
+        let alive = !flow.marks().ended() && !flow.expired(node.settings, node.now);
+        if alive && !segment.is_udp() {
             return Reason::TupleClash;
         }
         FlowTables::<F>::remove_flow(node.tables, stage, &key);
     }
     Reason::Straight
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,7 @@ where
         Action::Refuse if !node.tables.may_refuse() => {
             Outcome::because(Verdict::Drop, Reason::RefusalLimited)
         }
-        Action::Refuse => match refuse::reset(packet, segment, l2) {
+        Action::Refuse => match refuse::refuse(packet, segment, l2) {
             Ok(()) => Outcome::because(Verdict::Back, reason),
             Err(_) => Outcome::because(Verdict::Drop, reason),
         },

@@ -5,11 +5,14 @@
 //! and maps, tests and tools over byte slices and plain memory.
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![deny(missing_docs)]
-#![warn(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
+#![warn(clippy::wildcard_enum_match_arm)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod account;
 pub mod backend;
 pub mod checksum;
 pub mod directory;
+pub mod draw;
 pub mod endpoint;
 pub mod flow;
 pub mod forward;
@@ -20,6 +23,8 @@ pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
 pub mod packet;
+#[cfg(any(test, feature = "user"))]
+pub mod packets;
 #[cfg(feature = "user")]
 pub mod pod;
 pub mod reason;
@@ -33,3 +38,5 @@ pub mod stats;
 pub mod tables;
 pub mod wire;
 pub mod word;
+#[cfg(test)]
+mod world;

@@ -2,7 +2,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::ops::Deref;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::backend::{Backend, Frontend};
@@ -24,7 +24,7 @@ pub struct Flows<F: Family> {
     /// `RETURNS`.
     pub returns: RefCell<HashMap<FlowKey<F::Bytes>, [u32; 2]>>,
     /// `FOREIGN`.
-    pub foreign: RefCell<HashMap<FlowKey<F::Bytes>, ()>>,
+    pub foreign: RefCell<HashSet<FlowKey<F::Bytes>>>,
 }
 
 impl<F: Family> Default for Flows<F> {
@@ -145,11 +145,11 @@ where
     }
 
     fn is_foreign(&self, key: &FlowKey<F::Bytes>) -> bool {
-        self.flows().foreign.borrow().contains_key(key)
+        self.flows().foreign.borrow().contains(key)
     }
 
     fn set_foreign(&self, key: &FlowKey<F::Bytes>) {
-        self.flows().foreign.borrow_mut().insert(*key, ());
+        self.flows().foreign.borrow_mut().insert(*key);
     }
 
     fn remove_foreign(&self, key: &FlowKey<F::Bytes>) {
@@ -210,11 +210,9 @@ impl Tables for Memory {
     }
 
     fn add_bits(&self, word: &Word<u32>, bits: u32) -> u32 {
-        {
-            let before = word.load();
-            word.store(before | bits);
-            before
-        }
+        let before = word.load();
+        word.store(before | bits);
+        before
     }
 
     fn may_refuse(&self) -> bool {

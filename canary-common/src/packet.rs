@@ -34,6 +34,13 @@ pub trait Packet {
     /// [`Reason::Truncated`] if the packet ends before `offset + N`; nothing is written then.
     fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason>;
 
+    /// Gives the packet another length; what is new at its end is zero or anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if it cannot have that length; it is unchanged then.
+    fn resize(&mut self, len: usize) -> Result<(), Reason>;
+
     /// Length of the whole packet in bytes.
     fn len(&self) -> usize;
 
@@ -96,7 +103,32 @@ impl Packet for [u8] {
         Ok(())
     }
 
+    /// Only to the length it has: a slice has no other.
+    fn resize(&mut self, len: usize) -> Result<(), Reason> {
+        if len == <[u8]>::len(self) { Ok(()) } else { Err(Reason::Truncated) }
+    }
+
     fn len(&self) -> usize {
         <[u8]>::len(self)
+    }
+}
+
+#[cfg(any(test, feature = "user"))]
+impl Packet for Vec<u8> {
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
+        self.as_slice().read(offset)
+    }
+
+    fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
+        self.as_mut_slice().write(offset, bytes)
+    }
+
+    fn resize(&mut self, len: usize) -> Result<(), Reason> {
+        Self::resize(self, len, 0);
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        Self::len(self)
     }
 }

@@ -1,13 +1,125 @@
 //! Telling a client at once that nothing is there.
 
 use crate::checksum::Difference;
+use crate::flow::{Family, V4};
 use crate::packet::{Covers, Packet};
 use crate::reason::Reason;
 use crate::segment::{Segment, Version};
-use crate::wire::{ethernet, ipv4, ipv6, tcp};
+use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 
 /// Time to live of what we send ourselves.
 const TTL: u8 = 64;
+
+/// Bytes of UDP that an ICMP error quotes: all of its header.
+const QUOTED: usize = udp::LEN;
+/// Length of an ICMP error's own header, of either version.
+const ICMP_LEN: usize = 8;
+
+/// Tells the packet's sender that nothing is there: by a reset, or by an ICMP error for UDP.
+///
+/// # Errors
+///
+/// [`Reason::Stray`] for what must not be answered.
+#[inline(always)]
+pub fn refuse<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    l2: usize,
+) -> Result<(), Reason> {
+    match (segment.is_udp(), segment.version) {
+        (false, _) => reset(packet, segment, l2),
+        (true, Version::V4) => unreachable_v4(packet, segment, l2),
+        (true, Version::V6) => unreachable_v6(packet, segment, l2),
+    }
+}
+
+/// Turns a UDP datagram into the ICMP error of a closed port (RFC 792; RFC 1122, section 3.2.2).
+///
+/// # Errors
+///
+/// [`Reason::Stray`] for a header with options, which the error would have to quote.
+#[inline(always)]
+fn unreachable_v4<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    l2: usize,
+) -> Result<(), Reason> {
+    const TOTAL: u8 = 56;
+    let l3_at = segment.l3_at;
+    if segment.l4_at != l3_at.wrapping_add(ipv4::LEN) {
+        return Err(Reason::Stray);
+    }
+    let quoted_ip = packet.read::<{ ipv4::LEN }>(l3_at)?;
+    let quoted_udp = packet.read::<QUOTED>(segment.l4_at)?;
+    let icmp = [3, 3, 0, 0, 0, 0, 0, 0];
+    let sum = Difference::between([0; ICMP_LEN], icmp)
+        .and(Difference::between([0; ipv4::LEN], quoted_ip))
+        .and(Difference::between([0; QUOTED], quoted_udp));
+    let [a, b, c, d] = <V4 as Family>::bytes(segment.destination.address);
+    let [e, f, g, h] = <V4 as Family>::bytes(segment.source.address);
+    let header = [0x45, 0xc0, 0, TOTAL, 0, 0, 0, 0, TTL, 1, 0, 0, a, b, c, d, e, f, g, h];
+    let checksum = Difference::between([0; ipv4::LEN], header).patch([0xff, 0xff]);
+
+    packet.resize(l2.wrapping_add(usize::from(TOTAL)))?;
+    let icmp_at = l3_at.wrapping_add(ipv4::LEN);
+    let quote_at = icmp_at.wrapping_add(ICMP_LEN);
+    packet.write(quote_at.wrapping_add(ipv4::LEN), quoted_udp)?;
+    packet.write(quote_at, quoted_ip)?;
+    packet.write(icmp_at, icmp)?;
+    packet.write(icmp_at.wrapping_add(2), sum.patch([0xff, 0xff]))?;
+    packet.write(l3_at, header)?;
+    packet.write(l3_at.wrapping_add(ipv4::CHECKSUM_AT), checksum)?;
+    if l2 != 0 {
+        ethernet::swap(packet)?;
+    }
+    Ok(())
+}
+
+/// The same for IPv6 (RFC 4443, section 3.1).
+///
+/// # Errors
+///
+/// [`Reason::Truncated`] if the packet cannot have the error's length.
+#[inline(always)]
+fn unreachable_v6<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    l2: usize,
+) -> Result<(), Reason> {
+    const PAYLOAD: u8 = 56;
+    const ICMP_V6: u8 = 58;
+    let l3_at = segment.l3_at;
+    let quoted_head = packet.read::<8>(l3_at)?;
+    let quoted_udp = packet.read::<QUOTED>(segment.l4_at)?;
+    let (client, frontend) = (segment.source.address.0, segment.destination.address.0);
+    let icmp = [1, 4, 0, 0, 0, 0, 0, 0];
+    // The pseudo-header has each address once, the quoted header once more.
+    let addresses =
+        Difference::between([0; 16], client).and(Difference::between([0; 16], frontend));
+    let sum = Difference::between([0; ICMP_LEN], icmp)
+        .and(Difference::between([0; 8], [0, PAYLOAD, 0, ICMP_V6, 0, 0, 0, 0]))
+        .and(Difference::between([0; 8], quoted_head))
+        .and(Difference::between([0; QUOTED], quoted_udp))
+        .and(addresses)
+        .and(addresses);
+
+    packet.resize(l2.wrapping_add(ipv6::LEN).wrapping_add(usize::from(PAYLOAD)))?;
+    let icmp_at = l3_at.wrapping_add(ipv6::LEN);
+    let quote_at = icmp_at.wrapping_add(ICMP_LEN);
+    packet.write(quote_at.wrapping_add(ipv6::LEN), quoted_udp)?;
+    packet.write(quote_at.wrapping_add(ipv6::DESTINATION_AT), frontend)?;
+    packet.write(quote_at.wrapping_add(ipv6::SOURCE_AT), client)?;
+    packet.write(quote_at, quoted_head)?;
+    packet.write(icmp_at, icmp)?;
+    packet.write(icmp_at.wrapping_add(2), sum.patch([0xff, 0xff]))?;
+    packet.write(l3_at, [0x60, 0, 0, 0, 0, PAYLOAD, ICMP_V6, TTL])?;
+    packet.write(l3_at.wrapping_add(ipv6::SOURCE_AT), frontend)?;
+    packet.write(l3_at.wrapping_add(ipv6::DESTINATION_AT), client)?;
+    if l2 != 0 {
+        ethernet::swap(packet)?;
+    }
+    Ok(())
+}
 
 /// Turns a TCP packet into the reset its sender would have got from a closed port.
 ///
@@ -17,14 +129,10 @@ const TTL: u8 = 64;
 ///
 /// # Errors
 ///
-/// [`Reason::Stray`] for what must not be answered: UDP here, and resets.
+/// [`Reason::Stray`] for resets, which are never answered.
 #[inline(always)]
-pub fn reset<P: Packet + ?Sized>(
-    packet: &mut P,
-    segment: &Segment,
-    l2: usize,
-) -> Result<(), Reason> {
-    if segment.is_udp() || segment.has(tcp::RST) {
+fn reset<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, l2: usize) -> Result<(), Reason> {
+    if segment.has(tcp::RST) {
         return Err(Reason::Stray);
     }
     let at = segment.l4_at.wrapping_add(tcp::SEQUENCE_AT);
@@ -61,8 +169,8 @@ fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Resu
     let l3_at = segment.l3_at;
     match segment.version {
         Version::V4 => {
-            let [source, destination] = [segment.source, segment.destination]
-                .map(|end| <crate::flow::V4 as crate::flow::Family>::bytes(end.address));
+            let [source, destination] =
+                [segment.source, segment.destination].map(|end| <V4 as Family>::bytes(end.address));
             packet.write(l3_at.wrapping_add(ipv4::SOURCE_AT), destination)?;
             packet.write(l3_at.wrapping_add(ipv4::DESTINATION_AT), source)?;
             let [ttl, protocol] = packet.read::<2>(l3_at.wrapping_add(ipv4::TTL_AT))?;
@@ -79,3 +187,6 @@ fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Resu
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! From a backend back to its client.
 
+use crate::account::count_end;
 use crate::backend::{Backend, State};
 use crate::directory::Occupant;
 use crate::endpoint::{Address, Endpoint};
 use crate::flow::{Family, Flow, FlowKey, Marks};
-use crate::forward::{Node, Sent, count_end};
+use crate::forward::{Node, Sent};
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::segment::{Segment, Side};
@@ -201,3 +202,6 @@ fn take_time<T: Tables + ?Sized>(node: Node<'_, T>, flow: &Flow, timing: Timing)
     let us = u64::from(ticks).wrapping_mul(1_024).wrapping_div(1_000);
     node.tables.observe(flow.statistics(), timing, u32::try_from(us).unwrap_or(u32::MAX));
 }
+
+#[cfg(test)]
+mod tests;

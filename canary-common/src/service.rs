@@ -62,7 +62,8 @@ pub fn bounds(shares: &[u16]) -> [u32; MAX_SPLITS] {
     for (bound, share) in bounds.iter_mut().zip(shares) {
         sum = sum.wrapping_add(u64::from(*share));
         // At most 10000 x 2^32: no overflow. Rounded to the nearest, half up.
-        let end = (sum << 32).wrapping_add(u64::from(WHOLE) >> 1).wrapping_div(u64::from(WHOLE));
+        let scaled = (sum << 32).wrapping_add(u64::from(WHOLE) >> 1);
+        let end = scaled.checked_div(u64::from(WHOLE)).unwrap_or(0);
         *bound = u32::try_from(end.saturating_sub(1)).unwrap_or(u32::MAX);
     }
     bounds
@@ -116,3 +117,6 @@ fn halves(hash: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
     [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
+
+#[cfg(test)]
+mod tests;

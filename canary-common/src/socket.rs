@@ -2,9 +2,10 @@
 
 use crate::backend::State;
 use crate::directory::Occupant;
+use crate::draw::pick;
 use crate::endpoint::{Address, Endpoint};
 use crate::flow::SocketPick;
-use crate::forward::{Node, pick};
+use crate::forward::Node;
 use crate::reason::Reason;
 use crate::stats::Counter;
 use crate::tables::Tables;
@@ -58,3 +59,6 @@ pub fn peer<T: Tables + ?Sized>(tables: &T, pick: &SocketPick) -> Option<Endpoin
     let (address, port) = (Address(frontend.address), frontend.port);
     Some(Endpoint { address, port, protocol: frontend.protocol })
 }
+
+#[cfg(test)]
+mod tests;

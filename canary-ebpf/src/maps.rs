@@ -358,8 +358,10 @@ impl Tables for Maps {
     #[expect(unsafe_code, reason = "the intrinsic is unsafe")]
     #[inline(always)]
     fn add_bits(&self, word: &Word<u32>, bits: u32) -> u32 {
-        // SAFETY: the pointer comes from a reference to an aligned atomic word.
-        unsafe { atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(word.as_ptr(), bits) }
+        // Ordered, although nothing depends on it: for a relaxed one LLVM 22 emits the instruction
+        // that does not fetch, and then takes `bits` for what the word was.
+        // SAFETY: the pointer comes from a reference to an aligned word.
+        unsafe { atomic_or::<u32, u32, { AtomicOrdering::AcqRel }>(word.as_ptr(), bits) }
     }
 
     #[inline(always)]

@@ -1,7 +1,9 @@
 //! Packets of the tcx hooks.
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_redirect, bpf_skb_pull_data};
+use aya_ebpf::helpers::{
+    bpf_l4_csum_replace, bpf_redirect, bpf_skb_change_tail, bpf_skb_pull_data,
+};
 use aya_ebpf::programs::TcContext;
 use canary_common::checksum::Difference;
 use canary_common::packet::{Covers, Packet};
@@ -112,6 +114,14 @@ impl Packet for Skb {
         // SAFETY: `at` has just checked the bounds.
         unsafe { store(at as *mut u8, bytes) };
         Ok(())
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Result<(), Reason> {
+        let length = u32::try_from(len).map_err(|_| Reason::Truncated)?;
+        // SAFETY: the context is the kernel's own.
+        let result = unsafe { bpf_skb_change_tail(self.context, length, 0) };
+        if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
     }
 
     #[inline(always)]

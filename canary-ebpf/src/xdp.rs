@@ -1,6 +1,7 @@
 //! Packets of the XDP hook.
 
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_xdp_adjust_tail;
 use aya_ebpf::programs::XdpContext;
 use canary_common::packet::Packet;
 use canary_common::reason::Reason;
@@ -63,6 +64,15 @@ impl Packet for Frame {
         // SAFETY: `at` has just checked the bounds.
         unsafe { store(at as *mut u8, bytes) };
         Ok(())
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Result<(), Reason> {
+        let wanted = i32::try_from(len).map_err(|_| Reason::Truncated)?;
+        let is = i32::try_from(self.len()).map_err(|_| Reason::Truncated)?;
+        // SAFETY: the context is the kernel's own.
+        let result = unsafe { bpf_xdp_adjust_tail(self.context, wanted.wrapping_sub(is)) };
+        if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
     }
 
     #[inline(always)]

@@ -11,10 +11,13 @@ mod state;
 mod verbs;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -151,6 +154,8 @@ pub async fn serve(
     let server = listeners.serve(api::router(Handle { requests: sender }));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
+    let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
     notify(&[NotifyState::Ready]);
     tracing::info!(revision = agent.datapath.revision(), "ready");
 
@@ -165,6 +170,11 @@ pub async fn serve(
             }
             _ = hangup.recv() => agent.reload_on_signal(),
             _ = ticks.tick() => agent.tick(),
+            ready = readable(events.as_ref()) => {
+                // Ready again only when something comes after this: clear first, then read.
+                ready?.clear_ready();
+                agent.tick();
+            }
         }
     }
 
@@ -174,6 +184,14 @@ pub async fn serve(
         "stopping; the datapath keeps forwarding as last published: `canaryctl detach` removes it"
     );
     Ok(())
+}
+
+/// Waits for the datapath to have news; for ever if it never has some.
+async fn readable(events: Option<&AsyncFd<OwnedFd>>) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+    match events {
+        Some(events) => events.readable().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn notify(state: &[NotifyState<'_>]) {
@@ -207,8 +225,8 @@ impl Agent {
         let mut states = Vec::new();
         for change in changes {
             let CheckKey { service, id, .. } = &change.key;
-            tracing::info!(%service, %id, failure = change.failure.as_deref(), "check changed");
-            let (id, key, passes) = (id.clone(), change.key.to_text(), change.failure.is_none());
+            tracing::info!(%service, %id, failure = change.outcome.as_ref().err(), "check changed");
+            let (id, key, passes) = (id.clone(), change.key.to_text(), change.outcome.is_ok());
             if self.checks.record(change) {
                 states.push((key, Some(passes)));
                 moved |= self.refresh_health_of(&id);

@@ -1,6 +1,7 @@
 //! What the agent asks of a datapath, whatever it is made of.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use crate::compile::{Desired, SplitKey, Warning};
 
@@ -139,6 +140,12 @@ pub trait Datapath: Send {
     /// What people should know of the datapath itself.
     fn warnings(&self) -> Vec<Warning>;
 
-    /// Time-driven work: interfaces that came and went, idle flows, grace. Called about every 100 ms.
+    /// Time-driven work: interfaces that came and went, idle flows, grace. Called about every
+    /// 100 ms, and when [`Datapath::events`] is readable.
     fn tick(&mut self);
+
+    /// A file that is readable when [`Datapath::tick`] should not wait.
+    fn events(&self) -> Option<OwnedFd> {
+        None
+    }
 }

@@ -22,17 +22,25 @@ pub struct ConfigError {
     pub position: Option<Position>,
     /// What is wrong: Consul's words where Consul has some.
     pub text: String,
+    /// It could be read and breaks a rule; otherwise it could not even be read.
+    pub is_rule: bool,
 }
 
 impl ConfigError {
     /// An error without a place.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { file: None, position: None, text: text.into() }
+        Self { file: None, position: None, text: text.into(), is_rule: false }
     }
 
     /// An error at a place in a text.
     pub fn at(position: Position, text: impl Into<String>) -> Self {
-        Self { file: None, position: Some(position), text: text.into() }
+        Self { position: Some(position), ..Self::new(text) }
+    }
+
+    /// The same error, of something that could be read.
+    #[must_use]
+    pub fn of_rule(self) -> Self {
+        Self { is_rule: true, ..self }
     }
 
     /// The same error, known to be in `file`.

@@ -52,13 +52,16 @@ impl CheckKey {
     }
 }
 
+/// What a probe found: nothing to complain of, or why the check fails.
+pub type Outcome = Result<(), String>;
+
 /// A check came to another result than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The check.
     pub key: CheckKey,
-    /// Why it fails; `None` if it passes.
-    pub failure: Option<String>,
+    /// What it found.
+    pub outcome: Outcome,
 }
 
 /// The running checks and what they last said.
@@ -76,7 +79,7 @@ struct Running {
     check: TcpCheck,
     task: AbortHandle,
     /// `None` until the first result.
-    result: Option<Result<(), String>>,
+    result: Option<Outcome>,
 }
 
 impl Drop for Running {
@@ -110,7 +113,7 @@ impl Checks {
 
     /// What a check said last, for people: `None` before its first result.
     #[must_use]
-    pub fn result(&self, key: &CheckKey) -> Option<&Result<(), String>> {
+    pub fn result(&self, key: &CheckKey) -> Option<&Outcome> {
         self.running.get(key)?.result.as_ref()
     }
 
@@ -144,15 +147,14 @@ impl Checks {
             changes: self.changes.clone(),
             permits: Arc::clone(&self.permits),
         };
-        let last = result.as_ref().map(|result| result.clone().err());
-        let task = tokio::spawn(prober.run(key.clone(), last)).abort_handle();
+        let task = tokio::spawn(prober.run(key.clone(), result.clone())).abort_handle();
         self.running.insert(key.clone(), Running { check: check.clone(), task, result });
     }
 
     /// Takes note of a change; `false` if its check has ended meanwhile.
     pub fn record(&mut self, change: Change) -> bool {
         let Some(running) = self.running.get_mut(&change.key) else { return false };
-        running.result = Some(change.failure.map_or(Ok(()), Err));
+        running.result = Some(change.outcome);
         self.remembered.remove(&change.key);
         true
     }
@@ -166,30 +168,30 @@ struct Prober {
 
 impl Prober {
     /// Probes until it is aborted, and reports each result that differs from the one before.
-    async fn run(self, key: CheckKey, mut last: Option<Option<String>>) {
+    async fn run(self, key: CheckKey, mut last: Option<Outcome>) {
         let spread = self.check.interval.min(MAX_FIRST_DELAY);
         let mut ticks = interval_at(Instant::now() + random_part(spread), self.check.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let Ok(permit) = self.permits.acquire().await else { return };
-            let failure = self.probe().await;
+            let outcome = self.probe().await;
             drop(permit);
-            if last.as_ref() != Some(&failure) {
-                last = Some(failure.clone());
-                if self.changes.send(Change { key: key.clone(), failure }).await.is_err() {
+            if last.as_ref() != Some(&outcome) {
+                last = Some(outcome.clone());
+                if self.changes.send(Change { key: key.clone(), outcome }).await.is_err() {
                     return;
                 }
             }
         }
     }
 
-    async fn probe(&self) -> Option<String> {
+    async fn probe(&self) -> Outcome {
         let TcpCheck { target, timeout: limit, .. } = self.check;
         match timeout(limit, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(format!("connect {target}: {error}")),
-            Err(_) => Some(format!("connect {target}: no answer within {limit:?}")),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!("connect {target}: {error}")),
+            Err(_) => Err(format!("connect {target}: no answer within {limit:?}")),
         }
     }
 }
@@ -241,13 +243,13 @@ mod tests {
         assert_eq!(checks.health(&instance), Health::Critical);
 
         let up = next(&mut receiver).await;
-        assert_eq!(up.failure, None);
+        assert_eq!(up.outcome, Ok(()));
         assert!(checks.record(up));
         assert_eq!(checks.health(&instance), Health::Passing);
 
         drop(listener);
         let down = next(&mut receiver).await;
-        assert!(down.failure.as_ref().unwrap().contains(&target.to_string()), "{down:?}");
+        assert!(down.outcome.as_ref().unwrap_err().contains(&target.to_string()), "{down:?}");
         assert!(checks.record(down));
         assert_eq!(checks.health(&instance), Health::Critical);
     }
@@ -265,7 +267,7 @@ mod tests {
         assert_eq!(checks.watch([&instance].into_iter()), []);
         assert_eq!(checks.health(&instance), Health::Passing);
 
-        assert_eq!(checks.watch([].into_iter()), [change.key.clone()]);
+        assert_eq!(checks.watch([].into_iter()), std::slice::from_ref(&change.key));
         assert!(!checks.record(change));
         assert_eq!(checks.health(&instance), Health::Critical);
     }

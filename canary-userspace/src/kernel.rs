@@ -2,13 +2,16 @@
 
 pub mod adopt;
 pub mod attach;
+pub mod conntrack;
 pub mod counters;
 pub mod doctor;
 pub mod grace;
 pub mod interfaces;
 pub mod links;
 pub mod load;
+pub mod locality;
 pub mod mapped;
+pub mod netlink;
 pub mod node;
 pub mod object;
 mod pinned;
@@ -20,6 +23,7 @@ pub mod writer;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -27,10 +31,12 @@ use canary_common::settings::Settings as Row;
 use canary_common::word::Word;
 
 use self::attach::Attachments;
+use self::conntrack::Foreign;
 use self::counters::PerCpu;
 use self::grace::Grace;
 use self::links::Links;
 use self::load::Places;
+use self::locality::Locality;
 use self::pins::{Lock, Pins};
 use self::sweep::{Alive, Sweep};
 use self::usage::Usage;
@@ -46,7 +52,6 @@ const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 const LEAVING_EVERY: Duration = Duration::from_secs(1);
 
 /// The datapath in the kernel.
-#[derive(Debug)]
 pub struct Kernel {
     writer: Writer,
     published: Published,
@@ -55,6 +60,8 @@ pub struct Kernel {
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
+    locality: Locality,
+    foreign: Foreign,
     alive: Alive,
     revision: u64,
     /// Since when each leaving row (backend or not, id, generation) is known to leave.
@@ -82,7 +89,10 @@ impl Kernel {
         for write in Published::new(sizes).1 {
             writer.perform(&write)?;
         }
-        let mut published = adopt::adopt(&writer, sizes)?;
+        let (mut published, sweeping) = adopt::adopt(&writer, sizes)?;
+        for write in sweeping {
+            writer.perform(&write)?;
+        }
         // Nothing leads to what counts as free here; a packet may still see it.
         published.begin_grace();
         grace.begin();
@@ -92,6 +102,7 @@ impl Kernel {
         let splits = mapped::Mapped::from_ebpf(&ebpf, "SPLITS")?;
         let sweep = Sweep::start(&mut ebpf, splits, row, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
+        let foreign = Foreign::take(&mut ebpf, hertz)?;
         let since = attach::Since::take(&mut ebpf, hertz)?;
         let attachments = Attachments::open(Links::new(ebpf, places.links), since, settings)?;
         Ok(Self {
@@ -102,6 +113,8 @@ impl Kernel {
             attachments,
             per_cpu,
             usage,
+            locality: Locality::default(),
+            foreign,
             alive: Alive::default(),
             revision,
             leaving: BTreeMap::new(),
@@ -134,7 +147,8 @@ impl Kernel {
     }
 
     fn forget(&mut self) -> Result<()> {
-        let backends: Vec<_> = self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
+        let backends: Vec<_> =
+            self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
         let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
         let all: Vec<_> = backends.into_iter().chain(frontends).collect();
         let seen = std::mem::take(&mut self.leaving);
@@ -235,7 +249,24 @@ impl Datapath for Kernel {
         if writes.is_empty() && self.revision > 0 {
             return Ok(self.revision);
         }
+        // New weights alone do not move anybody.
+        let moves = |write: &Write| !matches!(write, Write::Record { .. } | Write::Current { .. });
+        let somebody_moves = writes.iter().any(moves);
+        if somebody_moves {
+            self.locality.withdraw(
+                desired,
+                &self.published,
+                &self.writer,
+                &mut self.attachments,
+            )?;
+        }
+        self.foreign.note(&writes)?;
         self.perform(&writes).context("write the tables")?;
+        // Those that began between the two looks.
+        self.foreign.note(&writes)?;
+        if somebody_moves {
+            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
+        }
         self.revision = self.revision.saturating_add(1);
         self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
         Ok(self.revision)
@@ -278,14 +309,25 @@ impl Datapath for Kernel {
     }
 
     fn warnings(&self) -> Vec<Warning> {
-        self.attachments.warnings()
+        let mut warnings = self.attachments.warnings();
+        warnings.extend_from_slice(self.locality.warnings());
+        warnings
     }
 
     fn tick(&mut self) {
-        self.attachments.follow();
-        if let Err(error) = self.pass_grace().and_then(|()| self.let_go()) {
+        let mut followed = Ok(());
+        if self.attachments.follow() {
+            self.locality.forget();
+            followed = self.locality.settle(&self.published, &self.writer, &mut self.attachments);
+        }
+        let rest = [followed, self.pass_grace(), self.let_go()];
+        for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }
+    }
+
+    fn events(&self) -> Option<OwnedFd> {
+        self.attachments.as_fd().try_clone_to_owned().ok()
     }
 }
 

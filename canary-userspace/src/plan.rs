@@ -192,15 +192,31 @@ struct Table {
 
 impl Table {
     /// What a service is told whose change needs more of this table than there is.
-    fn blocked(self, service: &str, spent: Spent, limit: u32) -> Blocked {
-        match spent {
-            Spent::UntilGrace => Blocked::Grace,
-            Spent::Full => Blocked::Full(PublishError::Full {
-                service: service.to_owned(),
-                table: self.name,
-                limit: u64::from(limit),
-                setting: self.setting,
-            }),
+    fn short(self, service: &str, spent: Spent, limit: u32) -> Short {
+        let error = PublishError::Full {
+            service: service.to_owned(),
+            table: self.name,
+            limit: u64::from(limit),
+            setting: self.setting,
+        };
+        Short { spent, error }
+    }
+}
+
+/// What a change lacks.
+#[derive(Debug)]
+struct Short {
+    spent: Spent,
+    error: PublishError,
+}
+
+impl Short {
+    /// Whether waiting helps: what this very change would free does not, for it is refused whole.
+    fn blocks(self, published: &Published) -> Blocked {
+        if self.spent == Spent::UntilGrace && published.waits_for_grace() {
+            Blocked::Grace
+        } else {
+            Blocked::Full(self.error)
         }
     }
 }
@@ -213,16 +229,11 @@ impl Table {
 ///
 /// [`Blocked`], with `published` unchanged.
 pub fn plan(published: &mut Published, desired: &Desired) -> Result<Vec<Write>, Blocked> {
-    if !published.is_adopted() {
-        if published.desired() == desired {
-            return Ok(Vec::new());
-        }
-        if let Some(writes) = weights::plan(published, desired) {
-            return writes;
-        }
+    if let Some(writes) = weights::plan(published, desired) {
+        return writes;
     }
     let mut builder = Builder::new(published.tables().clone());
-    builder.build(published.desired(), desired)?;
+    builder.build(published.desired(), desired).map_err(|short| short.blocks(published))?;
     let (tables, writes) = builder.finish();
     published.replace(tables, desired.clone());
     Ok(writes)

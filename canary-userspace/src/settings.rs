@@ -165,9 +165,13 @@ pub struct Settings {
     pub idle: Idle,
 }
 
+/// What `--help` ends with.
+const AFTER_HELP: &str = "The environment variable RUST_LOG says what is logged: warn, debug, \
+                          canary_userspace::health=trace.";
+
 /// Node load balancer for canary releases: the agent.
 #[derive(Debug, Default, Parser)]
-#[command(name = "canary-agent", version)]
+#[command(name = "canary-agent", version, after_help = AFTER_HELP)]
 struct Arguments {
     /// Agent settings (HCL2); a flag wins over the same key
     #[arg(long, value_name = "FILE")]
@@ -221,7 +225,7 @@ struct Options {
     /// Name that the hash seed comes from: the same on every node [default: canary]
     #[arg(long, value_name = "NAME")]
     cluster_name: Option<String>,
-    /// Form of the log on stderr; RUST_LOG says what is in it [default: text]
+    /// Form of the log on stderr [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 }

@@ -187,6 +187,10 @@ impl Lab {
         format!("veth{}", self.next_interface.fetch_add(1, Ordering::Relaxed))
     }
 
+    fn forget(&self, pod: &Pod) {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| other != pod);
+    }
+
     fn remember(&self, pod: &Pod) {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner).push(pod.clone());
     }

@@ -13,32 +13,72 @@ use crate::{
     workload::{Protocol, Server, ServerOptions},
 };
 
-/// The service that answers with the pod's name, over TCP.
-pub const APP: &str = "app";
+/// A service of the scenario: one of each protocol and family, and one of long connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its name.
+    pub service: &'static str,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// IPv6 instead of IPv4.
+    pub v6: bool,
+    /// Port of its virtual address.
+    pub port: u16,
+    /// Port of its pods.
+    pub pod_port: u16,
+}
 
-/// The same over UDP.
-pub const APP_UDP: &str = "app-udp";
+/// Answers with the pod's name over TCP and IPv4.
+pub const TCP4: Offer =
+    Offer { service: "tcp4", protocol: Protocol::Tcp, v6: false, port: 80, pod_port: 8080 };
 
-/// The service of long connections.
-pub const HOLD: &str = "hold";
+/// Answers with the pod's name over UDP and IPv4.
+pub const UDP4: Offer = Offer { service: "udp4", protocol: Protocol::Udp, ..TCP4 };
 
-/// Virtual address of all three.
+/// Answers with the pod's name over TCP and IPv6.
+pub const TCP6: Offer = Offer { service: "tcp6", v6: true, ..TCP4 };
+
+/// Answers with the pod's name over UDP and IPv6.
+pub const UDP6: Offer = Offer { service: "udp6", v6: true, ..UDP4 };
+
+/// Sends back what it gets, over TCP and IPv4.
+pub const HOLD: Offer = Offer { service: "hold", port: 81, pod_port: 8081, ..TCP4 };
+
+/// All that answer with a name.
+pub const NAMING: [Offer; 4] = [TCP4, UDP4, TCP6, UDP6];
+
+/// All.
+pub const OFFERS: [Offer; 5] = [TCP4, UDP4, TCP6, UDP6, HOLD];
+
+/// Virtual address of all that speak IPv4.
 pub const VIRTUAL_V4: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
-/// Virtual IPv6 address of all three.
+/// Virtual address of all that speak IPv6.
 pub const VIRTUAL_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10);
 
-/// Virtual port of the services that answer with a name.
-pub const PORT: u16 = 80;
+impl Offer {
+    /// Where clients connect.
+    #[must_use]
+    pub fn frontend(&self) -> SocketAddr {
+        if self.v6 { (VIRTUAL_V6, self.port).into() } else { (VIRTUAL_V4, self.port).into() }
+    }
 
-/// Virtual port of long connections.
-pub const HOLD_PORT: u16 = 81;
+    /// Where a pod serves, if it has an address of the family.
+    #[must_use]
+    pub fn backend(&self, pod: &Pod) -> Option<SocketAddr> {
+        let address = if self.v6 { IpAddr::V6(pod.v6?) } else { IpAddr::V4(pod.v4) };
+        Some((address, self.pod_port).into())
+    }
 
-/// Port of a pod that answers with its name.
-pub const POD_PORT: u16 = 8080;
-
-/// Port of a pod for long connections.
-pub const POD_HOLD_PORT: u16 = 8081;
+    fn defaults(&self) -> String {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        let name = self.service;
+        format!("kind = \"service-defaults\"\nname = \"{name}\"\nprotocol = \"{protocol}\"\n")
+    }
+}
 
 /// How long a client waits: more than a lost SYN costs, so that only true failures count.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,36 +155,46 @@ impl<'lab> Scenario<'lab> {
         subsets: &[Subset],
         args: &[&str],
     ) -> Result<Self> {
-        let udp =
-            format!("kind = \"service-defaults\"\nname = \"{APP_UDP}\"\nprotocol = \"udp\"\n");
-        let mut options =
-            AgentOptions::default().args(args.iter().copied()).file("defaults.hcl", udp);
-        for service in [APP, APP_UDP, HOLD] {
-            options = options.file(format!("{service}_resolver.hcl"), resolver(service, subsets));
+        let mut options = AgentOptions::default().args(args.iter().copied());
+        for offer in offers_of(&backends) {
+            let service = offer.service;
+            options = options
+                .file(format!("{service}_defaults.hcl"), offer.defaults())
+                .file(format!("{service}_resolver.hcl"), resolver(service, subsets));
             for backend in &backends {
-                let name = format!("{service}_{}.hcl", backend.pod.name);
-                options = options.file(name, backend.definition(service));
+                if let Some(definition) = backend.definition(&offer) {
+                    options =
+                        options.file(format!("{service}_{}.hcl", backend.pod.name), definition);
+                }
             }
         }
         let agent = lab.agent(options)?;
-        let mut scenario = Self { lab, agent, client, backends, subsets: subsets.to_vec() };
+        let scenario = Self { lab, agent, client, backends, subsets: subsets.to_vec() };
         scenario.all_to_first()?;
-        for service in [APP, APP_UDP, HOLD] {
-            let all = u64::try_from(scenario.backends.len())?;
-            lab.wait_healthy(service, all)?;
-        }
+        scenario.wait_healthy()?;
         Ok(scenario)
     }
 
+    /// Waits until all pods are well in all services.
+    ///
+    /// # Errors
+    ///
+    /// If that does not come about in time.
+    pub fn wait_healthy(&self) -> Result<()> {
+        for offer in offers_of(&self.backends) {
+            let pods = self.backends.iter().filter(|own| offer.backend(&own.pod).is_some());
+            self.lab.wait_healthy(offer.service, u64::try_from(pods.count())?)?;
+        }
+        Ok(())
+    }
+
     /// Writes splitters: 100 to the first subset, 0 to the others, so that all are shown.
-    fn all_to_first(&mut self) -> Result<()> {
-        let weights: Vec<(&str, f64)> = self
-            .subsets
-            .iter()
-            .zip([100.0].into_iter().chain(std::iter::repeat(0.0)))
-            .map(|(subset, weight)| (subset.name, weight))
-            .collect();
-        [APP, APP_UDP, HOLD].into_iter().try_for_each(|service| self.split(service, &weights))
+    fn all_to_first(&self) -> Result<()> {
+        let weights = [100.0].into_iter().chain(std::iter::repeat(0.0));
+        let names = self.subsets.iter().map(|subset| subset.name);
+        let weights: Vec<(&str, f64)> = names.zip(weights).collect();
+        let mut offers = offers_of(&self.backends);
+        offers.try_for_each(|offer| self.split(offer.service, &weights))
     }
 
     /// Writes a service's splitter through the agent.
@@ -181,55 +231,47 @@ impl Backend {
     pub fn start(lab: &Lab, pod: Pod, subset: &'static str) -> Result<Self> {
         let options = ServerOptions {
             name: pod.name.clone(),
-            echo: vec![POD_PORT],
-            hold: vec![POD_HOLD_PORT],
+            echo: vec![TCP4.pod_port],
+            hold: vec![HOLD.pod_port],
             ..ServerOptions::default()
         };
         let server = lab.serve(&pod.namespace, &options)?;
         Ok(Self { pod, server, subset })
     }
 
-    /// Its service definition; one instance for each family that the pod has.
+    /// Its service definition, if it has an address of the family.
     #[must_use]
-    pub fn definition(&self, service: &str) -> String {
-        let families = [
-            Some((IpAddr::V4(self.pod.v4), IpAddr::V4(VIRTUAL_V4), "")),
-            self.pod.v6.map(|v6| (IpAddr::V6(v6), IpAddr::V6(VIRTUAL_V6), "-v6")),
-        ];
-        let (port, pod_port) = match service {
-            HOLD => (HOLD_PORT, POD_HOLD_PORT),
-            _ => (PORT, POD_PORT),
-        };
-        let mut text = String::new();
-        for (address, virtual_address, suffix) in families.into_iter().flatten() {
-            let _ = write!(
-                text,
-                "service {{\n  name = \"{service}\"\n  id = \"{service}-{name}{suffix}\"\n  \
-                 address = \"{address}\"\n  port = {pod_port}\n  meta {{ subset = \"{subset}\" }}\n  \
-                 tagged_addresses {{ virtual {{ address = \"{virtual_address}\" port = {port} }} }}\n}}\n",
-                name = self.pod.name,
-                subset = self.subset,
-            );
-        }
-        text
+    pub fn definition(&self, offer: &Offer) -> Option<String> {
+        let backend = offer.backend(&self.pod)?;
+        Some(definition(offer, &self.id(offer), backend, self.subset))
+    }
+
+    /// Its id as an instance of a service.
+    #[must_use]
+    pub fn id(&self, offer: &Offer) -> String {
+        format!("{}-{}", offer.service, self.pod.name)
     }
 }
 
-/// The virtual address of a service that answers with a name.
+/// A service definition.
 #[must_use]
-pub fn frontend(v6: bool) -> SocketAddr {
-    if v6 { (VIRTUAL_V6, PORT).into() } else { (VIRTUAL_V4, PORT).into() }
+pub fn definition(offer: &Offer, id: &str, backend: SocketAddr, subset: &str) -> String {
+    let frontend = offer.frontend();
+    format!(
+        "service {{\n  name = \"{}\"\n  id = \"{id}\"\n  address = \"{}\"\n  port = {}\n  \
+         meta {{ subset = \"{subset}\" }}\n  \
+         tagged_addresses {{ virtual {{ address = \"{}\" port = {} }} }}\n}}\n",
+        offer.service,
+        backend.ip(),
+        backend.port(),
+        frontend.ip(),
+        frontend.port(),
+    )
 }
 
-/// All that can be asked: both protocols over both families.
-#[must_use]
-pub fn ways() -> [(Protocol, SocketAddr); 4] {
-    [
-        (Protocol::Tcp, frontend(false)),
-        (Protocol::Udp, frontend(false)),
-        (Protocol::Tcp, frontend(true)),
-        (Protocol::Udp, frontend(true)),
-    ]
+/// Services that at least one pod has an address for.
+fn offers_of(backends: &[Backend]) -> impl Iterator<Item = Offer> {
+    OFFERS.into_iter().filter(|offer| backends.iter().any(|own| offer.backend(&own.pod).is_some()))
 }
 
 fn resolver(service: &str, subsets: &[Subset]) -> String {

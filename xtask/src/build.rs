@@ -12,10 +12,14 @@ use crate::{elf, step, toolchain::Toolchain, workspace::Workspace};
 
 const BINARIES: [&str; 2] = ["canary-agent", "canaryctl"];
 
-/// Leaves both binaries in `target/release`; gives the toolchain for who needs it next.
-pub(crate) fn run(workspace: &Workspace) -> Result<Toolchain> {
-    let toolchain = Toolchain::ensure(workspace)?;
-    bpf_object(workspace, &toolchain)?;
+/// Leaves both binaries in `target/release`.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    with(workspace, &Toolchain::ensure(workspace)?)
+}
+
+/// The same with a toolchain at hand.
+pub(crate) fn with(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    bpf_object(workspace, toolchain)?;
     let mut cargo = cargo_static(workspace);
     cargo.args(["--package", "canary-userspace", "--bins"]);
     step::run("build: canary-agent, canaryctl", &mut cargo, "the compiler's message is above")?;
@@ -24,13 +28,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Toolchain> {
         elf::ensure_static(&built)?;
         install(&built, &workspace.release().join(binary))?;
     }
-    Ok(toolchain)
+    Ok(())
 }
 
 /// Builds a program of the tests' crate the way the agent is built, so that they share libraries.
 pub(crate) fn tool(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut cargo = cargo_static(workspace);
-    cargo.args(["--package", "canary-tests", "--bin", name]);
+    // All of them: the demo and the labs run the others.
+    cargo.args(["--package", "canary-tests", "--bins"]);
     step::run(&format!("build: {name}"), &mut cargo, "the compiler's message is above")?;
     Ok(static_directory(workspace).join(name))
 }

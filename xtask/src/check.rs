@@ -56,7 +56,7 @@ fn house_rules(workspace: &Workspace) -> Result<()> {
     }
     let mut list = Command::new("git");
     list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-    let files = step::output(list.current_dir(&workspace.root)).context("`git ls-files` failed")?;
+    let files = step::read(list.current_dir(&workspace.root))?;
     for file in files.split('\0').filter(|file| !file.is_empty()) {
         // A file may be gone from the tree and not yet from the index; pictures are no text.
         if let Ok(text) = fs::read_to_string(workspace.root.join(file)) {

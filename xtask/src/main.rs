@@ -87,8 +87,8 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<()> {
     let workspace = Workspace::find()?;
     match verb {
-        Verb::Setup => test::setup(&workspace),
-        Verb::Build => build::run(&workspace).map(drop),
+        Verb::Setup => test::setup(&workspace).map(drop),
+        Verb::Build => build::run(&workspace),
         Verb::Test { long } => test::run(&workspace, long),
         Verb::Check => check::run(&workspace),
         Verb::Verify { bless } => tools::verify(&workspace, bless),

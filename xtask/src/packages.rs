@@ -84,10 +84,10 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     )
 }
 
-/// Brings apt's lists up to date, once a run.
+/// Brings apt's lists up to date, once a run; leaves them as they are without root.
 pub(crate) fn refresh() -> Result<()> {
     static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.swap(true, Ordering::Relaxed) {
+    if !Uid::effective().is_root() || DONE.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
     let hint = "is apt able to reach its sources?";

@@ -34,7 +34,15 @@ pub(crate) fn become_command(title: &str, command: &mut Command) -> Result<()> {
     Err(error).with_context(|| format!("cannot start {command:?}"))
 }
 
-/// What `command` printed, or `None` if it cannot be run or fails.
+/// What `command` printed.
+pub(crate) fn read(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(output.status.success(), "it failed ({}): {command:?}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What `command` printed without its complaints, or `None` if it cannot be run or fails.
 pub(crate) fn output(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())

@@ -10,19 +10,20 @@ use crate::{build, check, packages, step, toolchain::Toolchain, tools, workspace
 const CONSUL_CLIENT: &str = "py-consul==1.8.0";
 
 /// Installs all that any verb needs.
-pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
+pub(crate) fn setup(workspace: &Workspace) -> Result<Toolchain> {
     let toolchain = Toolchain::ensure(workspace)?;
     toolchain.cargo_clippy(workspace)?;
     packages::ensure(&packages::lab())?;
-    python(workspace).map(drop)
+    python(workspace)?;
+    Ok(toolchain)
 }
 
 /// Checks and tests, quick ones first.
 pub(crate) fn run(workspace: &Workspace, long: bool) -> Result<()> {
     step::ensure_root("test")?;
     let started = Instant::now();
-    setup(workspace)?;
-    let toolchain = build::run(workspace)?;
+    let toolchain = setup(workspace)?;
+    build::with(workspace, &toolchain)?;
     check::with(workspace, &toolchain)?;
     let hint = "the failing test is named above";
     step::run_visibly("test: without root", &mut workspace.cargo("test"), hint)?;

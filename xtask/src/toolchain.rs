@@ -89,7 +89,7 @@ impl Toolchain {
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env(
                 "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
-                format!("-C linker={linker} -C debuginfo=2 -C link-arg=--btf"),
+                format!("-C linker={linker} -C target-cpu=v3 -C debuginfo=2 -C link-arg=--btf"),
             );
         match self.compiler {
             // Unstable features are what any compiler needs for BPF, nightly or not.

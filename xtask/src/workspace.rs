@@ -32,7 +32,7 @@ impl Workspace {
             .to_owned();
         let mut metadata = cargo_program();
         metadata.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(&root);
-        let metadata = step::output(&mut metadata).context("`cargo metadata` failed")?;
+        let metadata = step::read(&mut metadata)?;
         let metadata: Value = serde_json::from_str(&metadata).context("read cargo's metadata")?;
         let target = metadata.get("target_directory").and_then(Value::as_str);
         let packages = metadata.get("packages").and_then(Value::as_array);
@@ -42,8 +42,8 @@ impl Workspace {
             .filter_map(|package| package.get("manifest_path").and_then(Value::as_str))
             .map(PathBuf::from)
             .collect();
-        let version = step::output(Command::new("rustc").arg("-vV"));
-        let version = version.context("`rustc -vV` failed: install Rust with rustup")?;
+        let version = step::read(Command::new("rustc").arg("-vV"));
+        let version = version.context("install Rust with rustup")?;
         Ok(Self {
             target: target.context("cargo names no target directory")?.into(),
             host: version_field(&version, "host").context("rustc names no host")?.to_owned(),

@@ -3,6 +3,8 @@
 use crate::packet::Packet;
 use crate::reason::Reason;
 
+/// Length of the header without options.
+pub const LEN: usize = 20;
 /// Offset of the time to live, from the header's first byte.
 pub const TTL_AT: usize = 8;
 /// Offset of the header checksum, from the header's first byte.

@@ -70,7 +70,8 @@ impl Agent {
         let no_splitter = !self.state.snapshot.splitters.contains_key(service);
         if no_splitter && stable == default {
             // Everything goes there already, and a splitter would only have to be deleted again.
-            return self.report_moves(service, &self.splits(service)?, self.datapath.revision());
+            let splits = self.splits(service)?;
+            return Ok(self.report_moves(service, &splits, self.datapath.revision()));
         }
         self.write_splits(service, &splits)
     }
@@ -90,7 +91,7 @@ impl Agent {
         };
         let edits = self.edits_back_to(service, past)?;
         self.change(Change { edits, ..Change::default() })?;
-        self.report_moves(service, &before, revision)
+        Ok(self.report_moves(service, &before, revision))
     }
 
     fn edits_back_to(&self, service: &str, past: &Past) -> Result<Vec<Edit>, Refusal> {
@@ -192,23 +193,18 @@ impl Agent {
         let decoded = entry::parse(json.to_string().as_bytes())
             .map_err(|error| Refusal::invalid(error.text))?;
         self.write_entry(decoded.entry, None)?;
-        self.report_moves(service, &before, revision)
+        Ok(self.report_moves(service, &before, revision))
     }
 
-    fn report_moves(
-        &self,
-        service: &str,
-        before: &[Weight],
-        revision_before: u64,
-    ) -> Result<Changed, Refusal> {
+    fn report_moves(&self, service: &str, before: &[Weight], revision_before: u64) -> Changed {
         let after = self.splits(service).unwrap_or_default();
-        Ok(Changed {
+        Changed {
             service: service.to_owned(),
             weights: moves(service, before, &after),
             revision_before,
             revision: self.datapath.revision(),
             warnings: self.warnings_of(service).into_iter().map(super::report::warning).collect(),
-        })
+        }
     }
 
     fn unknown(&self, service: &str) -> Refusal {

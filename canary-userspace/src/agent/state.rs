@@ -5,6 +5,7 @@
 //! taken back edit by edit.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
 use std::net::SocketAddr;
 
 use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
@@ -123,11 +124,14 @@ impl State {
         }
         self.snapshot.instances = stored;
         for (id, instance) in new {
-            if self.services.contains_key(&id) {
-                self.hidden.instances.insert(id, instance);
-            } else {
-                self.services.insert(id, instance.value.service.clone());
-                self.snapshot.instances.push(registered(instance));
+            match self.services.entry(id) {
+                Place::Occupied(stored) => {
+                    self.hidden.instances.insert(stored.key().clone(), instance);
+                }
+                Place::Vacant(place) => {
+                    place.insert(instance.value.service.clone());
+                    self.snapshot.instances.push(registered(instance));
+                }
             }
         }
         self.snapshot.instances.sort_by(|a, b| order(&a.instance).cmp(&order(&b.instance)));

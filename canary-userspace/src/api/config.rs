@@ -110,7 +110,13 @@ pub(super) async fn delete(
 
 /// Reads an entry: what is no entry is 400, an entry that is refused is 500.
 fn decode(body: &[u8]) -> Result<Decoded, Refusal> {
-    entry::parse(body).map_err(|error| Refusal::invalid(error.text))
+    entry::parse(body).map_err(|error| {
+        if error.is_rule {
+            Refusal::invalid(error.text)
+        } else {
+            Refusal::bad_request(format!("Request decoding failed: {}", error.text))
+        }
+    })
 }
 
 fn check_kind(kind: &str) -> Result<(), Error> {

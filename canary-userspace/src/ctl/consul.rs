@@ -186,8 +186,12 @@ async fn write(
     let document = match input::decode(file, &bytes) {
         Ok(document) => document,
         Err(error) => match input::undecoded(&bytes) {
-            Some(document) if is_rule(&error) => document,
-            _ => return Err(Failure::Invalid(format!("Failed to decode config entry input: {error}"))),
+            Some(document) if error.is_rule => document,
+            _ => {
+                return Err(Failure::Invalid(format!(
+                    "Failed to decode config entry input: {error}"
+                )));
+            }
         },
     };
     let client = client.as_ref().map_err(|failure| Failure::Error(failure.to_string()))?;

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_refused_can_still_be_named_and_sent() {
-        let text = b"kind = \"service-splitter\", name = \"p\"\nsplits = [{ weight = 90.5, x = true }]";
+        let text =
+            b"kind = \"service-splitter\", name = \"p\"\nsplits = [{ weight = 90.5, x = true }]";
 
         let document = undecoded(text).unwrap();
 

@@ -18,11 +18,16 @@ use crate::error::ConfigError;
 /// # Errors
 ///
 /// [`Failure::Invalid`] with file, line and column; what was registered before that is told.
-pub async fn register(file: &Path, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+pub async fn register(
+    file: &Path,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let name = file.display().to_string();
     let content = parse_file(&input::load(file)?).map_err(|error| error.in_file(&name))?;
     let FileContent::Services(services) = content else {
-        let text = "no service is defined here; config entries are written by `canaryctl config write`";
+        let text =
+            "no service is defined here; config entries are written by `canaryctl config write`";
         return Err(Failure::Invalid(format!("{name}: {text}")));
     };
     for (instance, position) in services {

@@ -1,5 +1,7 @@
 //! Whole command lines against a server that records.
 
+mod story;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;

@@ -53,16 +53,24 @@ pub fn run(options: &ConfigValidate, console: &mut Console<'_>) -> Result<(), Fa
         console.warn(&found.warnings)?;
         found.errors.iter().try_for_each(|error| console.say(error))?;
     }
-    let count = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+    let count = |count: usize, one: &str, more: &str| {
+        format!("{count} {}", if count == 1 { one } else { more })
+    };
     let of = count(files.len(), "file", "files");
     if !valid {
-        return Err(Failure::Invalid(format!("{} in {of}", count(found.errors.len(), "error", "errors"))));
+        return Err(Failure::Invalid(format!(
+            "{} in {of}",
+            count(found.errors.len(), "error", "errors")
+        )));
     }
     if options.json {
         return Ok(());
     }
     let entries = count(found.entries, "config entry", "config entries");
-    console.data(format_args!("Valid: {of}, {entries}, {}", count(found.services, "instance", "instances")))
+    console.data(format_args!(
+        "Valid: {of}, {entries}, {}",
+        count(found.services, "instance", "instances")
+    ))
 }
 
 /// Files as they are named, and of directories what an agent would read.
@@ -72,7 +80,8 @@ fn collect(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Failure> {
         if fs::metadata(path).is_ok_and(|meta| meta.is_dir()) {
             files.extend(files::read(std::slice::from_ref(path))?);
         } else {
-            files.push(SourceFile { path: path.display().to_string(), content: input::load(path)? });
+            files
+                .push(SourceFile { path: path.display().to_string(), content: input::load(path)? });
         }
     }
     Ok(files)
@@ -86,9 +95,14 @@ fn examine(files: &[SourceFile]) -> Findings {
         match parse_file(&file.content) {
             Ok(FileContent::Entry(decoded)) => {
                 found.entries += 1;
-                found.warnings.extend(decoded.warnings.into_iter().map(|warning| warning.in_file(&file.path)));
+                found.warnings.extend(
+                    decoded.warnings.into_iter().map(|warning| warning.in_file(&file.path)),
+                );
                 if let Entry::Splitter(splitter) = decoded.entry {
-                    splitters.insert(splitter.name, Place { file: file.path.clone(), places: decoded.places });
+                    splitters.insert(
+                        splitter.name,
+                        Place { file: file.path.clone(), places: decoded.places },
+                    );
                 }
             }
             Ok(FileContent::Services(services)) => found.services += services.len(),
@@ -119,8 +133,12 @@ fn check_set(set: Definitions, places: &BTreeMap<String, Place>, found: &mut Fin
     }
     let compiled = compile(&snapshot, &Claims::new());
     let sentence = |service: &str, text: &str| ConfigError::new(format!("{service}: {text}"));
-    found.errors.extend(compiled.refused.iter().map(|refused| sentence(&refused.service, &refused.text)));
-    found.warnings.extend(compiled.warnings.iter().map(|warning| sentence(&warning.service, &warning.text)));
+    found
+        .errors
+        .extend(compiled.refused.iter().map(|refused| sentence(&refused.service, &refused.text)));
+    found
+        .warnings
+        .extend(compiled.warnings.iter().map(|warning| sentence(&warning.service, &warning.text)));
 }
 
 /// Stands in for the resolvers that splits need and the set does not hold, and warns of each.
@@ -138,13 +156,14 @@ fn resolvers_elsewhere(
             if split.service_subset.is_empty() || snapshot.resolvers.contains_key(service) {
                 continue;
             }
-            let resolver = elsewhere.entry(service).or_insert_with(|| Resolver {
-                name: service.clone(),
-                ..Resolver::default()
-            });
+            let resolver = elsewhere
+                .entry(service)
+                .or_insert_with(|| Resolver { name: service.clone(), ..Resolver::default() });
             resolver.subsets.insert(split.service_subset.clone(), Subset::default());
             if told.insert(service) {
-                let text = format!("service-resolver/{service} is not among these files: its subsets are not checked");
+                let text = format!(
+                    "service-resolver/{service} is not among these files: its subsets are not checked"
+                );
                 found.warnings.push(at(places.get(&splitter.name), Some(index), text));
             }
         }

@@ -87,7 +87,8 @@ fn resolver(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, Con
     fields.refuse(&RESOLVER_LATER, &mut remarks);
     fields.finish(&mut remarks);
     let mut warnings = remarks.settle()?;
-    validate::resolver(&name, &meta, &default_subset, &subsets, &mut warnings)?;
+    validate::resolver(&name, &meta, &default_subset, &subsets, &mut warnings)
+        .map_err(ConfigError::of_rule)?;
     let subsets =
         subsets.into_iter().map(|(key, (_, filter))| (key, Subset { filter: filter.value }));
     let entry = Resolver {
@@ -117,7 +118,7 @@ fn splitter(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, Con
     }
     fields.finish(&mut remarks);
     let warnings = remarks.settle()?;
-    let weights = validate::splitter(&name, &meta, &drafts)?;
+    let weights = validate::splitter(&name, &meta, &drafts).map_err(ConfigError::of_rule)?;
     let places = Places { name: name.position, splits: drafts.iter().map(Draft::target).collect() };
     let splits = drafts.into_iter().zip(weights).map(|(draft, weight)| Split {
         weight,
@@ -134,7 +135,7 @@ fn defaults(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, Con
     let protocol = fields.string("Protocol", "protocol", &mut remarks)?;
     tenancy(&mut fields, &mut remarks)?;
     let warnings = remarks.settle()?;
-    validate::named(&name.value, fields.position())?;
+    validate::named(&name.value, fields.position()).map_err(ConfigError::of_rule)?;
     let places = Places { name: name.position, splits: Vec::new() };
     let protocol = protocol.value.to_lowercase();
     let entry = ServiceDefaults { name: name.value, protocol };

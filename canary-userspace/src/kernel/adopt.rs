@@ -7,13 +7,10 @@ use canary_common::stats::SplitRow;
 
 use super::writer::Writer;
 use crate::compile::SplitKey;
-use crate::plan::{Image, Published, Sizes};
+use crate::plan::{Image, Published, Sizes, Write};
 
 /// How much the tables hold.
-///
-/// # Errors
-///
-/// If the size of one cannot be read.
+#[must_use]
 pub fn sizes(writer: &Writer, overflow: u32, histograms: u32) -> Sizes {
     Sizes {
         services: writer.current.rows(),
@@ -27,12 +24,12 @@ pub fn sizes(writer: &Writer, overflow: u32, histograms: u32) -> Sizes {
     }
 }
 
-/// The picture of tables that are in use.
+/// The picture of tables that are in use, and the stores that sweep what nothing leads to.
 ///
 /// # Errors
 ///
 /// If a table cannot be read.
-pub fn adopt(writer: &Writer, sizes: Sizes) -> Result<Published> {
+pub fn adopt(writer: &Writer, sizes: Sizes) -> Result<(Published, Vec<Write>)> {
     let overflow = writer
         .overflow
         .iter()
@@ -81,13 +78,19 @@ fn splits(writer: &Writer) -> Result<Vec<(u16, SplitKey, Option<u32>)>> {
     let rows = writer.labels.rows_as_they_are()?;
     let mut splits = Vec::new();
     for (id, row) in (0_u16..).zip(rows).filter(|(_, row)| !row.is_free()) {
-        let [Some(service), Some(target), Some(subset)] = [0, 1, 2].map(|index| row.name(index)) else {
+        let [Some(service), Some(target), Some(subset)] = [0, 1, 2].map(|index| row.name(index))
+        else {
             continue;
         };
-        let key =
-            SplitKey { service: service.to_owned(), target: target.to_owned(), subset: subset.to_owned() };
-        let histogram =
-            writer.splits.load(u32::from(id), std::mem::offset_of!(SplitRow, histogram))?.checked_sub(1);
+        let key = SplitKey {
+            service: service.to_owned(),
+            target: target.to_owned(),
+            subset: subset.to_owned(),
+        };
+        let histogram = writer
+            .splits
+            .load(u32::from(id), std::mem::offset_of!(SplitRow, histogram))?
+            .checked_sub(1);
         splits.push((id, key, histogram));
     }
     Ok(splits)

@@ -1,13 +1,16 @@
 //! Which interface has which programs, now and as interfaces come and go.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::TcAttachType;
 
-use super::interfaces::{Link, Role, Watcher};
+use super::interfaces::{Choice, Link, Role, Watcher};
 use super::links::Links;
 use super::load::take;
 use super::node;
@@ -18,6 +21,9 @@ use crate::settings::{Settings, SocketLb, UplinkMode};
 /// Every program of an interface, in the order in which they detach.
 const ALL: [&str; 7] =
     ["from_pod", "from_net", "from_net_l3", "from_net_xdp", "to_pod", "to_net", "to_net_l3"];
+
+/// Index of the loopback interface, in every network namespace.
+const LOOPBACK: u32 = 1;
 
 /// Since when interfaces are ours: what the programs take for young.
 #[derive(Debug)]
@@ -48,7 +54,6 @@ impl Since {
 }
 
 /// The attachments of this node.
-#[derive(Debug)]
 pub struct Attachments {
     links: Links,
     since: Since,
@@ -73,7 +78,8 @@ impl Attachments {
     /// If interfaces cannot be listed or the cgroup refuses; an interface that refuses is a
     /// warning.
     pub fn open(links: Links, since: Since, settings: &Settings) -> Result<Self> {
-        let watcher = Watcher::new(&settings.pod_interfaces, &settings.uplink_interfaces)?;
+        let choice = Choice::new(&settings.pod_interfaces, &settings.uplink_interfaces)?;
+        let watcher = Watcher::new(choice)?;
         let mut attachments = Self {
             links,
             since,
@@ -93,13 +99,53 @@ impl Attachments {
         Ok(attachments)
     }
 
-    /// Follows what changed since, if anything did.
-    pub fn follow(&mut self) {
-        if self.watcher.changed()
-            && let Err(error) = self.settle()
-        {
+    /// Follows what changed since; whether anything did.
+    pub fn follow(&mut self) -> bool {
+        let followed = self.watcher.poll().and_then(|changes| match changes.as_slice() {
+            [] => Ok(false),
+            _ => self.settle().map(|()| true),
+        });
+        followed.unwrap_or_else(|error| {
             tracing::error!("follow the interfaces: {error:#}");
+            true
+        })
+    }
+
+    /// Whether packets from the network are served at all.
+    #[must_use]
+    pub fn has_uplink(&self) -> bool {
+        self.mode != UplinkMode::Off
+            && self.attached.values().any(|attached| attached.role == Role::Uplink)
+    }
+
+    /// Whether an address is a pod's of this node, or the node's own.
+    ///
+    /// # Errors
+    ///
+    /// If the route cannot be read.
+    pub fn is_here(&mut self, address: IpAddr) -> Result<bool> {
+        let Some(index) = self.watcher.route_interface(address)? else { return Ok(false) };
+        let pods = || self.watcher.links().filter(|link| link.role == Role::Pod);
+        let is_pod = pods().any(|pod| pod.index == index || pod.controller == Some(index));
+        Ok(is_pod || index == LOOPBACK && !address.is_loopback())
+    }
+
+    /// Why a pod's interface must not be served, if so.
+    ///
+    /// Netfilter would see one half of a connection only: what comes by the bridge's port is
+    /// routed there, and the answer goes from port to port.
+    fn refusal(&self, link: &Link) -> Option<&'static str> {
+        let is_bridge =
+            |other: &&Link| Some(other.index) == link.controller && other.kind == "bridge";
+        self.watcher.links().find(is_bridge)?;
+        let seen = fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables");
+        if seen.is_ok_and(|value| value.trim() == "1") {
+            return None;
         }
+        Some(
+            "it is a port of a bridge and net.bridge.bridge-nf-call-iptables is not 1: netfilter \
+             would see half of each connection",
+        )
     }
 
     /// The interfaces served.
@@ -110,7 +156,7 @@ impl Attachments {
             .values()
             .map(|attached| InterfaceStatus {
                 name: attached.name.clone(),
-                role: role_name(attached.role),
+                role: attached.role.as_str(),
                 hook: attached.hook,
             })
             .collect();
@@ -121,13 +167,17 @@ impl Attachments {
     /// Interfaces that could not be served.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let text = |(name, error): (&String, &String)| format!("interface {name} is not served: {error}");
-        self.failed.iter().map(|entry| Warning { service: String::new(), text: text(entry) }).collect()
+        let text =
+            |(name, error): (&String, &String)| format!("interface {name} is not served: {error}");
+        self.failed
+            .iter()
+            .map(|entry| Warning { service: String::new(), text: text(entry) })
+            .collect()
     }
 
     /// Makes the attachments those that the present interfaces need: ways back first.
     fn settle(&mut self) -> Result<()> {
-        let present = self.watcher.links()?;
+        let present: Vec<Link> = self.watcher.links().cloned().collect();
         self.leave(&present)?;
         self.failed.clear();
         for link in &present {
@@ -170,7 +220,15 @@ impl Attachments {
         }
         let hook = match link.role {
             Role::Pod => {
-                if self.links.attach_tcx("from_pod", &link.name, link.index, TcAttachType::Ingress)? {
+                if let Some(reason) = self.refusal(link) {
+                    bail!("{reason}");
+                }
+                if self.links.attach_tcx(
+                    "from_pod",
+                    &link.name,
+                    link.index,
+                    TcAttachType::Ingress,
+                )? {
                     self.since.note(link.index)?;
                 }
                 "tcx"
@@ -179,7 +237,7 @@ impl Attachments {
             Role::Other => "tcx",
         };
         let attached = Attached { name: link.name.clone(), role: link.role, hook };
-        tracing::info!("interface {} ({}) is served by {hook}", link.name, role_name(link.role));
+        tracing::info!("interface {} ({}) is served by {hook}", link.name, link.role.as_str());
         self.attached.insert(link.index, attached);
         Ok(())
     }
@@ -189,7 +247,7 @@ impl Attachments {
             UplinkMode::Off => return Ok("off"),
             UplinkMode::Tcx => false,
             UplinkMode::Xdp => true,
-            UplinkMode::Auto => link.has_own_driver && link.l2_len != 0,
+            UplinkMode::Auto => link.has_real_driver && link.l2_len != 0,
         };
         if xdp {
             match self.links.attach_xdp("from_net_xdp", link.index) {
@@ -221,7 +279,9 @@ impl Attachments {
         self.attached.retain(|index, attached| stays(*index, &attached.name, attached.role));
         for (program, index) in self.links.pinned()? {
             let link = present.iter().find(|link| link.index == index);
-            if !link.is_some_and(|link| belongs(&program, link, self.mode)) && ALL.contains(&program.as_str()) {
+            if !link.is_some_and(|link| belongs(&program, link, self.mode))
+                && ALL.contains(&program.as_str())
+            {
                 self.links.detach(&program, index)?;
                 if link.is_none() {
                     self.since.forget(index);
@@ -229,6 +289,13 @@ impl Attachments {
             }
         }
         Ok(())
+    }
+}
+
+impl AsFd for Attachments {
+    /// Readable when [`Attachments::follow`] has something to do.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watcher.as_fd()
     }
 }
 
@@ -243,13 +310,5 @@ fn belongs(program: &str, link: &Link, mode: UplinkMode) -> bool {
         ("from_net_l3", Role::Uplink) => l3 && mode != UplinkMode::Off,
         ("from_net_xdp", Role::Uplink) => !matches!(mode, UplinkMode::Off | UplinkMode::Tcx),
         _ => false,
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Pod => "pod",
-        Role::Uplink => "uplink",
-        Role::Other => "other",
     }
 }

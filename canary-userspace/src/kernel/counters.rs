@@ -1,6 +1,7 @@
 //! Reads what the programs count.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::mem::offset_of;
 
 use anyhow::{Context, Result};
@@ -16,11 +17,16 @@ use crate::datapath::{Counters, Histogram};
 use crate::plan::Published;
 
 /// The per-CPU tables.
-#[derive(Debug)]
 pub struct PerCpu {
     stats: PerCpuArray<MapData, Counts>,
     histograms: PerCpuArray<MapData, Histograms>,
     reasons: PerCpuArray<MapData, u64>,
+}
+
+impl fmt::Debug for PerCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerCpu").finish_non_exhaustive()
+    }
 }
 
 impl PerCpu {
@@ -38,6 +44,7 @@ impl PerCpu {
     }
 
     /// Counters of every split that has some.
+    #[must_use]
     pub fn counters(
         &self,
         published: &Published,
@@ -88,6 +95,7 @@ impl PerCpu {
     }
 
     /// Packets that were not forwarded, by reason.
+    #[must_use]
     pub fn reasons(&self) -> Vec<(&'static str, u64)> {
         let count = |reason: &Reason| -> u64 {
             self.reasons.get(&reason.slot(), 0).map(|cpus| cpus.iter().sum()).unwrap_or_default()
@@ -97,7 +105,7 @@ impl PerCpu {
 }
 
 /// The sum over the CPUs of one kind of time; empty buckets are left out.
-fn merge<'a>(cpus: impl Iterator<Item = &'a [u64]>) -> Histogram {
+fn merge<'a, I: Iterator<Item = &'a [u64]>>(cpus: I) -> Histogram {
     let mut totals: BTreeMap<usize, u64> = BTreeMap::new();
     for counts in cpus {
         for (step, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {

@@ -9,10 +9,8 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
-/// The oldest kernel this is compiled for.
-const FLOOR: (u32, u32) = (5, 15);
 /// The oldest kernel with tcx.
-const RECOMMENDED: (u32, u32) = (6, 6);
+const FLOOR: (u32, u32) = (6, 6);
 
 /// Bits of a capability set (`capabilities(7)`).
 const CAPABILITIES: [(u32, &str); 4] =
@@ -86,16 +84,14 @@ fn kernel() -> Finding {
     let Some(version) = major_minor(&release) else {
         return finding(Verdict::Warn, format!("{release:?} is not understood"));
     };
-    let (major, minor) = RECOMMENDED;
-    if version >= RECOMMENDED {
+    let (major, minor) = FLOOR;
+    if version >= FLOOR {
         finding(Verdict::Pass, format!("{release}, at least {major}.{minor}"))
-    } else if version >= FLOOR {
-        finding(
-            Verdict::Warn,
-            format!("{release} has no tcx, so clsact is used; {major}.{minor} is recommended"),
-        )
     } else {
-        finding(Verdict::Fail, format!("{release} is older than {}.{}", FLOOR.0, FLOOR.1))
+        finding(
+            Verdict::Fail,
+            format!("{release} has no tcx hooks: at least {major}.{minor} is needed"),
+        )
     }
 }
 

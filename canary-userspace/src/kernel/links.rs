@@ -1,6 +1,6 @@
 //! Attaches programs and keeps their links pinned, so that they outlive the agent.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,14 +20,14 @@ pub const SOCKET_PROGRAMS: [&str; 4] = ["getpeername4", "getpeername6", "connect
 pub struct Links {
     ebpf: Ebpf,
     directory: PathBuf,
-    loaded: BTreeMap<String, ()>,
+    loaded: BTreeSet<String>,
 }
 
 impl Links {
     /// Over the programs of an object whose maps are loaded.
     #[must_use]
     pub fn new(ebpf: Ebpf, directory: PathBuf) -> Self {
-        Self { ebpf, directory, loaded: BTreeMap::new() }
+        Self { ebpf, directory, loaded: BTreeSet::new() }
     }
 
     /// Where the link of a program on an interface is pinned.
@@ -38,7 +38,7 @@ impl Links {
     /// The program, loaded on first use: verifying one takes up to 50 ms.
     fn program(&mut self, name: &str) -> Result<&mut Program> {
         let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
-        if self.loaded.insert(name.to_owned(), ()).is_none() {
+        if self.loaded.insert(name.to_owned()) {
             match program {
                 Program::SchedClassifier(program) => program.load(),
                 Program::Xdp(program) => program.load(),
@@ -58,12 +58,19 @@ impl Links {
     /// # Errors
     ///
     /// If the kernel refuses.
-    pub fn attach_tcx(&mut self, program: &str, name: &str, index: u32, hook: TcAttachType) -> Result<bool> {
+    pub fn attach_tcx(
+        &mut self,
+        program: &str,
+        name: &str,
+        index: u32,
+        hook: TcAttachType,
+    ) -> Result<bool> {
         let pin = self.pin(program, &index.to_string());
         let old = pinned(&pin);
         let program: &mut SchedClassifier = self.program(program)?.try_into()?;
         if let Some(old) = old {
-            let link = SchedClassifierLink::try_from(old).ok().map(|link| program.attach_to_link(link));
+            let link =
+                SchedClassifierLink::try_from(old).ok().map(|link| program.attach_to_link(link));
             if let Some(Ok(id)) = link {
                 program.take_link(id)?;
                 return Ok(false);
@@ -115,7 +122,8 @@ impl Links {
     ///
     /// If the kernel refuses.
     pub fn attach_sockets(&mut self, cgroup: &Path) -> Result<()> {
-        let file = fs::File::open(cgroup).with_context(|| format!("open cgroup {}", cgroup.display()))?;
+        let file =
+            fs::File::open(cgroup).with_context(|| format!("open cgroup {}", cgroup.display()))?;
         for name in SOCKET_PROGRAMS {
             let pin = self.pin(name, "cgroup");
             let program: &mut CgroupSockAddr = self.program(name)?.try_into()?;

@@ -37,7 +37,8 @@ impl Places {
         let layout = bpffs.join(format!("v{LAYOUT_VERSION}"));
         let places = Self { maps: layout.join("maps"), links: layout.join("links") };
         for directory in [&places.maps, &places.links] {
-            fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+            fs::create_dir_all(directory)
+                .with_context(|| format!("make {}", directory.display()))?;
         }
         Ok(places)
     }
@@ -49,7 +50,8 @@ fn mount_bpffs(bpffs: &Path) -> Result<()> {
         .ancestors()
         .find(|path| path.exists())
         .with_context(|| format!("{} has no parent that exists", bpffs.display()))?;
-    let is_bpffs = |path: &Path| statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
+    let is_bpffs =
+        |path: &Path| statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
     if is_bpffs(there) {
         return Ok(());
     }

@@ -59,7 +59,7 @@ impl<R> Mapped<R> {
     /// # Errors
     ///
     /// If rows do not follow one another without a gap.
-    #[expect(unsafe_code, clippy::cast_ptr_alignment, reason = "shared memory of a known shape")]
+    #[expect(unsafe_code, reason = "shared memory of a known shape")]
     pub fn rows_as_they_are(&self) -> Result<&[R]> {
         ensure!(self.stride == size_of::<R>(), "rows are {} apart", self.stride);
         let rows = usize::try_from(self.rows)?;
@@ -77,7 +77,11 @@ impl<R> Mapped<R> {
     /// The address of `size` bytes at `offset` in a row.
     fn at(&self, row: u32, offset: usize, size: usize) -> Result<*mut u8> {
         ensure!(row < self.rows, "row {row} of {}", self.rows);
-        ensure!(offset.saturating_add(size) <= self.stride, "offset {offset} in a row of {}", self.stride);
+        ensure!(
+            offset.saturating_add(size) <= self.stride,
+            "offset {offset} in a row of {}",
+            self.stride
+        );
         let start = self.stride.saturating_mul(usize::try_from(row)?).saturating_add(offset);
         Ok(self.memory.as_mut_ptr().wrapping_add(start))
     }
@@ -87,7 +91,11 @@ impl<R> Mapped<R> {
     /// # Errors
     ///
     /// If there is no such row or word.
-    #[expect(unsafe_code, clippy::cast_ptr_alignment, reason = "shared memory; the offset is checked")]
+    #[expect(
+        unsafe_code,
+        clippy::cast_ptr_alignment,
+        reason = "shared memory; the offset is checked"
+    )]
     pub fn store(&self, row: u32, offset: usize, value: u32) -> Result<()> {
         ensure!(offset.is_multiple_of(4), "a word at {offset}");
         let at = self.at(row, offset, 4)?.cast::<u32>();
@@ -102,7 +110,11 @@ impl<R> Mapped<R> {
     /// # Errors
     ///
     /// If there is no such row or word.
-    #[expect(unsafe_code, clippy::cast_ptr_alignment, reason = "shared memory; the offset is checked")]
+    #[expect(
+        unsafe_code,
+        clippy::cast_ptr_alignment,
+        reason = "shared memory; the offset is checked"
+    )]
     pub fn load(&self, row: u32, offset: usize) -> Result<u32> {
         ensure!(offset.is_multiple_of(4), "a word at {offset}");
         let at = self.at(row, offset, 4)?.cast::<u32>();
@@ -115,7 +127,11 @@ impl<R> Mapped<R> {
     /// # Errors
     ///
     /// If there is no such row or word.
-    #[expect(unsafe_code, clippy::cast_ptr_alignment, reason = "shared memory; the offset is checked")]
+    #[expect(
+        unsafe_code,
+        clippy::cast_ptr_alignment,
+        reason = "shared memory; the offset is checked"
+    )]
     pub fn store_wide(&self, row: u32, offset: usize, value: u64) -> Result<()> {
         ensure!(offset.is_multiple_of(8), "a word of 64 bits at {offset}");
         let at = self.at(row, offset, 8)?.cast::<u64>();
@@ -129,7 +145,11 @@ impl<R> Mapped<R> {
     /// # Errors
     ///
     /// If there is no such row or word.
-    #[expect(unsafe_code, clippy::cast_ptr_alignment, reason = "shared memory; the offset is checked")]
+    #[expect(
+        unsafe_code,
+        clippy::cast_ptr_alignment,
+        reason = "shared memory; the offset is checked"
+    )]
     pub fn load_wide(&self, row: u32, offset: usize) -> Result<u64> {
         ensure!(offset.is_multiple_of(8), "a word of 64 bits at {offset}");
         let at = self.at(row, offset, 8)?.cast::<u64>();

@@ -16,7 +16,8 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 /// If the system does not tell.
 pub fn hertz() -> Result<u64> {
     // The coarse clock advances once a tick, and says so.
-    let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).context("read the clock's resolution")?;
+    let resolution =
+        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).context("read the clock's resolution")?;
     let ns = u64::try_from(resolution.tv_nsec())?.max(1);
     Ok(1_000_000_000 / ns)
 }
@@ -76,7 +77,8 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 pub fn knows_ipv6_checksums() -> bool {
     // The flag is an enumerator, so its name stands in the string section of the kernel's BTF.
     let name = b"\0BPF_F_IPV6\0";
-    fs::read("/sys/kernel/btf/vmlinux").is_ok_and(|btf| btf.windows(name.len()).any(|text| text == name))
+    fs::read("/sys/kernel/btf/vmlinux")
+        .is_ok_and(|btf| btf.windows(name.len()).any(|text| text == name))
 }
 
 /// Where cgroup v2 is mounted.

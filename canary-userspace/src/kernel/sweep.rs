@@ -58,7 +58,12 @@ impl Sweep {
     /// # Errors
     ///
     /// If a table is missing or of another shape.
-    pub fn start(ebpf: &mut Ebpf, splits: Mapped<SplitRow>, settings: Settings, hertz: u64) -> Result<Self> {
+    pub fn start(
+        ebpf: &mut Ebpf,
+        splits: Mapped<SplitRow>,
+        settings: Settings,
+        hertz: u64,
+    ) -> Result<Self> {
         let walker = Walker {
             opening4: HashMap::try_from(take(ebpf, "OPENING4")?).context("OPENING4")?,
             opening6: HashMap::try_from(take(ebpf, "OPENING6")?).context("OPENING6")?,
@@ -81,7 +86,7 @@ impl Sweep {
     /// Asks for a walk through all flows at once.
     pub fn hurry(&self) {
         // The thread ends with the process only.
-        drop(self.ask.send(()));
+        _ = self.ask.send(());
     }
 
     /// What the last walk found, once.

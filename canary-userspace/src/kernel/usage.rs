@@ -33,7 +33,8 @@ impl Usage {
         let mut tables = Vec::new();
         for (name, map) in ebpf.maps() {
             let Some((kind, data)) = parts(map) else { continue };
-            let file = data.fd().as_fd().try_clone_to_owned().with_context(|| format!("open {name}"))?;
+            let file =
+                data.fd().as_fd().try_clone_to_owned().with_context(|| format!("open {name}"))?;
             let capacity = data.info().with_context(|| format!("read {name}"))?.max_entries();
             tables.push(Table { name: name.to_owned(), kind, capacity, file });
         }

@@ -65,9 +65,9 @@ impl Writer {
                 let flag = if *on { OVERFLOW } else { 0 };
                 self.endpoints.store(*bucket, within(0, offset_of!(Entry, spare)), flag)
             }
-            Write::Slots { start, ids } => {
-                (*start..).zip(ids).try_for_each(|(row, id)| self.slots.write(row, 0, &id.to_ne_bytes()))
-            }
+            Write::Slots { start, ids } => (*start..)
+                .zip(ids)
+                .try_for_each(|(row, id)| self.slots.write(row, 0, &id.to_ne_bytes())),
             Write::Record { index, record } => self.record(*index, record),
             Write::Current { service, record } => self.current.store(*service, 0, *record),
             Write::ServiceLabel { service, name } => self.name(*service, name),
@@ -131,7 +131,8 @@ impl Writer {
         rows.write(index, offset_of!(Record, bounds), &words(&record.bounds))?;
         rows.write(index, offset_of!(Record, slots), &words(&record.slots))?;
         rows.write(index, offset_of!(Record, lengths), &words(&record.lengths))?;
-        let statistics: Vec<u8> = record.statistics.iter().flat_map(|id| id.to_ne_bytes()).collect();
+        let statistics: Vec<u8> =
+            record.statistics.iter().flat_map(|id| id.to_ne_bytes()).collect();
         rows.write(index, offset_of!(Record, statistics), &statistics)?;
         rows.store(index, offset_of!(Record, count), record.count)?;
         rows.store(index, offset_of!(Record, flags), record.flags)

@@ -1,6 +1,7 @@
 //! The long way: services, frontends and backends that come, change and go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use canary_common::backend::{Backend, State};
 use canary_common::directory::Occupant;
@@ -9,7 +10,7 @@ use canary_common::service::Record;
 
 use super::pool::Spent;
 use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
-use super::{Blocked, NOWHERE, Table, Write};
+use super::{NOWHERE, Short, Table, Write};
 use crate::compile::{Desired, DesiredService, DesiredSplit, SplitKey, maglev};
 
 const SERVICES: Table = Table { name: "SERVICES", setting: "limits.services" };
@@ -23,12 +24,14 @@ const STATS: Table = Table { name: "STATS", setting: "limits.statistics" };
 pub(super) struct Builder {
     tables: Tables,
     writes: Vec<Write>,
+    /// Frontends, with their services, where a backend serves that some record still names.
+    late: Vec<(String, Endpoint)>,
 }
 
 impl Builder {
     /// Starts from what the tables hold.
     pub(super) fn new(tables: Tables) -> Self {
-        Self { tables, writes: Vec::new() }
+        Self { tables, writes: Vec::new(), late: Vec::new() }
     }
 
     /// What the tables hold in the end, and the stores in order.
@@ -37,7 +40,7 @@ impl Builder {
     }
 
     /// Plans the way from `old` to `new`.
-    pub(super) fn build(&mut self, old: &Desired, new: &Desired) -> Result<(), Blocked> {
+    pub(super) fn build(&mut self, old: &Desired, new: &Desired) -> Result<(), Short> {
         let before: BTreeMap<&str, &DesiredService> =
             old.services.iter().map(|service| (service.name.as_str(), service)).collect();
         let changed = new.services.iter().filter(|new| before.get(new.name.as_str()) != Some(new));
@@ -45,6 +48,9 @@ impl Builder {
         let (gaining, others): (Vec<_>, Vec<_>) = changed.partition(|service| self.gains(service));
         for service in gaining.into_iter().chain(others) {
             self.put(service)?;
+        }
+        for (service, frontend) in mem::take(&mut self.late) {
+            self.list_frontend(&service, &frontend)?;
         }
         self.remove(new);
         Ok(())
@@ -58,7 +64,7 @@ impl Builder {
     }
 
     /// Puts one service in force.
-    fn put(&mut self, service: &DesiredService) -> Result<(), Blocked> {
+    fn put(&mut self, service: &DesiredService) -> Result<(), Short> {
         let name = &service.name;
         let old = self.tables.services.get(name).cloned();
         let id = match &old {
@@ -79,7 +85,7 @@ impl Builder {
             _ => (self.publish(name, id, record)?, None),
         };
         for frontend in &service.frontends {
-            self.list_frontend(name, frontend, id)?;
+            self.lead_frontend(name, frontend, id)?;
         }
         if let Some(old) = old {
             self.free(&old, Some(index), &slices);
@@ -89,32 +95,32 @@ impl Builder {
     }
 
     /// Puts a record in force, and says in which row it is.
-    fn publish(&mut self, name: &str, service: u32, record: Box<Record>) -> Result<u32, Blocked> {
+    fn publish(&mut self, name: &str, service: u32, record: Box<Record>) -> Result<u32, Short> {
         let records = &mut self.tables.records;
         let (index, _) =
-            records.take().map_err(|spent| SERVICES.blocked(name, spent, records.limit()))?;
+            records.take().map_err(|spent| SERVICES.short(name, spent, records.limit()))?;
         self.writes.push(Write::Record { index, record });
         self.writes.push(Write::Current { service, record: index });
         Ok(index)
     }
 
     /// Gives a new service its id and its name.
-    fn start(&mut self, name: &str) -> Result<u32, Blocked> {
+    fn start(&mut self, name: &str) -> Result<u32, Short> {
         let ids = &mut self.tables.service_ids;
-        let (id, _) = ids.take().map_err(|spent| SERVICES.blocked(name, spent, ids.limit()))?;
+        let (id, _) = ids.take().map_err(|spent| SERVICES.short(name, spent, ids.limit()))?;
         self.writes.push(Write::ServiceLabel { service: id, name: name.to_owned() });
         Ok(id)
     }
 
     /// Finds and fills rows for the frontends that have none; nothing leads to them yet.
-    fn frontend_rows(&mut self, service: &DesiredService, id_of: u32) -> Result<(), Blocked> {
+    fn frontend_rows(&mut self, service: &DesiredService, id_of: u32) -> Result<(), Short> {
         for frontend in &service.frontends {
             if self.tables.frontends.contains_key(frontend) {
                 continue;
             }
             let ids = &mut self.tables.frontend_ids;
             let (id, generation) =
-                ids.take().map_err(|spent| FRONTENDS.blocked(&service.name, spent, ids.limit()))?;
+                ids.take().map_err(|spent| FRONTENDS.short(&service.name, spent, ids.limit()))?;
             let row = FrontendRow { id, generation, service: id_of, listed: false, homes: 0 };
             self.tables.frontends.insert(*frontend, row);
             self.writes.push(Write::Frontend {
@@ -128,7 +134,7 @@ impl Builder {
     }
 
     /// Makes every backend of `service` one that answers can be restored from.
-    fn backends(&mut self, service: &DesiredService) -> Result<(), Blocked> {
+    fn backends(&mut self, service: &DesiredService) -> Result<(), Short> {
         let Some(home) = service.frontends.first() else { return Ok(()) };
         let wanted: BTreeSet<Endpoint> = service
             .splits
@@ -158,10 +164,10 @@ impl Builder {
         service: &DesiredService,
         endpoint: Endpoint,
         home: Endpoint,
-    ) -> Result<(), Blocked> {
+    ) -> Result<(), Short> {
         let ids = &mut self.tables.backend_ids;
         let (id, generation) =
-            ids.take().map_err(|spent| BACKENDS.blocked(&service.name, spent, ids.limit()))?;
+            ids.take().map_err(|spent| BACKENDS.short(&service.name, spent, ids.limit()))?;
         let Some(home_row) = self.tables.frontends.get_mut(&home) else { return Ok(()) };
         home_row.homes += 1;
         let (home_id, home_generation) = (home_row.id, home_row.generation);
@@ -183,7 +189,7 @@ impl Builder {
         &mut self,
         service: &DesiredService,
         old: Option<&ServiceRow>,
-    ) -> Result<BTreeMap<SplitKey, Slice>, Blocked> {
+    ) -> Result<BTreeMap<SplitKey, Slice>, Short> {
         let mut slices = BTreeMap::new();
         for split in &service.splits {
             let known = old.and_then(|row| row.slices.get(&split.key));
@@ -202,7 +208,7 @@ impl Builder {
         service: &str,
         split: &DesiredSplit,
         known: Option<&Slice>,
-    ) -> Result<Slice, Blocked> {
+    ) -> Result<Slice, Short> {
         let (weighted, rows): (Vec<(Endpoint, u32)>, Vec<u32>) = split
             .backends
             .iter()
@@ -236,19 +242,19 @@ impl Builder {
         length: u32,
         ids: Vec<u32>,
         known: Option<&Slice>,
-    ) -> Result<u32, Blocked> {
+    ) -> Result<u32, Short> {
         if let Some(known) = known.filter(|known| known.found == ids) {
             return Ok(known.start);
         }
         let slots = &mut self.tables.slots;
         let start =
-            slots.take(length).map_err(|spent| SLOTS.blocked(service, spent, slots.limit()))?;
+            slots.take(length).map_err(|spent| SLOTS.short(service, spent, slots.limit()))?;
         self.writes.push(Write::Slots { start, ids });
         Ok(start)
     }
 
     /// Gives a split its counters, and histograms if it should have some and there are any.
-    fn count(&mut self, service: &DesiredService, key: &SplitKey) -> Result<(), Blocked> {
+    fn count(&mut self, service: &DesiredService, key: &SplitKey) -> Result<(), Short> {
         let known = self.tables.statistics.get(key).copied();
         let wants = service.histograms && known.is_none_or(|row| row.histogram.is_none());
         let histogram =
@@ -259,7 +265,7 @@ impl Builder {
             None => {
                 let ids = &mut self.tables.statistics_ids;
                 let (id, _) =
-                    ids.take().map_err(|spent| STATS.blocked(&service.name, spent, ids.limit()))?;
+                    ids.take().map_err(|spent| STATS.short(&service.name, spent, ids.limit()))?;
                 StatisticsRow { id: u16::try_from(id).unwrap_or(0), histogram }
             }
         };
@@ -270,38 +276,39 @@ impl Builder {
     }
 
     /// Makes `frontend` lead to the service with `id`, which is in force.
-    fn list_frontend(
-        &mut self,
-        service: &str,
-        frontend: &Endpoint,
-        id: u32,
-    ) -> Result<(), Blocked> {
+    fn lead_frontend(&mut self, service: &str, frontend: &Endpoint, id: u32) -> Result<(), Short> {
         let Some(row) = self.tables.frontends.get_mut(frontend) else { return Ok(()) };
-        let (moves, unlisted) = (row.service != id, !row.listed);
-        (row.service, row.listed) = (id, true);
-        let row = *row;
-        if moves {
+        if row.service != id {
+            row.service = id;
             self.writes.push(Write::FrontendService { id: row.id, service: id });
         }
-        if unlisted {
-            self.list(service, *frontend, Occupant::Frontend(row.id))?;
-            // A backend that drains at the very endpoint cannot be told from it any more.
-            self.tables.drop_backend(frontend, &mut self.writes);
+        if row.listed {
+            return Ok(());
         }
+        if self.tables.backends.contains_key(frontend) {
+            self.late.push((service.to_owned(), *frontend));
+            return Ok(());
+        }
+        self.list_frontend(service, frontend)
+    }
+
+    /// Makes `frontend` one that is found.
+    fn list_frontend(&mut self, service: &str, frontend: &Endpoint) -> Result<(), Short> {
+        let Some(row) = self.tables.frontends.get_mut(frontend) else { return Ok(()) };
+        row.listed = true;
+        let id = row.id;
+        self.list(service, *frontend, Occupant::Frontend(id))?;
+        // A backend that drains at the very endpoint cannot be told from it any more.
+        self.tables.drop_backend(frontend, &mut self.writes);
         Ok(())
     }
 
-    fn list(
-        &mut self,
-        service: &str,
-        endpoint: Endpoint,
-        occupant: Occupant,
-    ) -> Result<(), Blocked> {
+    fn list(&mut self, service: &str, endpoint: Endpoint, occupant: Occupant) -> Result<(), Short> {
         if self.tables.places.put(endpoint, occupant, &mut self.writes) {
             return Ok(());
         }
         let spent = if self.tables.places.waits() { Spent::UntilGrace } else { Spent::Full };
-        Err(ENDPOINTS.blocked(service, spent, self.tables.places.capacity()))
+        Err(ENDPOINTS.short(service, spent, self.tables.places.capacity()))
     }
 
     /// Frees the record of a service and its slices, but for what it still uses.

@@ -187,3 +187,99 @@ impl Places {
         Some((bucket, u8::try_from(entry).ok()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use canary_common::directory::{Bucket, OverflowKey, find};
+    use canary_common::endpoint::TCP;
+    use canary_common::memory::Memory;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::compile::endpoint;
+
+    /// Carries out a store, a key in its three steps; calls `look` after each.
+    fn apply(memory: &mut Memory, write: &Write, mut look: impl FnMut(&Memory)) {
+        match write {
+            Write::EndpointKey { bucket, entry, endpoint } => {
+                let at = usize::try_from(*bucket).unwrap();
+                let steps: [(Option<u64>, Option<u64>, u32); 4] = [
+                    (None, None, 0),
+                    (Some(endpoint.address.words()[0]), None, 0),
+                    (None, Some(endpoint.address.words()[1]), 0),
+                    (None, None, endpoint.tail()),
+                ];
+                for (first, second, tail) in steps {
+                    let row = &mut memory.buckets[at].entries[usize::from(*entry)];
+                    row.tail = tail;
+                    row.address[0] = first.unwrap_or(row.address[0]);
+                    row.address[1] = second.unwrap_or(row.address[1]);
+                    look(memory);
+                }
+            }
+            Write::EndpointValue { bucket, entry, value } => {
+                let at = usize::try_from(*bucket).unwrap();
+                memory.buckets[at].entries[usize::from(*entry)].value.store(*value);
+            }
+            Write::Overflow { endpoint, value: 0 } => {
+                memory.overflow.remove(&OverflowKey::of(*endpoint));
+            }
+            Write::Overflow { endpoint, value } => {
+                memory.overflow.insert(OverflowKey::of(*endpoint), *value);
+            }
+            Write::OverflowFlag { bucket, on } => {
+                let at = usize::try_from(*bucket).unwrap();
+                memory.buckets[at].entries[0].spare.store(u32::from(*on));
+            }
+            other => panic!("{other} is none of the directory's"),
+        }
+        look(memory);
+    }
+
+    fn at(host: u8) -> Endpoint {
+        endpoint(Ipv4Addr::new(10, 0, 0, host).into(), 80, TCP)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_endpoint_is_found_or_not_after_every_store(
+            steps in prop::collection::vec((0..12_u8, 0..4_u8), 1..60),
+        ) {
+            let mut memory = Memory { buckets: (0..4).map(|_| Bucket::default()).collect(), ..Memory::default() };
+            let mut places = Places::new(3, 6);
+            let mut model: BTreeMap<Endpoint, Occupant> = BTreeMap::new();
+            for (number, (host, what)) in (0..).zip(steps) {
+                let mut writes = Vec::new();
+                let mut next = model.clone();
+                match what {
+                    0 => {
+                        places.remove(at(host), &mut writes);
+                        next.remove(&at(host));
+                    }
+                    1 => places.seal(),
+                    2 => places.graced(),
+                    _ if places.put(at(host), Occupant::Backend(number), &mut writes) => {
+                        next.insert(at(host), Occupant::Backend(number));
+                    }
+                    _ => prop_assert!(model.len() >= 6, "full at {}", model.len()),
+                }
+                for write in &writes {
+                    apply(&mut memory, write, |memory| {
+                        for host in 0..12 {
+                            let found = find(memory, 3, at(host));
+                            let (old, new) = (model.get(&at(host)), next.get(&at(host)));
+                            assert!(found.as_ref() == old || found.as_ref() == new, "{host}: {found:?} after {write}");
+                        }
+                    });
+                }
+                for host in 0..12 {
+                    prop_assert_eq!(find(&memory, 3, at(host)), next.get(&at(host)).copied());
+                }
+                model = next;
+            }
+        }
+    }
+}

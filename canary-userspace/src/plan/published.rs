@@ -156,6 +156,12 @@ impl Published {
         held.collect()
     }
 
+    /// The row of `FRONTENDS` of a virtual address that is found.
+    #[must_use]
+    pub fn frontend(&self, endpoint: &Endpoint) -> Option<u32> {
+        self.tables.frontends.get(endpoint).filter(|row| row.listed).map(|row| row.id)
+    }
+
     /// The row of `STATS` of a split.
     #[must_use]
     pub fn statistics(&self, key: &SplitKey) -> Option<u16> {

@@ -5,11 +5,14 @@ use super::{Blocked, Write};
 use crate::compile::{Desired, DesiredService, DesiredSplit};
 
 /// The plan, if every change between what is published and `desired` is one of shares or of
-/// their order; `None` if anything else changed.
+/// their order, also if there is no change; `None` if anything else changed.
 pub(super) fn plan(
     published: &mut Published,
     desired: &Desired,
 ) -> Option<Result<Vec<Write>, Blocked>> {
+    if published.is_adopted() {
+        return None;
+    }
     let old = &published.desired().services;
     let new = &desired.services;
     if old.len() != new.len() {

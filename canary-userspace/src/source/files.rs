@@ -153,3 +153,46 @@ pub fn place(origin: &Origin) -> String {
         Origin::Store => "the store".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, content: &str) -> SourceFile {
+        SourceFile { path: path.to_owned(), content: content.into() }
+    }
+
+    #[test]
+    fn directories_are_read_flat_in_name_order_and_may_be_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.hcl", "a.json", "c.hcl~", ".d.hcl", "README.md"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        fs::create_dir(dir.path().join("e.hcl")).unwrap();
+        std::os::unix::fs::symlink("b.hcl", dir.path().join("link.hcl")).unwrap();
+
+        let files = read(&[dir.path().join("absent"), dir.path().to_owned()]).unwrap();
+
+        let names = files.iter().map(|file| file.path.rsplit('/').next().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["a.json", "b.hcl", "link.hcl"]);
+        assert_eq!(files[2].content, b"b.hcl");
+    }
+
+    #[test]
+    fn every_bad_file_is_named_with_its_place() {
+        let files = [
+            file("a.hcl", "kind = \"service-resolver\"\nname ="),
+            file("b.hcl", "kind = \"service-resolver\"\nname = \"web\"\n"),
+            file("c.json", "{\"Kind\": \"service-resolver\", \"Name\": \"web\"}"),
+            file("d.hcl", "# nothing\n"),
+        ];
+
+        let errors = decode(&files).unwrap_err();
+
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[0].starts_with("a.hcl:2:"), "{texts:?}");
+        let twice = "service-resolver/web is defined twice, first in b.hcl:2:8";
+        assert!(texts[1].starts_with("c.json:1:") && texts[1].ends_with(twice), "{texts:?}");
+    }
+}

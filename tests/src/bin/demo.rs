@@ -1,8 +1,12 @@
 //! Shows a canary release from start to end in a lab of network namespaces.
 
-use std::{panic, path::PathBuf};
+use std::{
+    io::{self, Write},
+    panic,
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use anyhow::Result;
 use canary_tests::{
     demo,
     lab::{binaries, undo},
@@ -23,7 +27,7 @@ struct Arguments {
     bin_dir: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let Arguments { json, keep, bin_dir } = Arguments::parse();
     if let Some(directory) = bin_dir {
         binaries::set_directory(directory);
@@ -34,5 +38,11 @@ fn main() -> Result<()> {
         report(info);
         undo::run_all();
     }));
-    demo::run(demo::Options { json, keep })
+    match demo::run(demo::Options { json, keep }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -29,17 +29,29 @@ impl Namespace {
     pub fn create(undo: &Undo, name: &str) -> Result<Self> {
         let namespace = undo.make(|| {
             run(Command::new("ip").args(["netns", "add", name]), "")?;
-            let owned = name.to_owned();
+            let namespace = Self { name: name.to_owned() };
+            let undone = namespace.clone();
             let step: Step = Box::new(move || {
-                let _ = run(Command::new("ip").args(["netns", "delete", &owned]), "");
+                if undone.path().exists() {
+                    let _ = undone.delete();
+                }
             });
-            Ok((Self { name: name.to_owned() }, step))
+            Ok((namespace, step))
         })?;
         // An address that is still being probed for duplicates cannot be connected from.
         namespace.sysctl("net/ipv6/conf/all/accept_dad", "0")?;
         namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         namespace.ip(&["link set lo up"])?;
         Ok(namespace)
+    }
+
+    /// Removes its name; it goes with the last process in it.
+    ///
+    /// # Errors
+    ///
+    /// If it is gone already.
+    pub fn delete(&self) -> Result<()> {
+        run(Command::new("ip").args(["netns", "delete", &self.name]), "")
     }
 
     /// Its name.

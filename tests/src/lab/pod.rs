@@ -161,9 +161,11 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// If the link is gone already.
+    /// If it is gone already.
     pub fn unplug(&self, pod: &Pod) -> Result<()> {
-        self.node().ip(&[format!("link delete {}", pod.interface)])
+        self.forget(pod);
+        self.node().ip(&[format!("link delete {}", pod.interface)])?;
+        pod.namespace.delete()
     }
 
     /// A namespace joined to the node by a veth pair that is up on both ends.

@@ -76,7 +76,7 @@ async fn a_reload_is_all_or_nothing() {
         ("splitter.json", splitter(50.0, 60.0), &["splitter.json:1:", "not 110.000000"][..]),
         ("resolver.hcl", RESOLVER[..90].to_owned(), &["resolver.hcl:"]),
         ("resolver.hcl", RESOLVER.replace("green", "gren"), &["subset named \"green\""]),
-        ("z.hcl", RESOLVER.to_owned(), &["z.hcl:2:1", "service-resolver/payments", "resolver.hcl"]),
+        ("z.hcl", RESOLVER.to_owned(), &["z.hcl:3:8", "service-resolver/payments", "resolver.hcl"]),
         (
             "z.hcl",
             service("web", "x", 9, 1).replace("web-x", "payments-blue-2"),

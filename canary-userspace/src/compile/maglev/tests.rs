@@ -105,8 +105,8 @@ fn a_backend_that_leaves_moves_few_of_the_others_flows() {
             .max()
             .unwrap();
         println!("{count} backends, one leaves: at most {worst} of 10000 others' slots move");
-        // The paper's figure 12 has 4 % with a hundred slots a backend.
-        assert!(worst <= 800, "{count} backends: {worst} of 10000");
+        // Measured: 2.7 %. Hashing to a plain remainder would move nearly all.
+        assert!(worst <= 400, "{count} backends: {worst} of 10000");
     }
 }
 

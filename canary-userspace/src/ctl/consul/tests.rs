@@ -162,3 +162,28 @@ fn tls_is_not_silently_left_out() {
     let plain = common.client(&|_| None).unwrap();
     assert_eq!(plain.address().to_string(), "http://127.0.0.1:8500");
 }
+
+#[tokio::test]
+async fn a_broken_rule_is_the_servers_to_refuse_and_a_broken_file_is_not() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("bad.hcl");
+    let shown = file.to_str().unwrap();
+    let server =
+        Server::start([Reply::new(500, "the sum of all split weights must be 100, not 90.000000")]);
+
+    fs::write(&file, ENTRY.replace("100", "90")).unwrap();
+    let rule = consul(&server.address(), &["config", "write", shown]).await.0;
+    fs::write(&file, ENTRY.replace("weight", "wait")).unwrap();
+    let key = consul(&server.address(), &["config", "write", shown]).await.0;
+
+    assert_eq!(
+        rule,
+        Err("Error writing config entry service-splitter/payments: Unexpected response code: 500 \
+             (the sum of all split weights must be 100, not 90.000000)"
+            .to_owned())
+    );
+    let told = key.unwrap_err();
+    assert!(told.starts_with("Failed to decode config entry input: "), "{told}");
+    assert!(told.contains("invalid config key \"Splits[0].wait\""), "{told}");
+    assert_eq!(server.lines().len(), 1);
+}

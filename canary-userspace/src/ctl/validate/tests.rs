@@ -19,11 +19,10 @@ fn validate(directory: &TempDir, names: &[&str], json: bool) -> (u8, String, Str
     let mut console = Console::new(&mut out, &mut err);
     let outcome = run(&ConfigValidate { paths, json }, &mut console);
     let code = outcome.as_ref().map_or_else(Failure::exit_code, |()| 0);
-    let text = |bytes: Vec<u8>| {
-        let prefix = format!("{}/", directory.path().display());
-        String::from_utf8(bytes).unwrap().replace(&prefix, "")
-    };
-    (code, text(out), text(err) + &outcome.err().map(|failure| failure.to_string()).unwrap_or_default())
+    let prefix = format!("{}/", directory.path().display());
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let failure = outcome.err().map(|failure| failure.to_string()).unwrap_or_default();
+    (code, text(out).replace(&prefix, ""), (text(err) + &failure).replace(&prefix, ""))
 }
 
 fn directory(files: &[(&str, &str)]) -> TempDir {
@@ -60,7 +59,7 @@ fn a_subset_that_is_not_defined_is_an_error_at_its_place() {
 
     assert_eq!(
         err,
-        "b.hcl:5:34: service \"payments\" does not have a subset named \"gren\"\n1 error in 2 files"
+        "b.hcl:5:35: service \"payments\" does not have a subset named \"gren\"\n1 error in 2 files"
     );
     assert_eq!((code, out.as_str()), (4, ""));
 }
@@ -73,7 +72,7 @@ fn a_resolver_that_is_elsewhere_is_a_warning() {
 
     assert_eq!(
         err,
-        "WARNING: b.hcl:4:34: service-resolver/payments is not among these files: \
+        "WARNING: b.hcl:4:35: service-resolver/payments is not among these files: \
          its subsets are not checked\n"
     );
     assert_eq!((code, out.as_str()), (0, "Valid: 1 file, 1 config entry, 0 instances\n"));
@@ -81,7 +80,10 @@ fn a_resolver_that_is_elsewhere_is_a_warning() {
 
 #[test]
 fn every_broken_file_is_told_and_json_has_the_places() {
-    let set = directory(&[("a.hcl", "kind = \"service-splitter\"\nname = p\n"), ("b.json", "{\"Kind\": 3}")]);
+    let set = directory(&[
+        ("a.hcl", "kind = \"service-splitter\"\nname = p\n"),
+        ("b.json", "{\"Kind\": 3}"),
+    ]);
 
     let (code, out, _) = validate(&set, &["a.hcl", "b.json"], true);
 
@@ -89,7 +91,10 @@ fn every_broken_file_is_told_and_json_has_the_places() {
     assert_eq!(code, 4);
     assert_eq!(document["valid"], false);
     assert_eq!(document["errors"].as_array().unwrap().len(), 2, "{document}");
-    assert_eq!((&document["errors"][0]["line"], &document["errors"][0]["column"]), (&json!(2), &json!(8)));
+    assert_eq!(
+        (&document["errors"][0]["line"], &document["errors"][0]["column"]),
+        (&json!(2), &json!(8))
+    );
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use super::*;
 
 /// What is full, once `services` are to follow on `before`.
@@ -68,6 +70,43 @@ fn records_that_ran_out_wait_for_grace_and_are_never_overwritten() {
     }
 
     assert!(waited > 5, "four records cannot do for twenty changes");
+}
+
+#[test]
+fn a_change_that_only_its_own_leavings_would_make_room_for_is_refused_and_waits_for_nothing() {
+    let two = |first: u8| {
+        let blue = split("payments", "blue", 10_000, &[first, first + 1]);
+        service("payments", &[10], vec![blue])
+    };
+
+    let text = full(Sizes { slots: 300, ..SMALL }, vec![two(1)], vec![two(2)]);
+
+    assert!(text.starts_with("service payments: SLOTS is full"), "{text}");
+}
+
+#[test]
+fn an_endpoint_may_turn_from_frontend_to_backend_and_back() {
+    let web = |pods: &[u8]| service("web", &[11], vec![split("web", "", 10_000, pods)]);
+    let mut over_vip = web(&[2]);
+    over_vip.splits[0].backends.push(DesiredBackend {
+        endpoint: vip(10),
+        weight: 1,
+        healthy: true,
+    });
+    let (mut lab, mut published) = published(SMALL, vec![payments(9000), web(&[2])]);
+    let states = [vec![over_vip], vec![payments(9000), web(&[2])]];
+
+    for state in states.into_iter().cycle().take(6) {
+        let state = desired(state);
+        let writes = plan(&mut published, &state).unwrap();
+        for write in &writes {
+            lab.apply(write);
+            assert!(lab.answer(vip(11)).is_some());
+            lab.answer(vip(10));
+        }
+        assert_eq!(lab.answer(vip(10)).is_some(), state.services.len() == 2);
+        lab.grace(&mut published);
+    }
 }
 
 #[test]
@@ -150,4 +189,49 @@ fn a_canary_takes_from_the_default_subset_alone() {
     assert_eq!(back.count(), 0);
     assert_eq!(after.iter().filter(|one| subset(one) == "green").count(), 128);
     assert_eq!(counts(&after)[&Some(pod(3))], 128);
+}
+
+/// Services of ten pods each in two subsets, as many as two bytes number.
+fn many(count: u16, blue: u16) -> Desired {
+    let services = (0..count).map(|number| {
+        let name = format!("service-{number:05}");
+        let [high, low] = number.to_be_bytes();
+        let at = |host: u8| endpoint(Ipv4Addr::new(10, high, low, host).into(), 8080, TCP);
+        let split_of = |subset: &str, share: u16, hosts: std::ops::Range<u8>| {
+            let mut split = split(&name, subset, share, &[]);
+            split.backends = hosts
+                .map(|host| DesiredBackend { endpoint: at(host), weight: 1, healthy: true })
+                .collect();
+            split
+        };
+        let splits = vec![split_of("blue", blue, 1..6), split_of("green", 10_000 - blue, 6..11)];
+        DesiredService { frontends: vec![at(100)], ..service(&name, &[], splits) }
+    });
+    desired(services.collect())
+}
+
+#[test]
+fn a_thousand_services_are_planned_soon_and_a_weight_at_once() {
+    let (mut published, _) = Published::new(Sizes::default());
+    let first = many(1000, 9000);
+    let mut other = first.clone();
+    other.services[500].splits[0].share = 5000;
+    other.services[500].splits[1].share = 5000;
+    let mut pod_gone = other.clone();
+    pod_gone.services[500].splits[0].backends.pop();
+
+    let start = Instant::now();
+    let all = plan(&mut published, &first).unwrap().len();
+    let (whole, start) = (start.elapsed(), Instant::now());
+    let weight = plan(&mut published, &other).unwrap().len();
+    let (one, start) = (start.elapsed(), Instant::now());
+    let pod = plan(&mut published, &pod_gone).unwrap().len();
+    println!(
+        "1000 services of 10: {all} stores in {whole:?}; a weight: {weight} in {one:?}; \
+         a pod less: {pod} in {:?}",
+        start.elapsed()
+    );
+
+    assert_eq!(weight, 2);
+    assert_eq!(pod, 4, "slots, record, current, draining");
 }

@@ -122,7 +122,7 @@ fn sweep(lab: &mut Lab, published: &mut Published, chance: u8) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn after_every_store_a_frontend_gives_its_old_answer_or_its_new_one(

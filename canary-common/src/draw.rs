@@ -1,0 +1,47 @@
+//! The draw for a new flow: a hash that is the same on every node, against a service's record.
+
+use crate::backend::Frontend;
+use crate::endpoint::Endpoint;
+use crate::forward::Node;
+use crate::reason::Reason;
+use crate::service::{self, AFFINITY_SOURCE};
+use crate::tables::Tables;
+
+/// Draws a split and a backend for a client.
+///
+/// # Errors
+///
+/// [`Reason::BadRecord`] if the service's record is empty.
+#[inline(always)]
+pub fn pick<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    client: Endpoint,
+    destination: Endpoint,
+    frontend: &Frontend,
+) -> Result<service::Picked, Reason> {
+    let service = frontend.service.load();
+    let record = node.tables.record(service).ok_or(Reason::BadRecord)?;
+    let seed = node.settings.seed.load();
+    let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
+    service::pick(node.tables, record, hash).ok_or(Reason::BadRecord)
+}
+
+/// The hash that both draws of a pick come from: the same on every node of a cluster.
+#[inline(always)]
+#[must_use]
+pub fn flow_hash(seed: u64, client: Endpoint, destination: Endpoint, by_address: bool) -> u64 {
+    let client_tail = if by_address { 0 } else { u64::from(client.tail()) };
+    let tails = client_tail << 32 | u64::from(destination.tail());
+    let [a, b] = client.address.words();
+    let [c, d] = destination.address.words();
+    let mut hash = seed;
+    for word in [a, b, c, d, tails] {
+        // The multiplier of splitmix64; each word is spread over the upper half before the next.
+        hash = (hash ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash ^= hash >> 32;
+    }
+    // The finalizer of MurmurHash3: every bit of the input reaches every bit of the output.
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}

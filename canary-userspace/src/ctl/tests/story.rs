@@ -1,0 +1,214 @@
+//! The tutorial's story by command lines, against the real agent on a datapath of memory.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::{Ran, canaryctl};
+use crate::agent;
+use crate::agent::memory::Memory;
+use crate::api::Listeners;
+use crate::ctl::console::Console;
+use crate::ctl::consul;
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// A running agent; it ends with the test's runtime.
+struct Lab {
+    directory: TempDir,
+    memory: Memory,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Lab {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        fs::create_dir(directory.path().join("etc")).unwrap();
+        let settings = Settings::from_args([
+            "canary-agent",
+            "--config-dir",
+            &path("etc"),
+            "--data-dir",
+            &path("data"),
+            "--socket",
+            &path("agent.sock"),
+        ])
+        .unwrap();
+        let store = Store::open(&settings.data_dir).unwrap();
+        let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let memory = Memory::default();
+        let datapath = Box::new(memory.clone());
+        tokio::spawn(async move {
+            let stop = async { _ = stopped.await };
+            agent::serve(&settings, store, datapath, listeners, stop).await
+        });
+        let lab = Self { directory, memory, _stop: stop };
+        assert_eq!(lab.run(&["status", "--wait"]).await.code, 0);
+        lab
+    }
+
+    async fn run(&self, line: &[&str]) -> Ran {
+        canaryctl(&format!("unix://{}/agent.sock", self.directory.path().display()), line).await
+    }
+
+    /// Runs the tutorial's command.
+    async fn consul(&self, line: &[&str]) -> (Result<(), String>, String) {
+        let address = format!("unix://{}/agent.sock", self.directory.path().display());
+        let environment = |name: &str| (name == "CONSUL_HTTP_ADDR").then(|| address.clone());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let words = ["consul"].iter().chain(line).map(OsString::from).collect();
+        let outcome = consul::run(words, &environment, &mut Console::new(&mut out, &mut err)).await;
+        (outcome.map_err(|failure| failure.to_string()), String::from_utf8(out).unwrap())
+    }
+
+    async fn register(&self, id: &str, host: u8, version: u8) -> Ran {
+        let path = self.directory.path().join(format!("{id}.hcl"));
+        let text = format!(
+            "service {{\n  name = \"payments\"\n  id = \"{id}\"\n  address = \"10.244.1.{host}\"\n  port = 8080\n  \
+             meta {{ version = \"{version}\" }}\n  \
+             tagged_addresses {{ virtual {{ address = \"10.96.0.10\" port = 80 }} }}\n}}\n"
+        );
+        fs::write(&path, text).unwrap();
+        self.run(&["service", "register", path.to_str().unwrap()]).await
+    }
+}
+
+/// A file of the tutorial.
+fn example(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/payments").join(name);
+    path.display().to_string()
+}
+
+fn shares(of: &[(&str, u16)]) -> Vec<(String, u16)> {
+    of.iter().map(|(subset, share)| ((*subset).to_owned(), *share)).collect()
+}
+
+#[tokio::test]
+async fn the_tutorials_story_by_its_own_commands() {
+    let lab = Lab::start().await;
+    let blue = lab.register("payments-blue-1", 1, 2).await;
+    assert_eq!(blue.out, "Registered service: payments (payments-blue-1)\n", "{}", blue.err);
+    lab.register("payments-green-1", 3, 3).await;
+
+    let (resolver, out) = lab.consul(&["config", "write", &example("payments_resolver.hcl")]).await;
+    assert_eq!(
+        (resolver, out.as_str()),
+        (Ok(()), "Config entry written: service-resolver/payments\n")
+    );
+    assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 10_000)]));
+
+    let (splitter, _) =
+        lab.consul(&["config", "write", &example("3_canary/payments_splitter.hcl")]).await;
+    assert_eq!(splitter, Ok(()));
+    assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 5_000), ("green", 5_000)]));
+
+    let status = lab.run(&["status", "payments"]).await;
+    assert!(status.out.contains("  √ blue     50.00"), "{}", status.out);
+
+    let back = lab.run(&["rollback", "payments"]).await;
+    assert!(
+        back.out.starts_with("Rolled back: payments blue 50 -> 100, green 50 -> 0 (revision "),
+        "{}",
+        back.out
+    );
+    assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 10_000), ("green", 0)]));
+
+    let undo = lab.run(&["undo", "payments"]).await;
+    assert!(
+        undo.out.starts_with("Undone: payments blue 100 -> 50, green 0 -> 50"),
+        "{}{}",
+        undo.out,
+        undo.err
+    );
+
+    let set = lab.run(&["split", "set", "payments", "blue=99.99", "green=0.01"]).await;
+    assert!(
+        set.out.starts_with("Split set: payments blue 50 -> 99.99, green 50 -> 0.01"),
+        "{}{}",
+        set.out,
+        set.err
+    );
+    let shown = lab.run(&["split", "show", "payments"]).await;
+    assert!(shown.out.contains("green     0.01"), "{}", shown.out);
+
+    let (read, out) =
+        lab.consul(&["config", "read", "-kind", "service-splitter", "-name=payments"]).await;
+    assert_eq!(read, Ok(()));
+    assert!(out.contains("\n    \"Name\": \"payments\",\n"), "{out}");
+    let (delete, _) =
+        lab.consul(&["config", "delete", "-kind", "service-splitter", "-name", "payments"]).await;
+    assert_eq!(delete, Ok(()));
+    assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 10_000)]));
+}
+
+#[tokio::test]
+async fn what_the_agent_refuses_has_its_exit_code() {
+    let lab = Lab::start().await;
+    lab.register("payments-blue-1", 1, 2).await;
+    lab.run(&["config", "write", &example("payments_resolver.hcl")]).await;
+    let bad = lab.directory.path().join("bad.hcl");
+    let bad = bad.to_str().unwrap();
+    let write = |text: &str| fs::write(bad, text).unwrap();
+
+    let sum = lab.run(&["split", "set", "payments", "blue=90", "green=20"]).await;
+    let subset = lab.run(&["split", "set", "payments", "blue=90", "gren=10"]).await;
+    write(
+        "kind = \"service-splitter\"\nname = \"payments\"\nsplits = [{ weight = 100, service_subset = \"gren\" }]\n",
+    );
+    let entry = lab.run(&["config", "write", bad]).await;
+    let nobody = lab.run(&["rollback", "nobody"]).await;
+    let missing =
+        lab.run(&["config", "read", "--kind", "service-splitter", "--name", "payments"]).await;
+    let unknown = lab.run(&["service", "deregister", "nobody"]).await;
+    let stale = lab
+        .run(&[
+            "config",
+            "write",
+            "--cas",
+            "--modify-index",
+            "999",
+            &example("payments_resolver.hcl"),
+        ])
+        .await;
+
+    assert_eq!(sum.code, 4, "{}", sum.err);
+    assert!(
+        sum.err.contains("the sum of all split weights must be 100, not 110.000000"),
+        "{}",
+        sum.err
+    );
+    assert_eq!(subset.code, 4, "{}", subset.err);
+    assert_eq!(entry.code, 4, "{}", entry.err);
+    assert!(entry.err.starts_with(&format!("{bad}: ")), "{}", entry.err);
+    assert_eq!([nobody.code, missing.code, unknown.code, stale.code], [3, 3, 3, 6]);
+    assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 10_000)]));
+}
+
+#[tokio::test]
+async fn reading_verbs_give_one_document() {
+    let lab = Lab::start().await;
+    lab.register("payments-blue-1", 1, 2).await;
+    for line in [
+        &["status", "--json"][..],
+        &["status", "payments", "--json"],
+        &["split", "show", "--json"],
+        &["split", "show", "payments", "--json"],
+        &["service", "list", "--json"],
+        &["config", "list", "--kind", "service-resolver", "--json"],
+        &["maps", "--json"],
+        &["version", "--json"],
+    ] {
+        let ran = lab.run(line).await;
+        assert_eq!(ran.code, 0, "{line:?}: {}", ran.err);
+        assert!(serde_json::from_str::<Value>(&ran.out).is_ok(), "{line:?}: {}", ran.out);
+    }
+    let list = lab.run(&["service", "list"]).await;
+    assert!(list.out.contains("payments  payments-blue-1  10.244.1.1:8080"), "{}", list.out);
+    assert_eq!(lab.run(&["reload"]).await.code, 0);
+}
