@@ -116,7 +116,8 @@ where
 
 #[inline(always)]
 fn is_hairpin(segment: &Segment) -> bool {
-    segment.destination.address == hairpin_address(segment.version)
+    // Words: of arrays the compiler would compare byte by byte.
+    segment.destination.address.words() == hairpin_address(segment.version).words()
 }
 
 #[inline(always)]
@@ -353,7 +354,7 @@ fn send<P: Packet + ?Sized>(
         protocol: segment.destination.protocol,
     };
     segment.readdress(packet, Side::Destination, to)?;
-    if origin == Origin::Net || to.address != segment.source.address {
+    if origin == Origin::Net || to.address.words() != segment.source.address.words() {
         return Ok(Sent::On);
     }
     let from = Endpoint { address: hairpin_address(segment.version), ..segment.source };

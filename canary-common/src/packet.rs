@@ -73,6 +73,22 @@ pub trait Packet {
         let new = change.patch(old);
         self.write(offset, if udp && new == [0, 0] { [0xff, 0xff] } else { new })
     }
+
+    /// The same for an address and a port that change together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::patch_checksum`].
+    #[inline(always)]
+    fn patch_checksum_of_both(
+        &mut self,
+        offset: usize,
+        udp: bool,
+        covers: Covers,
+        [address, port]: [Difference; 2],
+    ) -> Result<(), Reason> {
+        self.patch_checksum(offset, udp, covers, address.and(port))
+    }
 }
 
 impl Packet for [u8] {

@@ -205,12 +205,12 @@ impl Segment {
                 (self.write_v6(packet, side, old.address, to.address)?, Covers::Ipv6Address)
             }
         };
-        packet.patch_checksum(self.checksum_at(), self.is_udp(), covers, change)?;
+        let (at, udp) = (self.checksum_at(), self.is_udp());
         if old.port == to.port {
-            return Ok(());
+            return packet.patch_checksum(at, udp, covers, change);
         }
-        let change = Difference::between(old.port, to.port);
-        packet.patch_checksum(self.checksum_at(), self.is_udp(), Covers::Segment, change)
+        let port = Difference::between(old.port, to.port);
+        packet.patch_checksum_of_both(at, udp, covers, [change, port])
     }
 
     #[inline(always)]

@@ -123,6 +123,7 @@ fn xdp_floor(_: XdpContext) -> u32 {
 
 /// XDP that makes the packet.
 #[xdp(frags)]
+#[inline(always)]
 fn xdp_make(context: XdpContext) -> u32 {
     match make(&mut Frame::new(&context)) {
         Ok(()) => xdp_action::XDP_PASS,
@@ -132,6 +133,7 @@ fn xdp_make(context: XdpContext) -> u32 {
 
 /// XDP that makes the packet and forwards it.
 #[xdp(frags)]
+#[inline(always)]
 fn xdp_inbound(context: XdpContext) -> u32 {
     match make(&mut Frame::new(&context)) {
         Ok(()) => frame::inbound(&context),
@@ -147,6 +149,7 @@ fn tc_floor(_: TcContext) -> i32 {
 
 /// tcx that makes the packet.
 #[classifier]
+#[inline(always)]
 fn tc_make(context: TcContext) -> i32 {
     match make(&mut Skb::new(&context)) {
         Ok(()) => -1,
@@ -156,6 +159,7 @@ fn tc_make(context: TcContext) -> i32 {
 
 /// tcx that makes the packet and forwards it.
 #[classifier]
+#[inline(always)]
 fn tc_inbound(context: TcContext) -> i32 {
     match make(&mut Skb::new(&context)) {
         Ok(()) => skb::inbound(&context, ethernet::LEN, Origin::Pod),
@@ -165,6 +169,7 @@ fn tc_inbound(context: TcContext) -> i32 {
 
 /// tcx that makes the packet and restores it.
 #[classifier]
+#[inline(always)]
 fn tc_outbound(context: TcContext) -> i32 {
     match make(&mut Skb::new(&context)) {
         Ok(()) => skb::outbound(&context, ethernet::LEN),
@@ -186,6 +191,15 @@ fn key_make(_: XdpContext) -> u32 {
 fn hash_lookup(_: XdpContext) -> u32 {
     match core::hint::black_box(next_key()) {
         Some(key) if BENCH_HASH.get_ptr(&key).is_some() => xdp_action::XDP_PASS,
+        _ => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Makes a key and looks it up in a hash that does not hold it.
+#[xdp]
+fn hash_miss(_: XdpContext) -> u32 {
+    match core::hint::black_box(next_key()) {
+        Some(key) if BENCH_HASH.get_ptr(&key).is_none() => xdp_action::XDP_PASS,
         _ => xdp_action::XDP_ABORTED,
     }
 }

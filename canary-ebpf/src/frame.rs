@@ -21,13 +21,13 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn inbound4(mut frame: Frame) -> u32 {
     let tables = frame.tables();
     of_frame(hooks::inbound::<V4, _, _>(&mut frame, &tables, ethernet::LEN, Origin::Net))
 }
 
-#[inline(never)]
+#[inline(always)]
 fn inbound6(mut frame: Frame) -> u32 {
     let tables = frame.tables();
     of_frame(hooks::inbound::<V6, _, _>(&mut frame, &tables, ethernet::LEN, Origin::Net))

@@ -34,25 +34,25 @@ pub(crate) fn outbound(context: &TcContext, l2: usize) -> i32 {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn inbound4(mut skb: Skb, l2: usize, origin: Origin) -> i32 {
     let tables = skb.tables();
     of_skb(hooks::inbound::<V4, _, _>(&mut skb, &tables, l2, origin), &skb)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn inbound6(mut skb: Skb, l2: usize, origin: Origin) -> i32 {
     let tables = skb.tables();
     of_skb(hooks::inbound::<V6, _, _>(&mut skb, &tables, l2, origin), &skb)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn outbound4(mut skb: Skb, l2: usize) -> i32 {
     let tables = skb.tables();
     of_skb(hooks::outbound::<V4, _, _>(&mut skb, &tables, l2), &skb)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn outbound6(mut skb: Skb, l2: usize) -> i32 {
     let tables = skb.tables();
     of_skb(hooks::outbound::<V6, _, _>(&mut skb, &tables, l2), &skb)

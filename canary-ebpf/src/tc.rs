@@ -154,4 +154,17 @@ impl Packet for Skb {
             unsafe { bpf_l4_csum_replace(self.context, offset, 0, u64::from(change.0), flags) };
         if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
     }
+
+    /// Two calls: the sum of a pseudo-header, which a partial checksum is, covers no port.
+    #[inline(always)]
+    fn patch_checksum_of_both(
+        &mut self,
+        offset: usize,
+        udp: bool,
+        covers: Covers,
+        [address, port]: [Difference; 2],
+    ) -> Result<(), Reason> {
+        self.patch_checksum(offset, udp, covers, address)?;
+        self.patch_checksum(offset, udp, Covers::Segment, port)
+    }
 }

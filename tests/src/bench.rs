@@ -85,6 +85,7 @@ struct Costs {
     xdp_floor: Samples,
     tc_floor: Samples,
     hash_lookup: Samples,
+    hash_miss: Samples,
     lru_lookup: Samples,
     lru_insert: Samples,
 }

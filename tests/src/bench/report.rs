@@ -67,7 +67,11 @@ impl Report {
     fn bar(&self, case: &Case) -> Option<f64> {
         let h = self.h();
         match (case.hook, case.kind) {
-            (_, Kind::Syn) => Some(2.5_f64.mul_add(h, self.costs.lru_insert.median())),
+            // Its lookups are of keys that nobody has used before, and so is the H of its bar.
+            (_, Kind::Syn) => {
+                let h = self.costs.hash_miss.median();
+                Some(2.5_f64.mul_add(h, self.costs.lru_insert.median()))
+            }
             (Hook::Xdp, Kind::Established) => Some(2.0 * h),
             (Hook::Xdp, Kind::NotOurs) => Some(0.4 * h),
             (Hook::Tcx, Kind::Established) if case.transport.is_v6 => Some(5.5 * h),
@@ -95,6 +99,7 @@ pub(crate) fn print(one: &Report, many: &Report, json: bool) -> Result<()> {
             ("floor, XDP", &costs.xdp_floor),
             ("floor, tcx", &costs.tc_floor),
             ("H: one 12-byte hash lookup", &costs.hash_lookup),
+            ("H of new keys", &costs.hash_miss),
             ("LRU lookup", &costs.lru_lookup),
             ("LRU insert, new keys", &costs.lru_insert),
         ] {
