@@ -310,7 +310,7 @@ fn a_datagram_straight_to_the_backend_ends_a_live_flow_with_its_ports() {
         world.establish();
         let straight = Draft::new(world.client, world.blue);
 
-        assert_eq!(world.from_pod(&mut straight.build()), passes(Reason::Straight));
+        assert_eq!(world.pod_sends(&mut straight.build()), passes(Reason::Straight));
 
         assert_eq!(world.flows(), [0, 0]);
         let answer = world.answer(world.blue, world.kind.answer(), b"");
