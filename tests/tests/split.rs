@@ -1,4 +1,9 @@
 //! Shares of new connections, over real sockets.
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "all of it is test code, and the exemption of the lints covers only test functions"
+)]
 
 use anyhow::Result;
 use canary_tests::{

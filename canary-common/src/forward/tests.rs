@@ -306,7 +306,7 @@ fn a_client_may_go_straight_to_a_backend() {
 
 #[test]
 fn a_datagram_straight_to_the_backend_ends_a_live_flow_with_its_ports() {
-    for world in World::all().into_iter().filter(|world| world.kind.protocol != 6) {
+    for world in World::all().filter(|world| world.kind.protocol != 6) {
         world.establish();
         let straight = Draft::new(world.client, world.blue);
 
@@ -320,7 +320,7 @@ fn a_datagram_straight_to_the_backend_ends_a_live_flow_with_its_ports() {
 
 #[test]
 fn a_connection_straight_with_the_ports_of_a_live_flow_is_refused() {
-    for world in World::all().into_iter().filter(|world| world.kind.protocol == 6) {
+    for world in World::all().filter(|world| world.kind.protocol == 6) {
         for establish in [false, true] {
             if establish {
                 world.establish();

@@ -174,7 +174,7 @@ impl Twin {
         memory.current = vec![0; ROWS as usize];
         memory.records = vec![Record::default(); ROWS as usize];
         memory.slots = vec![0; SLOTS as usize];
-        let seed = 0x5eed_0f_ca9a_4711;
+        let seed = 0x005e_ed0f_ca9a_4711;
         let idle = [60, 7_860, 10, 180];
         memory.settings.bucket_mask.store(ROWS - 1);
         memory.settings.seed.store(seed);
