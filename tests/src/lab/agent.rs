@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -88,6 +88,15 @@ impl Lab {
     ///
     /// If the program is missing or cannot be started.
     pub fn start_agent(&self, args: &[String]) -> Result<Process> {
+        self.start_agent_at(self.socket(), args)
+    }
+
+    /// The same with its socket elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If the program is missing or cannot be started.
+    pub fn start_agent_at(&self, socket: &Path, args: &[String]) -> Result<Process> {
         let log = File::options().create(true).append(true).open(self.agent_log())?;
         let mut command = Command::new(binaries::product("canary-agent")?);
         command
@@ -96,7 +105,7 @@ impl Lab {
             .arg("--data-dir")
             .arg(self.directory().join("data"))
             .arg("--socket")
-            .arg(self.socket())
+            .arg(socket)
             .arg("--bpffs")
             .arg(self.bpffs())
             .arg("--cgroup")
