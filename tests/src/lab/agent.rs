@@ -14,10 +14,10 @@ use canary_userspace::api::document::{Service, Status};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
-use super::{Lab, Process, binaries};
+use super::{Lab, Pod, Process, binaries};
 
 /// How long a start or an end may take before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the agent starts with.
 #[derive(Clone, Debug, Default)]
@@ -221,6 +221,18 @@ impl Lab {
         self.ctl(&["service".as_ref(), "register".as_ref(), path.as_os_str()])
     }
 
+    /// Waits until the agent serves a pod's interface.
+    ///
+    /// # Errors
+    ///
+    /// If that does not come about in time.
+    pub fn wait_served(&self, pod: &Pod) -> Result<Duration> {
+        super::wait_for(&format!("{} to be served", pod.name), PATIENCE, || {
+            let interfaces = self.status()?.interfaces;
+            Ok(interfaces.iter().any(|interface| interface.name == pod.interface))
+        })
+    }
+
     /// Waits until the agent holds `healthy` backends of a service well, over all its splits.
     ///
     /// # Errors
@@ -304,7 +316,7 @@ impl Agent<'_> {
             }
             Ok(std::os::unix::net::UnixStream::connect(self.lab.socket()).is_ok())
         })?;
-        self.lab.ctl(&["status", "--wait", "--timeout", "15s"]).map(drop)
+        self.lab.ctl(&["status", "--wait", "--timeout", "30s"]).map(drop)
     }
 
     /// Removes everything from the kernel, stopping the agent if it runs.
