@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display},
 };
 
-use canary_common::reason::Reason;
+use canary_common::{endpoint::UDP, reason::Reason};
 
 use crate::{twin::Hook, world::Kind};
 
@@ -117,6 +117,9 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
     match fate {
         Fate::Not(Reason::NotReady) => Some("an array map always has its row of settings"),
         Fate::Not(Reason::FlowTableFull) => Some("an LRU table makes room for itself"),
+        Fate::Not(Reason::TupleClash) if kind.protocol == UDP => {
+            Some("of datagrams by two ways the last one wins")
+        }
         Fate::Not(
             Reason::NotOurs
             | Reason::NotIp
