@@ -29,11 +29,13 @@ pub(crate) fn run_verify(workspace: &Workspace, bless: bool) -> Result<()> {
 pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
     step::ensure_root("bench")?;
     packages::ensure(&packages::lab())?;
-    build::run(workspace)?;
+    let toolchain = build::run(workspace)?;
+    build::bench_object(workspace, &toolchain)?;
     let mut measure = Command::new(build::tool(workspace, "measure")?);
     measure.args(args).current_dir(&workspace.root);
     measure.env("CANARY_BIN_DIR", workspace.release());
     measure.env("CANARY_BPF_OBJECT", workspace.bpf_object());
+    measure.env("CANARY_BENCH_OBJECT", workspace.bench_object());
     step::become_command("bench", &mut measure)
 }
 

@@ -109,9 +109,7 @@ impl Case {
         ];
         kinds
             .into_iter()
-            .flat_map(|(hook, kind)| {
-                Transport::ALL.map(|transport| Self { hook, kind, transport })
-            })
+            .flat_map(|(hook, kind)| Transport::ALL.map(|transport| Self { hook, kind, transport }))
             .collect()
     }
 

@@ -14,7 +14,7 @@ use super::case::{Case, Hook, Kind};
 use super::tables;
 
 /// The usual place of bpffs; ours is mounted over it, in a mount namespace of our own.
-const BPFFS: &str = "/sys/fs/bpf";
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// Entries of the flow tables: room for the flows of two services.
 const FLOWS: u32 = 262_144;
 /// Entries of the table of half-open flows, and of the one that inserts are compared in.
@@ -97,7 +97,9 @@ impl Rig {
         .with_context(|| case.name())?;
         let transport = case.transport;
         let (at, end) = match case.kind {
-            Kind::Established | Kind::Syn => (transport.l4_at().saturating_add(2), transport.backend()),
+            Kind::Established | Kind::Syn => {
+                (transport.l4_at().saturating_add(2), transport.backend())
+            }
             Kind::NotOurs => {
                 let [_, to] = case.ends();
                 (transport.l4_at().saturating_add(2), to)
