@@ -70,14 +70,14 @@ fn measure(options: &Options, flows: u32) -> Result<Report> {
     let cases: Vec<Case> =
         Case::all().into_iter().filter(|case| case.name().contains(&options.only)).collect();
     for case in &cases {
-        rig.check(case)?;
+        rig.check(*case)?;
     }
     let mut report = Report::new(flows, &cases);
     for round in 0..options.rounds {
         let first = u64::from(round).wrapping_mul(u64::from(options.runs));
         rig.costs(&mut report.costs, first, options.runs)?;
         for (case, samples) in &mut report.cases {
-            samples.add(rig.net(case, first, options.runs)?);
+            samples.add(rig.net(*case, first, options.runs)?);
         }
     }
     Ok(report)

@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// What a case may cost at one flow, in nanoseconds of this run.
-    fn bar(&self, case: &Case) -> Option<f64> {
+    fn bar(&self, case: Case) -> Option<f64> {
         let h = self.h();
         match (case.hook, case.kind) {
             // Its lookups are of keys that nobody has used before, and so is the H of its bar.
@@ -121,7 +121,7 @@ pub(crate) fn print(one: &Report, many: &Report, weights: &Samples, json: bool) 
         );
         for (case, samples) in &report.cases {
             let in_h = samples.median() / report.h();
-            let verdict = match report.bar(case).filter(|_| report.flows == 1) {
+            let verdict = match report.bar(*case).filter(|_| report.flows == 1) {
                 None => String::new(),
                 Some(bar) => {
                     let met = if samples.median() <= bar { "met" } else { "NOT MET" };

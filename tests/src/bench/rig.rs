@@ -73,15 +73,15 @@ impl Rig {
         rig.time("lru_insert", &[0; 64], everything)?;
         for case in Case::all() {
             if case.kind == Kind::Syn {
-                rig.plan_case(&case, WARM_UP)?;
-                rig.time(step_of(&case), &case.packet(), everything)?;
+                rig.plan_case(case, WARM_UP)?;
+                rig.time(step_of(case), &case.packet(), everything)?;
             }
         }
         Ok(rig)
     }
 
     /// Makes sure that the program does to the packet what the case says.
-    pub(crate) fn check(&mut self, case: &Case) -> Result<()> {
+    pub(crate) fn check(&mut self, case: Case) -> Result<()> {
         let packet = case.packet();
         self.plan_case(case, 0)?;
         let mut after = vec![0; packet.len()];
@@ -118,7 +118,7 @@ impl Rig {
     }
 
     /// The cost of a case: the whole program without making the packet.
-    pub(crate) fn net(&mut self, case: &Case, first: u64, runs: u32) -> Result<f64> {
+    pub(crate) fn net(&mut self, case: Case, first: u64, runs: u32) -> Result<f64> {
         let packet = case.packet();
         let make = match case.hook {
             Hook::Xdp => "xdp_make",
@@ -160,7 +160,7 @@ impl Rig {
         u64::from(self.flows).saturating_sub(1)
     }
 
-    fn plan_case(&mut self, case: &Case, first: u64) -> Result<()> {
+    fn plan_case(&mut self, case: Case, first: u64) -> Result<()> {
         let (family, side) =
             (if case.transport.is_v6 { 6 } else { 4 }, u32::from(case.kind == Kind::Restore));
         let (mask, first) = match case.kind {
@@ -205,7 +205,7 @@ impl Rig {
     }
 }
 
-fn step_of(case: &Case) -> &'static str {
+fn step_of(case: Case) -> &'static str {
     match (case.hook, case.kind) {
         (Hook::Xdp, _) => "xdp_inbound",
         (Hook::Tcx, Kind::Restore) => "tc_outbound",
