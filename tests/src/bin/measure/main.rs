@@ -5,6 +5,7 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use canary_tests::bench;
 use clap::{Parser, Subcommand};
 
 /// Measures the BPF programs on the kernel at hand.
@@ -18,6 +19,8 @@ struct Cli {
 enum What {
     /// Instructions that the verifier walks to prove each program safe
     Verify(verify::Options),
+    /// What a packet costs in each program, and a weight change in the tables
+    Packet(bench::Options),
 }
 
 #[expect(clippy::print_stderr, reason = "an error is this program's last word")]
@@ -34,5 +37,6 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     match &cli.what {
         What::Verify(options) => verify::run(options),
+        What::Packet(options) => bench::packet(options),
     }
 }
