@@ -305,7 +305,9 @@ impl Datapath for Kernel {
     }
 
     fn maps(&self) -> Vec<MapUsage> {
-        self.usage.read()
+        let mut in_use = self.published.rows_in_use();
+        in_use.extend(self.alive.tables.iter().map(|(name, flows)| (*name, *flows)));
+        self.usage.read(&in_use)
     }
 
     fn warnings(&self) -> Vec<Warning> {
