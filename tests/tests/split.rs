@@ -9,7 +9,7 @@ use anyhow::Result;
 use canary_tests::{
     binomial::interval,
     lab::Lab,
-    scenario::{Scenario, Subset, TCP4, TIMEOUT, UDP4},
+    scenario::{Scenario, Subset, TCP4, TCP6, TIMEOUT, UDP4, UDP6},
     workload::connect_many,
 };
 
@@ -63,6 +63,24 @@ fn weights_of_zero_and_of_all_leave_nothing_to_chance() -> Result<()> {
                 let answers = connect_many(from, offer.protocol, offer.frontend(), 500, TIMEOUT)?;
                 assert_eq!(answers.of(all), 500, "{offer:?} {answers:?}");
             }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn ipv6_and_udp_share_by_weight_too() -> Result<()> {
+    Lab::run("split6", |lab| {
+        let subsets = [Subset { name: "blue", pods: 2 }, Subset { name: "green", pods: 1 }];
+        let scenario = Scenario::start(lab, &subsets)?;
+        let client = &scenario.client.namespace;
+
+        for offer in [UDP4, TCP6, UDP6] {
+            scenario.split(offer.service, &[("blue", 70.0), ("green", 30.0)])?;
+            let answers = connect_many(client, offer.protocol, offer.frontend(), 2000, TIMEOUT)?;
+            assert_eq!(answers.failed(), 0, "{offer:?} {answers:?}");
+            let expected = interval(2000, 0.3, RISK);
+            assert!(expected.contains(&answers.of("green")), "{offer:?} {answers:?}");
         }
         Ok(())
     })
