@@ -88,8 +88,16 @@ impl Lab {
     ///
     /// If the program is missing or cannot be started.
     pub fn start_agent(&self, args: &[String]) -> Result<Process> {
+        self.start_agent_with(Command::new(binaries::product("canary-agent")?), args)
+    }
+
+    /// The same by way of `command`, which runs what its arguments name.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started.
+    pub fn start_agent_with(&self, mut command: Command, args: &[String]) -> Result<Process> {
         let log = File::options().create(true).append(true).open(self.agent_log())?;
-        let mut command = Command::new(binaries::product("canary-agent")?);
         command
             .arg("--config-dir")
             .arg(self.config_directory())
