@@ -1,5 +1,6 @@
-//! Measures the BPF programs on the kernel at hand.
+//! Measures the BPF programs: on the kernel at hand, and as they are built.
 
+mod docs;
 mod verify;
 
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ struct Cli {
 enum What {
     /// Instructions that the verifier walks to prove each program safe
     Verify(verify::Options),
+    /// Pages of the documentation that are drawn from the code
+    Docs(docs::Options),
 }
 
 #[expect(clippy::print_stderr, reason = "an error is this program's last word")]
@@ -34,5 +37,6 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     match &cli.what {
         What::Verify(options) => verify::run(options),
+        What::Docs(options) => docs::run(options),
     }
 }
