@@ -283,6 +283,11 @@ where
     if status.state() == State::Gone {
         return Err(Reason::NoBackend);
     }
+    let has_names = status.has_returns() || backend.home.load() != key.peer;
+    if has_names && segment.is_syn() && is_live_by_another::<F, T>(node, segment, key, id, backend)
+    {
+        return Err(Reason::TupleClash);
+    }
     let tick = node.tables.tick();
     let protocol = segment.source.protocol;
     let flow = Flow::start(id, status.generation(), picked.statistics, protocol, node.now, tick);
@@ -310,6 +315,31 @@ where
         node.tables.count(picked.statistics, Counter::BytesToBackend, bytes);
     }
     Ok(backend)
+}
+
+/// Whether this client's address and port have a live connection to the backend already, by way
+/// of another frontend: the backend could not tell the two apart, and would end both.
+#[inline(always)]
+fn is_live_by_another<F, T>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    key: &FlowKey<F::Bytes>,
+    id: u32,
+    backend: &Backend,
+) -> bool
+where
+    F: Family,
+    T: Tables + FlowTables<F> + ?Sized,
+{
+    let other = restore::client_key::<F, T>(node, segment.source, id, backend);
+    if other == *key {
+        return false;
+    }
+    let Some(flow) = FlowTables::<F>::flow(node.tables, Stage::Established, &other) else {
+        return false;
+    };
+    let is_its = flow.backend() == id && flow.generation() == backend.status().generation();
+    is_its && !flow.marks().ended() && !flow.expired(node.settings, node.now)
 }
 
 /// Makes sure that answers find the frontend, which is not the backend's home.

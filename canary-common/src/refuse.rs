@@ -38,6 +38,7 @@ pub fn refuse<P: Packet + ?Sized>(
 /// # Errors
 ///
 /// [`Reason::Stray`] for a header with options, which the error would have to quote.
+#[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
 #[inline(always)]
 fn unreachable_v4<P: Packet + ?Sized>(
     packet: &mut P,

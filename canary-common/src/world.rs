@@ -231,12 +231,12 @@ impl World {
 
     /// A packet of the client to the frontend, through `from_pod`.
     pub(crate) fn ask(&self, flags: u8, payload: &[u8]) -> Outcome {
-        self.from_pod(&mut self.question(flags, payload).build())
+        self.pod_sends(&mut self.question(flags, payload).build())
     }
 
     /// A packet of a backend to the client, through `to_pod`.
     pub(crate) fn answer(&self, backend: Endpoint, flags: u8, payload: &[u8]) -> Outcome {
-        self.to_pod(&mut self.reply(backend, flags, payload).build())
+        self.pod_gets(&mut self.reply(backend, flags, payload).build())
     }
 
     pub(crate) fn question(&self, flags: u8, payload: &[u8]) -> Draft {
@@ -255,11 +255,11 @@ impl World {
         assert_eq!(self.ask(if self.kind.protocol == TCP { ACK } else { 0 }, b""), ON);
     }
 
-    pub(crate) fn from_pod(&self, packet: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn pod_sends(&self, packet: &mut Vec<u8>) -> Outcome {
         self.inbound(packet, Origin::Pod)
     }
 
-    pub(crate) fn from_net(&self, packet: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn net_sends(&self, packet: &mut Vec<u8>) -> Outcome {
         self.inbound(packet, Origin::Net)
     }
 
@@ -280,7 +280,7 @@ impl World {
     }
 
     /// One packet through `to_pod` or `to_net`, its sums watched as above.
-    pub(crate) fn to_pod(&self, packet: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn pod_gets(&self, packet: &mut Vec<u8>) -> Outcome {
         let was_right = check(packet, true);
         let outcome = match hooks::version(packet, ethernet::LEN) {
             Ok(Version::V4) => hooks::outbound::<V4, _, _>(packet, &self.tables, ethernet::LEN),
@@ -325,4 +325,9 @@ pub(crate) fn ends(packet: &[u8]) -> (Endpoint, Endpoint) {
     }
     .unwrap();
     (segment.source, segment.destination)
+}
+
+/// TCP for UDP, and the other way round.
+pub(crate) fn other_protocol(endpoint: Endpoint) -> u8 {
+    if endpoint.protocol == TCP { UDP } else { TCP }
 }

@@ -3,6 +3,7 @@
 #![no_main]
 // `atomic_or` on a word of a map: `core` offers it as a method only where compare-and-swap exists.
 #![feature(core_intrinsics)]
+#![expect(clippy::needless_pass_by_value, reason = "the macros hand over contexts whole")]
 #![expect(internal_features, reason = "the only way to an atomic OR on this target")]
 
 mod frame;
@@ -99,7 +100,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 }
 
 #[expect(unsafe_code, reason = "the kernel reads the licence from a section of this name")]
-// SAFETY: nothing else defines this symbol or uses this section.
+// Nothing else defines this symbol or uses this section.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

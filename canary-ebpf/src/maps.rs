@@ -380,7 +380,7 @@ impl Tables for Maps {
     #[inline(always)]
     fn interface_is_young(&self) -> bool {
         // SAFETY: one aligned word, copied out at once.
-        let Some(since) = unsafe { INTERFACES.get(&self.interface) }.copied() else { return false };
+        let Some(since) = unsafe { INTERFACES.get(self.interface) }.copied() else { return false };
         self.now().wrapping_sub(since) < limits::YOUNG_INTERFACE
     }
 }

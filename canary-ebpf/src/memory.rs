@@ -4,13 +4,14 @@
 //! read unaligned words of a packet. The steps are written out, not a loop: only then are the
 //! bytes on the register's side never on the stack.
 
+#![expect(clippy::cast_ptr_alignment, reason = "a word at any address is the point")]
+
 /// Copies the word at `$at` of the source to `$at` of the target and moves on, if `$left` allows.
 macro_rules! step {
     ($word:ty, $from:expr, $read:ident, $to:expr, $write:ident, $at:ident, $length:expr) => {
         if $at + size_of::<$word>() <= $length {
             // SAFETY: the word lies within `$length` bytes, which the caller vouches for on
             // both sides. Packet memory needs no alignment, the other side says that it has none.
-            #[expect(clippy::cast_ptr_alignment, reason = "a word at any address is the point")]
             unsafe {
                 let word = $from.add($at).cast::<$word>().$read();
                 $to.add($at).cast::<$word>().$write(word);
@@ -25,12 +26,8 @@ macro_rules! step {
 /// # Safety
 ///
 /// `N` bytes at `at` are readable.
-#[expect(unsafe_code, clippy::multiple_unsafe_ops_per_block, reason = "reads packet memory")]
-#[expect(
-    unused_assignments,
-    clippy::arithmetic_side_effects,
-    reason = "the same steps for every N"
-)]
+#[expect(unsafe_code, reason = "reads packet memory")]
+#[expect(unused_assignments, reason = "the same steps for every N")]
 #[inline(always)]
 pub(crate) unsafe fn load<const N: usize>(at: *const u8) -> [u8; N] {
     const { assert!(N <= 24, "three words and no more are written out") };
@@ -51,12 +48,8 @@ pub(crate) unsafe fn load<const N: usize>(at: *const u8) -> [u8; N] {
 /// # Safety
 ///
 /// `N` bytes at `at` are writable.
-#[expect(unsafe_code, clippy::multiple_unsafe_ops_per_block, reason = "writes packet memory")]
-#[expect(
-    unused_assignments,
-    clippy::arithmetic_side_effects,
-    reason = "the same steps for every N"
-)]
+#[expect(unsafe_code, reason = "writes packet memory")]
+#[expect(unused_assignments, reason = "the same steps for every N")]
 #[inline(always)]
 pub(crate) unsafe fn store<const N: usize>(at: *mut u8, bytes: [u8; N]) {
     const { assert!(N <= 24, "three words and no more are written out") };

@@ -53,7 +53,7 @@ impl Call {
 
     /// An endpoint that no other socket has: the draw needs something to hash.
     #[inline(always)]
-    fn client(&self) -> Endpoint {
+    fn client() -> Endpoint {
         // SAFETY: the helper has no conditions.
         let random = unsafe { bpf_get_prandom_u32() };
         let [a, b, c, d] = random.to_ne_bytes();
@@ -63,7 +63,9 @@ impl Call {
     #[inline(always)]
     fn v4(&self) -> Endpoint {
         // SAFETY: the context is valid for the whole run.
-        let (ip, port) = unsafe { ((*self.context).user_ip4, (*self.context).user_port) };
+        let ip = unsafe { (*self.context).user_ip4 };
+        // SAFETY: as above.
+        let port = unsafe { (*self.context).user_port };
         let [a, b, ..] = port.to_ne_bytes();
         Endpoint { address: Address::v4(ip.to_ne_bytes()), port: [a, b], protocol: TCP }
     }
@@ -71,7 +73,9 @@ impl Call {
     #[inline(always)]
     fn v6(&self) -> Endpoint {
         // SAFETY: the context is valid for the whole run.
-        let (ip, port) = unsafe { ((*self.context).user_ip6, (*self.context).user_port) };
+        let ip = unsafe { (*self.context).user_ip6 };
+        // SAFETY: as above.
+        let port = unsafe { (*self.context).user_port };
         let [a, b, ..] = port.to_ne_bytes();
         let [[c, d, e, f], [g, h, i, j], [k, l, m, n], [o, p, q, r]] = ip.map(u32::to_ne_bytes);
         let address = Address([c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]);
@@ -90,13 +94,12 @@ impl Call {
     fn set_v6(&self, to: Endpoint) {
         let (words, _) = to.address.0.as_chunks::<4>();
         for (index, word) in words.iter().enumerate().take(wide(4)) {
-            // SAFETY: the context is valid for the whole run, and the hook may write this field.
-            unsafe {
-                (&raw mut (*self.context).user_ip6)
-                    .cast::<u32>()
-                    .add(index)
-                    .write_volatile(u32::from_ne_bytes(*word))
-            };
+            // SAFETY: only the address of the field is taken.
+            let field = unsafe { &raw mut (*self.context).user_ip6 }.cast::<u32>();
+            let word = u32::from_ne_bytes(*word);
+            // SAFETY: the field has four words, and the hook may write them. Verifier: each
+            // store is one of 32 bits; the compiler would join them.
+            unsafe { field.wrapping_add(index).write_volatile(word) };
         }
         self.set_port(to.port);
     }
@@ -125,7 +128,7 @@ impl Call {
             return Ok(None);
         }
         let node = Node::new(&TABLES)?;
-        match socket::connect(node, self.client(), destination) {
+        match socket::connect(node, Self::client(), destination) {
             Ok((to, pick)) => {
                 maps::remember(self.cookie(), &pick);
                 Ok(Some(to))

@@ -42,50 +42,52 @@ impl Skb {
 
     /// The tables as this packet sees them.
     #[inline(always)]
-    pub(crate) fn tables(&self) -> Maps {
+    pub(crate) fn tables(self) -> Maps {
         Maps { interface: self.interface() }
     }
 
     /// Sends the packet out of the interface it came in by; the verdict to return.
     #[expect(unsafe_code, reason = "calls a helper")]
     #[inline(always)]
-    pub(crate) fn send_back(&self) -> i64 {
+    pub(crate) fn send_back(self) -> i64 {
         // SAFETY: the helper only notes the index for when the program returns.
         unsafe { bpf_redirect(self.interface(), 0) }
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]
     #[inline(always)]
-    fn pull(&self, length: u32) {
+    fn pull(self, length: u32) {
         // SAFETY: the context is the kernel's own. A failure shows as a read that misses.
         let _: i64 = unsafe { bpf_skb_pull_data(self.context, length) };
     }
 
     #[expect(unsafe_code, reason = "reads the context")]
     #[inline(always)]
-    fn bounds(&self) -> [usize; 2] {
+    fn bounds(self) -> [usize; 2] {
         // SAFETY: the context is valid for the whole run.
-        let [data, end] = unsafe { [(*self.context).data, (*self.context).data_end] };
+        let data = unsafe { (*self.context).data };
+        // SAFETY: as above.
+        let end = unsafe { (*self.context).data_end };
         [wide(data), wide(end)]
     }
 
     #[expect(unsafe_code, reason = "reads the context")]
     #[inline(always)]
-    fn length(&self) -> u32 {
+    fn length(self) -> u32 {
         // SAFETY: the context is valid for the whole run.
         unsafe { (*self.context).len }
     }
 
     #[expect(unsafe_code, reason = "reads the context")]
     #[inline(always)]
-    fn interface(&self) -> u32 {
+    fn interface(self) -> u32 {
         // SAFETY: the context is valid for the whole run.
         unsafe { (*self.context).ifindex }
     }
 
     /// The address of `N` bytes at `offset`.
     #[inline(always)]
-    fn at<const N: usize>(&self, offset: usize) -> Result<usize, Reason> {
+    fn at<const N: usize>(self, offset: usize) -> Result<usize, Reason> {
         let [data, end] = self.bounds();
         // Verifier: one addition, then the check against the very same register.
         let at = data.wrapping_add(offset);

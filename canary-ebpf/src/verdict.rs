@@ -36,5 +36,4 @@ pub(crate) fn of_frame(outcome: Outcome) -> u32 {
     }
 }
 
-#[expect(clippy::as_conversions, reason = "the binding has the wrong sign")]
-const DROP: i32 = TC_ACT_SHOT as i32;
+const DROP: i32 = TC_ACT_SHOT;

@@ -26,22 +26,24 @@ impl Frame {
     /// The tables as this packet sees them.
     #[expect(unsafe_code, reason = "reads the context")]
     #[inline(always)]
-    pub(crate) fn tables(&self) -> Maps {
+    pub(crate) fn tables(self) -> Maps {
         // SAFETY: the context is valid for the whole run.
         Maps { interface: unsafe { (*self.context).ingress_ifindex } }
     }
 
     #[expect(unsafe_code, reason = "reads the context")]
     #[inline(always)]
-    fn bounds(&self) -> [usize; 2] {
+    fn bounds(self) -> [usize; 2] {
         // SAFETY: the context is valid for the whole run.
-        let [data, end] = unsafe { [(*self.context).data, (*self.context).data_end] };
+        let data = unsafe { (*self.context).data };
+        // SAFETY: as above.
+        let end = unsafe { (*self.context).data_end };
         [wide(data), wide(end)]
     }
 
     /// The address of `N` bytes at `offset`.
     #[inline(always)]
-    fn at<const N: usize>(&self, offset: usize) -> Result<usize, Reason> {
+    fn at<const N: usize>(self, offset: usize) -> Result<usize, Reason> {
         let [data, end] = self.bounds();
         // Verifier: one addition, then the check against the very same register.
         let at = data.wrapping_add(offset);

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -41,7 +42,7 @@ use self::pins::{Lock, Pins};
 use self::sweep::{Alive, Sweep};
 use self::usage::Usage;
 use self::writer::Writer;
-use crate::compile::{Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 use crate::plan::{Blocked, Published, Write, plan};
 use crate::settings::Settings;
@@ -276,6 +277,10 @@ impl Datapath for Kernel {
         self.revision
     }
 
+    fn claims(&self) -> Claims {
+        self.published.claims()
+    }
+
     fn counters(&self) -> BTreeMap<SplitKey, Counters> {
         self.per_cpu.counters(&self.published, &self.writer.splits)
     }
@@ -305,12 +310,22 @@ impl Datapath for Kernel {
     }
 
     fn maps(&self) -> Vec<MapUsage> {
-        self.usage.read()
+        let mut in_use = self.published.rows_in_use();
+        in_use.extend(self.alive.tables.iter().map(|(name, flows)| (*name, *flows)));
+        self.usage.read(&in_use)
     }
 
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
+        if !Path::new(node::BTF).exists() {
+            let text = format!(
+                "{} is missing: what this kernel can do is not known in full, and the oldest way is \
+                 taken; use one built with CONFIG_DEBUG_INFO_BTF=y",
+                node::BTF
+            );
+            warnings.push(Warning { service: String::new(), text });
+        }
         warnings
     }
 

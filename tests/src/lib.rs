@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod binomial;
+pub mod bpffs;
 pub mod demo;
 pub mod lab;
 pub mod scenario;

@@ -1,6 +1,9 @@
 //! Ways of packets: routed and bridged, with checksums that nobody finished or that are whole.
 
-use std::net::Ipv4Addr;
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use canary_tests::{
@@ -58,6 +61,15 @@ fn clients_of_the_node_itself_are_served() -> Result<()> {
             lab.set_split(offer.service, &["blue=0", "green=100"])?;
             let answers = lab.ask_from_node(offer.protocol, offer.frontend(), 200, TIMEOUT)?;
             assert_eq!(answers.of("green"), 200, "{offer:?} {answers:?}");
+
+            let file = format!("{}_green-1.hcl", offer.service);
+            std::fs::remove_file(lab.config_directory().join(file))?;
+            lab.ctl(&["reload"])?;
+            let start = Instant::now();
+            let answers = lab.ask_from_node(offer.protocol, offer.frontend(), 10, TIMEOUT)?;
+            let refused = answers.failures.iter().find(|(error, _)| error.contains("refused"));
+            assert_eq!(refused.map(|(_, count)| *count), Some(10), "{offer:?} {answers:?}");
+            assert!(start.elapsed() < Duration::from_secs(1), "{offer:?} {:?}", start.elapsed());
         }
         Ok(())
     })

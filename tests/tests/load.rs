@@ -1,4 +1,5 @@
 //! Changes under load: weights, backends, and an agent that dies meanwhile.
+#![expect(clippy::print_stdout, reason = "a test tells what it measured")]
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

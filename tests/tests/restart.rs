@@ -71,8 +71,8 @@ fn a_second_agent_on_the_same_pins_is_refused() -> Result<()> {
     Lab::run("second", |lab| {
         let scenario = Scenario::start(lab, &SUBSETS)?;
 
-        let other = lab.directory().join("other.sock").display().to_string();
-        let second = lab.start_agent(&["--socket".to_owned(), other])?;
+        let other = lab.directory().join("other.sock");
+        let second = lab.start_agent_at(&other, &[])?;
 
         let status = second.wait(Duration::from_secs(10))?;
         assert_eq!(status.code(), Some(1));

@@ -1,10 +1,15 @@
 //! Shares of new connections, over real sockets.
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "all of it is test code, and the exemption of the lints covers only test functions"
+)]
 
 use anyhow::Result;
 use canary_tests::{
     binomial::interval,
     lab::Lab,
-    scenario::{Scenario, Subset, TCP4, TIMEOUT, UDP4},
+    scenario::{Scenario, Subset, TCP4, TCP6, TIMEOUT, UDP4, UDP6},
     workload::connect_many,
 };
 
@@ -43,17 +48,39 @@ fn five_subsets_of_unequal_size_share_10000_connections() -> Result<()> {
 fn weights_of_zero_and_of_all_leave_nothing_to_chance() -> Result<()> {
     Lab::run("split0", |lab| {
         let subsets = [Subset { name: "blue", pods: 2 }, Subset { name: "green", pods: 1 }];
-        let scenario = Scenario::start(lab, &subsets)?;
+        let _scenario = Scenario::start(lab, &subsets)?;
 
         for (weights, all) in
             [(["blue=0", "green=100"], "green"), (["blue=100", "green=0"], "blue")]
         {
+            // A datagram from a port that spoke before belongs to its flow, whatever the
+            // weights: a new client has none.
+            let client = lab.pod(&format!("client-{all}"))?;
+            lab.wait_served(&client)?;
             for offer in [TCP4, UDP4] {
                 lab.set_split(offer.service, &weights)?;
-                let client = &scenario.client.namespace;
-                let answers = connect_many(client, offer.protocol, offer.frontend(), 500, TIMEOUT)?;
+                let from = &client.namespace;
+                let answers = connect_many(from, offer.protocol, offer.frontend(), 500, TIMEOUT)?;
                 assert_eq!(answers.of(all), 500, "{offer:?} {answers:?}");
             }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn ipv6_and_udp_share_by_weight_too() -> Result<()> {
+    Lab::run("split6", |lab| {
+        let subsets = [Subset { name: "blue", pods: 2 }, Subset { name: "green", pods: 1 }];
+        let scenario = Scenario::start(lab, &subsets)?;
+        let client = &scenario.client.namespace;
+
+        for offer in [UDP4, TCP6, UDP6] {
+            scenario.split(offer.service, &[("blue", 70.0), ("green", 30.0)])?;
+            let answers = connect_many(client, offer.protocol, offer.frontend(), 2000, TIMEOUT)?;
+            assert_eq!(answers.failed(), 0, "{offer:?} {answers:?}");
+            let expected = interval(2000, 0.3, RISK);
+            assert!(expected.contains(&answers.of("green")), "{offer:?} {answers:?}");
         }
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! A client that uses the virtual address and then the pods themselves, from the same ports.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use canary_tests::{
     lab::Lab,
     scenario::{Offer, Scenario, Subset, TCP4, TIMEOUT, UDP4},
@@ -28,7 +28,7 @@ fn through_and_straight(offer: Offer) -> Result<()> {
         assert_eq!(answers.failed(), 0, "{answers:?}");
 
         for own in &scenario.backends {
-            let target = offer.backend(&own.pod).unwrap();
+            let target = offer.backend(&own.pod).context("a pod has both families")?;
             let answers = connect_many(from, offer.protocol, target, 5_000, TIMEOUT)?;
             assert_eq!(answers.of(&own.pod.name), 5_000, "{} {answers:?}", own.pod.name);
         }

@@ -58,8 +58,15 @@ pub(crate) fn demo(workspace: &Workspace, json: bool, keep: bool) -> Result<()> 
 
 /// Writes the generated pages, or compares them.
 pub(crate) fn docs(workspace: &Workspace, check: bool) -> Result<()> {
+    build::run(workspace)?;
+    run_docs(workspace, check)
+}
+
+/// The same on what is built already.
+pub(crate) fn run_docs(workspace: &Workspace, check: bool) -> Result<()> {
     let mut measure = Command::new(build::tool(workspace, "measure")?);
     measure.current_dir(&workspace.root).args(["docs", "--directory", "docs"]);
+    measure.args(["--maps", "canary-ebpf/src/maps.rs", "--object"]).arg(workspace.bpf_object());
     if check {
         measure.arg("--check");
     }

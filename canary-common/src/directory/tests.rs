@@ -14,6 +14,17 @@ enum Field {
     Value,
 }
 
+impl Field {
+    fn index(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Second => 1,
+            Self::Tail => 2,
+            Self::Value => 3,
+        }
+    }
+}
+
 /// One thing a writer does: a store, or waiting until nobody reads who read before.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -64,7 +75,7 @@ impl Race<'_> {
             let grace = self.steps.iter().position(|step| matches!(step, Step::Grace));
             self.holds_grace.set(grace.is_some_and(|grace| self.done.get() < grace));
         }
-        self.words.borrow()[index][field as usize]
+        self.words.borrow()[index][field.index()]
     }
 
     /// The writer's next step, always in the first entry; none while a reader holds the grace.
@@ -73,7 +84,7 @@ impl Race<'_> {
             None => return,
             Some(Step::Grace) if self.holds_grace.get() => return,
             Some(Step::Grace) => {}
-            Some(Step::Store(field, word)) => self.words.borrow_mut()[0][*field as usize] = *word,
+            Some(Step::Store(field, word)) => self.words.borrow_mut()[0][field.index()] = *word,
         }
         self.done.set(self.done.get() + 1);
     }

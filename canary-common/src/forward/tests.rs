@@ -4,8 +4,8 @@ use crate::limits;
 use crate::packets::{Draft, RECEIVER_MAC, SENDER_MAC};
 use crate::wire::tcp::{ACK, RST, SYN};
 use crate::world::{
-    BACK, BLUE, FIN_ACK, GREEN, Kind, ON, PUSH, RST_ACK, SYN_ACK, World, dropped, ends, passes,
-    refused,
+    BACK, BLUE, FIN_ACK, GREEN, Kind, ON, PUSH, RST_ACK, SYN_ACK, World, dropped, ends,
+    other_protocol, passes, refused,
 };
 
 #[test]
@@ -13,7 +13,7 @@ fn a_new_flow_is_sent_to_a_backend_and_kept() {
     for world in World::all() {
         let mut packet = world.question(world.kind.first(), b"").build();
 
-        let outcome = world.from_pod(&mut packet);
+        let outcome = world.pod_sends(&mut packet);
 
         assert_eq!(outcome, ON);
         assert_eq!(ends(&packet), (world.client, world.blue));
@@ -29,7 +29,7 @@ fn a_packet_with_ip_options_is_forwarded_with_them() {
         let draft = world.question(SYN, b"").ip_options(words).tcp_options(words);
         let (before, mut packet) = (draft.build(), draft.build());
 
-        assert_eq!(world.from_pod(&mut packet), ON);
+        assert_eq!(world.pod_sends(&mut packet), ON);
 
         assert_eq!(ends(&packet), (world.client, world.blue));
         assert_eq!(packet[34..34 + 4 * words], before[34..34 + 4 * words]);
@@ -43,7 +43,7 @@ fn a_repeated_syn_goes_to_the_same_backend_and_counts_once() {
         world.publish(0, &[(0, &[0], BLUE), (10_000, &[1], GREEN)]);
         let mut again = world.question(SYN, b"").build();
 
-        assert_eq!(world.from_pod(&mut again), ON);
+        assert_eq!(world.pod_sends(&mut again), ON);
 
         assert_eq!(ends(&again).1, world.blue);
         assert_eq!(world.flows(), [1, 0]);
@@ -94,11 +94,11 @@ fn a_weight_change_moves_new_flows_only() {
         world.publish(0, &[(0, &[0], BLUE), (10_000, &[1], GREEN)]);
 
         let mut old = world.question(if world.kind.protocol == 6 { PUSH } else { 0 }, b"x").build();
-        assert_eq!(world.from_pod(&mut old), ON);
+        assert_eq!(world.pod_sends(&mut old), ON);
         assert_eq!(ends(&old).1, world.blue);
         let other = Endpoint { port: [1, 1], ..world.client };
         let mut new = Draft::new(other, world.vip).flags(world.kind.first()).build();
-        assert_eq!(world.from_pod(&mut new), ON);
+        assert_eq!(world.pod_sends(&mut new), ON);
         assert_eq!(ends(&new).1, world.green);
     }
 }
@@ -146,7 +146,7 @@ fn a_syn_or_datagram_whose_backend_is_gone_gets_another() {
         world.set_state(0, State::Gone);
         let mut packet = world.question(world.kind.first(), b"").build();
 
-        assert_eq!(world.from_pod(&mut packet), ON);
+        assert_eq!(world.pod_sends(&mut packet), ON);
 
         assert_eq!(ends(&packet).1, world.green);
         assert_eq!(world.backend_of(0), Some(1));
@@ -191,14 +191,14 @@ fn only_a_syn_starts_a_tcp_flow() {
             assert_eq!(world.flows(), [0, 0], "flags {flags:#x}");
         }
     }
+}
 
-    /// A SYN did start one: ends it for the next.
-    fn continue_with(world: &World, flags: u8) -> Outcome {
-        assert_eq!(world.flows(), [1, 0], "flags {flags:#x}");
-        world.tables.flows4.opening.borrow_mut().clear();
-        world.tables.flows6.opening.borrow_mut().clear();
-        ON
-    }
+/// A SYN did start one: ends it for the next.
+fn continue_with(world: &World, flags: u8) -> Outcome {
+    assert_eq!(world.flows(), [1, 0], "flags {flags:#x}");
+    world.tables.flows4.opening.borrow_mut().clear();
+    world.tables.flows6.opening.borrow_mut().clear();
+    ON
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn refusals_stop_when_there_were_too_many() {
         let mut packet = world.question(ACK, b"").build();
         let before = packet.clone();
 
-        assert_eq!(world.from_pod(&mut packet), dropped(Reason::RefusalLimited));
+        assert_eq!(world.pod_sends(&mut packet), dropped(Reason::RefusalLimited));
         assert_eq!(packet, before);
     }
 }
@@ -265,11 +265,11 @@ fn datagrams_that_others_translate_are_left_alone() {
 fn the_network_is_served_only_where_all_backends_are_here() {
     for world in World::all() {
         let mut packet = world.question(world.kind.first(), b"").build();
-        assert_eq!(world.from_net(&mut packet), passes(Reason::NotServedHere));
+        assert_eq!(world.net_sends(&mut packet), passes(Reason::NotServedHere));
 
         world.tables.frontends[0].flags.store(Frontend::EXTERNAL);
 
-        assert_eq!(world.from_net(&mut packet), ON);
+        assert_eq!(world.net_sends(&mut packet), ON);
         assert_eq!(ends(&packet).1, world.blue);
     }
 }
@@ -279,7 +279,7 @@ fn what_is_not_ours_passes() {
     for world in World::all() {
         let elsewhere = [
             Endpoint { port: [0, 81], ..world.vip },
-            Endpoint { protocol: world.vip.protocol ^ 6 ^ 17, ..world.vip },
+            Endpoint { protocol: other_protocol(world.vip), ..world.vip },
             world.kind.at(96, 2, 80),
         ];
         for to in elsewhere {
@@ -287,7 +287,7 @@ fn what_is_not_ours_passes() {
             let mut packet = Draft::new(from, to).flags(SYN).build();
             let before = packet.clone();
 
-            assert_eq!(world.from_pod(&mut packet), passes(Reason::NotOurs), "{to:?}");
+            assert_eq!(world.pod_sends(&mut packet), passes(Reason::NotOurs), "{to:?}");
             assert_eq!(packet, before);
         }
     }
@@ -299,14 +299,28 @@ fn a_client_may_go_straight_to_a_backend() {
         let mut packet = Draft::new(world.client, world.blue).flags(world.kind.first()).build();
         let before = packet.clone();
 
-        assert_eq!(world.from_pod(&mut packet), passes(Reason::Straight));
+        assert_eq!(world.pod_sends(&mut packet), passes(Reason::Straight));
         assert_eq!(packet, before);
     }
 }
 
 #[test]
-fn straight_with_the_ports_of_a_live_flow_is_refused() {
-    for world in World::all() {
+fn a_datagram_straight_to_the_backend_ends_a_live_flow_with_its_ports() {
+    for world in World::all().filter(|world| world.kind.protocol != 6) {
+        world.establish();
+        let straight = Draft::new(world.client, world.blue);
+
+        assert_eq!(world.pod_sends(&mut straight.build()), passes(Reason::Straight));
+
+        assert_eq!(world.flows(), [0, 0]);
+        let answer = world.answer(world.blue, world.kind.answer(), b"");
+        assert_eq!(answer, passes(Reason::NotOurs), "it is the straight one's");
+    }
+}
+
+#[test]
+fn a_connection_straight_with_the_ports_of_a_live_flow_is_refused() {
+    for world in World::all().filter(|world| world.kind.protocol == 6) {
         for establish in [false, true] {
             if establish {
                 world.establish();
@@ -316,7 +330,7 @@ fn straight_with_the_ports_of_a_live_flow_is_refused() {
             let flows = world.flows();
             let straight = Draft::new(world.client, world.blue).flags(world.kind.first());
 
-            let outcome = world.from_pod(&mut straight.build());
+            let outcome = world.pod_sends(&mut straight.build());
 
             assert_eq!(outcome, refused(Reason::TupleClash));
             assert_eq!(world.flows(), flows, "the flow lives");
@@ -336,7 +350,7 @@ fn straight_with_the_ports_of_a_dead_flow_ends_that_flow() {
         }
         let straight = Draft::new(world.client, world.blue).flags(world.kind.first());
 
-        assert_eq!(world.from_pod(&mut straight.build()), passes(Reason::Straight));
+        assert_eq!(world.pod_sends(&mut straight.build()), passes(Reason::Straight));
 
         assert_eq!(world.flows(), [0, 0]);
         let answer = world.answer(world.blue, world.kind.answer(), b"");
@@ -350,7 +364,7 @@ fn straight_to_another_backend_than_the_flows_is_no_clash() {
         world.establish();
         let straight = Draft::new(world.client, world.green).flags(world.kind.first());
 
-        assert_eq!(world.from_pod(&mut straight.build()), passes(Reason::Straight));
+        assert_eq!(world.pod_sends(&mut straight.build()), passes(Reason::Straight));
         assert_eq!(world.flows(), [0, 1]);
     }
 }
@@ -363,12 +377,12 @@ fn a_pod_reaches_itself_through_a_frontend() {
         let hairpin = Endpoint { address: hairpin, ..world.client };
         let mut packet = world.question(world.kind.first(), b"").build();
 
-        assert_eq!(world.from_pod(&mut packet), BACK);
+        assert_eq!(world.pod_sends(&mut packet), BACK);
 
         assert_eq!(ends(&packet), (hairpin, world.blue));
         assert_eq!(packet[..12], [SENDER_MAC, RECEIVER_MAC].concat());
         let mut answer = Draft::new(world.blue, hairpin).flags(world.kind.answer()).build();
-        assert_eq!(world.from_pod(&mut answer), BACK);
+        assert_eq!(world.pod_sends(&mut answer), BACK);
         assert_eq!(ends(&answer), (world.vip, world.client));
         assert_eq!(answer[..12], [SENDER_MAC, RECEIVER_MAC].concat());
         assert_eq!(world.count(BLUE, Counter::Established), 1);
@@ -384,7 +398,7 @@ fn the_hairpin_address_without_a_flow_is_not_ours() {
         let to = Endpoint { address: hairpin, ..world.client };
         let mut packet = Draft::new(world.blue, to).flags(world.kind.answer()).build();
 
-        assert_eq!(world.from_pod(&mut packet), passes(Reason::NotOurs));
+        assert_eq!(world.pod_sends(&mut packet), passes(Reason::NotOurs));
     }
 }
 
@@ -405,10 +419,10 @@ fn two_services_share_their_backends() {
         }
         world.vip = other;
         let mut packet = world.question(world.kind.first(), b"").build();
-        assert_eq!(world.from_pod(&mut packet), ON);
+        assert_eq!(world.pod_sends(&mut packet), ON);
         assert_eq!(ends(&packet).1, world.blue);
         let mut answer = world.reply(world.blue, world.kind.answer(), b"").build();
-        assert_eq!(world.to_pod(&mut answer), ON);
+        assert_eq!(world.pod_gets(&mut answer), ON);
         assert_eq!(ends(&answer).0, other);
         if world.kind.protocol == 6 {
             world.ask(RST_ACK, b"");
@@ -417,8 +431,32 @@ fn two_services_share_their_backends() {
         world.vip = through_home;
         world.ask(world.kind.first(), b"");
         let mut answer = world.reply(world.blue, world.kind.answer(), b"").build();
-        assert_eq!(world.to_pod(&mut answer), ON);
-        assert_eq!(ends(&answer).0, if world.kind.protocol == 6 { through_home } else { other });
+        assert_eq!(world.pod_gets(&mut answer), ON);
+        assert_eq!(ends(&answer).0, through_home);
+    }
+}
+
+#[test]
+fn a_second_name_never_disturbs_a_connection_by_the_first() {
+    for mut world in World::tcp() {
+        let names = [world.vip, world.kind.at(96, 2, 80)];
+        world.add_frontend(names[1], 1);
+        world.publish(1, &[(10_000, &[0], GREEN)]);
+        let status = Backend::status_of(State::Alive, Backend::HAS_RETURNS, 3);
+        world.tables.backends[0].status.store(status);
+        for (first, second) in [(0, 1), (1, 0)] {
+            world.vip = names[first];
+            world.establish();
+
+            world.vip = names[second];
+            assert_eq!(world.ask(SYN, b""), refused(Reason::TupleClash));
+
+            world.vip = names[first];
+            let mut answer = world.reply(world.blue, PUSH, b"x").build();
+            assert_eq!(world.pod_gets(&mut answer), ON);
+            assert_eq!(ends(&answer).0, names[first]);
+            assert_eq!(world.ask(RST_ACK, b""), ON);
+        }
     }
 }
 
@@ -498,7 +536,7 @@ fn a_cut_packet_is_refused_and_left_alone() {
         let headers = headers + if world.kind.protocol == 6 { 20 } else { 8 };
         let whole = world.question(world.kind.first(), b"payload").build();
         for length in 0..whole.len() {
-            for hook in [World::from_pod, World::from_net, World::to_pod] {
+            for hook in [World::pod_sends, World::net_sends, World::pod_gets] {
                 if length >= headers {
                     continue;
                 }
@@ -539,7 +577,7 @@ fn what_is_not_a_whole_tcp_or_udp_packet_passes_untouched() {
         packet[*at] = *value;
         let before = packet.clone();
 
-        for hook in [World::from_pod, World::from_net, World::to_pod] {
+        for hook in [World::pod_sends, World::net_sends, World::pod_gets] {
             assert_eq!(hook(world, &mut packet), passes(*reason), "byte {at}");
             assert_eq!(packet, before, "byte {at}");
         }
@@ -551,20 +589,20 @@ fn a_udp_checksum_of_zero_stays_zero() {
     for mut world in World::udp() {
         let at = if world.kind.v6 { 60 } else { 40 };
         let mut packet = world.question(0, b"x").unsummed().build();
-        assert_eq!(world.from_pod(&mut packet), ON);
+        assert_eq!(world.pod_sends(&mut packet), ON);
         assert_eq!(packet[at..at + 2], [0, 0]);
         let mut answer = world.reply(world.blue, 0, b"y").unsummed().build();
-        assert_eq!(world.to_pod(&mut answer), ON);
+        assert_eq!(world.pod_gets(&mut answer), ON);
         assert_eq!(answer[at..at + 2], [0, 0]);
 
         // One that becomes zero is sent as all ones: with the port that makes up for the sum.
         let mut packet = world.question(0, b"x").build();
-        world.from_pod(&mut packet);
+        world.pod_sends(&mut packet);
         let sum = [world.client.port, [packet[at], packet[at + 1]]];
         let [low, high] = sum.map(|word| u32::from(u16::from_be_bytes(word)));
         world.client.port = crate::checksum::fold(low + high).to_be_bytes();
         let mut packet = world.question(0, b"x").build();
-        assert_eq!(world.from_pod(&mut packet), ON);
+        assert_eq!(world.pod_sends(&mut packet), ON);
         assert_eq!(packet[at..at + 2], [0xff, 0xff]);
     }
 }

@@ -9,8 +9,8 @@ const ACKNOWLEDGEMENT: u32 = 0x0102_0304;
 /// Sequence number, acknowledgement number and flags of a packet's TCP header.
 fn numbers(packet: &[u8], world: &World) -> (u32, u32, u8) {
     let l4_at = if world.kind.v6 { 54 } else { 34 };
-    let word = |at: usize| u32::from_be_bytes(packet.read(l4_at + at).unwrap());
-    (word(4), word(8), packet[l4_at + 13])
+    let number = |at: usize| u32::from_be_bytes(packet.read(l4_at + at).unwrap());
+    (number(4), number(8), packet[l4_at + 13])
 }
 
 /// RFC 9293, section 3.10.7.1: what a closed port answers. `World` checks the sums.
@@ -26,7 +26,7 @@ fn a_reset_is_as_from_a_closed_port() {
             let mut packet = draft.acknowledgement(ACKNOWLEDGEMENT).tcp_options(2).build();
 
             let reason = if flags & SYN != 0 { Reason::NoBackend } else { Reason::FlowLost };
-            assert_eq!(world.from_pod(&mut packet), refused(reason));
+            assert_eq!(world.pod_sends(&mut packet), refused(reason));
 
             let wanted = (0, SEQUENCE.wrapping_add(length), tcp::RST | ACK);
             assert_eq!(numbers(&packet, &world), wanted);
@@ -36,7 +36,7 @@ fn a_reset_is_as_from_a_closed_port() {
             let draft = world.question(flags, b"abc").sequence(SEQUENCE);
             let mut packet = draft.acknowledgement(ACKNOWLEDGEMENT).build();
 
-            assert_eq!(world.from_pod(&mut packet), refused(Reason::FlowLost));
+            assert_eq!(world.pod_sends(&mut packet), refused(Reason::FlowLost));
 
             assert_eq!(numbers(&packet, &world), (ACKNOWLEDGEMENT, 0, tcp::RST));
             assert_eq!(ends(&packet), (world.vip, world.client));
@@ -49,7 +49,7 @@ fn a_reset_goes_back_the_way_it_came_with_a_life_of_its_own() {
     for world in World::tcp() {
         let mut packet = world.question(ACK, b"").build();
 
-        world.from_pod(&mut packet);
+        world.pod_sends(&mut packet);
 
         assert_eq!(packet[..12], [SENDER_MAC, RECEIVER_MAC].concat());
         assert_eq!(packet[if world.kind.v6 { 21 } else { 22 }], TTL);
@@ -66,7 +66,7 @@ fn a_datagram_is_refused_by_an_icmp_error_that_quotes_it() {
             let mut packet = question.clone();
 
             // `World` checks the sums and the quoted addresses.
-            assert_eq!(world.from_pod(&mut packet), refused(Reason::NoBackend));
+            assert_eq!(world.pod_sends(&mut packet), refused(Reason::NoBackend));
 
             assert_eq!(packet[..12], [SENDER_MAC, RECEIVER_MAC].concat());
             let (icmp_at, kind) = if world.kind.v6 { (54, [1, 4]) } else { (34, [3, 3]) };
@@ -85,6 +85,6 @@ fn a_datagram_with_ip_options_is_dropped_unanswered() {
     let mut packet = world.question(0, b"x").ip_options(1).build();
     let before = packet.clone();
 
-    assert_eq!(world.from_pod(&mut packet), dropped(Reason::NoBackend));
+    assert_eq!(world.pod_sends(&mut packet), dropped(Reason::NoBackend));
     assert_eq!(packet, before);
 }

@@ -4,7 +4,9 @@ use crate::endpoint::TCP;
 use crate::packets::Draft;
 use crate::tables::Refused;
 use crate::wire::tcp::{ACK, SYN};
-use crate::world::{BLUE, FIN_ACK, Kind, ON, PUSH, RST_ACK, SYN_ACK, World, ends, passes};
+use crate::world::{
+    BLUE, FIN_ACK, Kind, ON, PUSH, RST_ACK, SYN_ACK, World, ends, other_protocol, passes,
+};
 
 #[test]
 fn an_answer_comes_from_the_frontend() {
@@ -12,7 +14,7 @@ fn an_answer_comes_from_the_frontend() {
         world.ask(world.kind.first(), b"");
         let mut packet = world.reply(world.blue, world.kind.answer(), b"").build();
 
-        assert_eq!(world.to_pod(&mut packet), ON);
+        assert_eq!(world.pod_gets(&mut packet), ON);
 
         assert_eq!(ends(&packet), (world.vip, world.client));
     }
@@ -25,19 +27,19 @@ fn only_the_flows_own_backend_is_restored() {
         let strangers = [
             world.green,
             Endpoint { port: [0x1f, 0x91], ..world.blue },
-            Endpoint { protocol: world.blue.protocol ^ 6 ^ 17, ..world.blue },
+            Endpoint { protocol: other_protocol(world.blue), ..world.blue },
         ];
         for from in strangers {
             let to = Endpoint { protocol: from.protocol, ..world.client };
             let mut packet = Draft::new(from, to).flags(world.kind.answer()).build();
             let before = packet.clone();
 
-            assert_eq!(world.to_pod(&mut packet), passes(Reason::NotOurs), "{from:?}");
+            assert_eq!(world.pod_gets(&mut packet), passes(Reason::NotOurs), "{from:?}");
             assert_eq!(packet, before);
         }
         let other = Endpoint { port: [9, 9], ..world.client };
         let mut packet = Draft::new(world.blue, other).flags(world.kind.answer()).build();
-        assert_eq!(world.to_pod(&mut packet), passes(Reason::NotOurs), "another client");
+        assert_eq!(world.pod_gets(&mut packet), passes(Reason::NotOurs), "another client");
     }
 }
 
@@ -81,122 +83,127 @@ fn a_frontend_of_another_generation_starts_with_no_flows() {
     }
 }
 
-/// Every counter a connection ends in, and that it counts once however the end is repeated.
+/// Who sends which flags with which payload.
+type Steps = &'static [(bool, u8, &'static [u8])];
+const CLIENT: bool = true;
+const SERVER: bool = false;
+
+/// What happens in a connection after its SYN, and what counts then.
+const CASES: &[(&str, Steps, &[Counter])] = &[
+    ("refused", &[(SERVER, RST_ACK, b""), (SERVER, RST_ACK, b"")], &[Counter::Refused]),
+    (
+        "closed by the client first",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, PUSH, b"q"),
+            (SERVER, PUSH, b"a"),
+            (CLIENT, FIN_ACK, b""),
+            (SERVER, FIN_ACK, b""),
+            (CLIENT, ACK, b""),
+            (SERVER, FIN_ACK, b""),
+        ],
+        &[Counter::Established, Counter::Closed],
+    ),
+    (
+        "closed by the server first",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, PUSH, b"q"),
+            (SERVER, PUSH | tcp::FIN, b"a"),
+            (CLIENT, FIN_ACK, b""),
+            (CLIENT, FIN_ACK, b""),
+            (CLIENT, RST_ACK, b""),
+        ],
+        &[Counter::Established, Counter::Closed],
+    ),
+    (
+        "reset by the server",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, ACK, b""),
+            (SERVER, RST_ACK, b""),
+            (SERVER, RST_ACK, b""),
+        ],
+        &[Counter::Established, Counter::ResetByServer],
+    ),
+    (
+        "reset by the client, and then by the server",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, ACK, b""),
+            (CLIENT, RST_ACK, b""),
+            (SERVER, RST_ACK, b""),
+        ],
+        &[Counter::Established, Counter::ResetByClient],
+    ),
+    ("given up before an answer", &[(CLIENT, RST_ACK, b"")], &[]),
+    (
+        "asked, closed without an answer",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, PUSH, b"q"),
+            (CLIENT, FIN_ACK, b""),
+            (SERVER, FIN_ACK, b""),
+            (SERVER, FIN_ACK, b""),
+        ],
+        &[Counter::Established, Counter::Closed, Counter::Unanswered],
+    ),
+    (
+        "asked, reset without an answer",
+        &[(SERVER, SYN_ACK, b""), (CLIENT, PUSH, b"q"), (SERVER, RST_ACK, b"")],
+        &[Counter::Established, Counter::ResetByServer, Counter::Unanswered],
+    ),
+    (
+        "asked, given up, answered too late",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, PUSH, b"q"),
+            (CLIENT, FIN_ACK, b""),
+            (SERVER, PUSH, b"late"),
+            (CLIENT, tcp::RST, b""),
+            (CLIENT, tcp::RST, b""),
+        ],
+        &[Counter::Established, Counter::ResetByClient, Counter::Unanswered],
+    ),
+    (
+        "asked, given up, answered too late and closed at once",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, PUSH, b"q"),
+            (CLIENT, FIN_ACK, b""),
+            (SERVER, PUSH | tcp::FIN, b"late"),
+            (CLIENT, tcp::RST, b""),
+            (CLIENT, tcp::RST, b""),
+        ],
+        &[Counter::Established, Counter::Closed, Counter::Unanswered],
+    ),
+    (
+        "half closed by the client, which waits for the answer",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, PUSH | tcp::FIN, b"q"),
+            (SERVER, PUSH | tcp::FIN, b"a"),
+            (CLIENT, ACK, b""),
+        ],
+        &[Counter::Established, Counter::Closed],
+    ),
+];
+
+/// What a connection may count beside its opening.
+const ENDS: [Counter; 6] = [
+    Counter::Established,
+    Counter::Refused,
+    Counter::Unanswered,
+    Counter::ResetByServer,
+    Counter::ResetByClient,
+    Counter::Closed,
+];
+
+/// Each counter a connection ends in, and that it counts once however the end is repeated.
 #[test]
 fn each_end_is_counted_once() {
-    /// Who sends which flags with which payload.
-    type Steps = &'static [(bool, u8, &'static [u8])];
-    const CLIENT: bool = true;
-    const SERVER: bool = false;
-    let cases: &[(&str, Steps, &[Counter])] = &[
-        ("refused", &[(SERVER, RST_ACK, b""), (SERVER, RST_ACK, b"")], &[Counter::Refused]),
-        (
-            "closed by the client first",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, PUSH, b"q"),
-                (SERVER, PUSH, b"a"),
-                (CLIENT, FIN_ACK, b""),
-                (SERVER, FIN_ACK, b""),
-                (CLIENT, ACK, b""),
-                (SERVER, FIN_ACK, b""),
-            ],
-            &[Counter::Established, Counter::Closed],
-        ),
-        (
-            "closed by the server first",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, PUSH, b"q"),
-                (SERVER, PUSH | tcp::FIN, b"a"),
-                (CLIENT, FIN_ACK, b""),
-                (CLIENT, FIN_ACK, b""),
-                (CLIENT, RST_ACK, b""),
-            ],
-            &[Counter::Established, Counter::Closed],
-        ),
-        (
-            "reset by the server",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, ACK, b""),
-                (SERVER, RST_ACK, b""),
-                (SERVER, RST_ACK, b""),
-            ],
-            &[Counter::Established, Counter::ResetByServer],
-        ),
-        (
-            "reset by the client, and then by the server",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, ACK, b""),
-                (CLIENT, RST_ACK, b""),
-                (SERVER, RST_ACK, b""),
-            ],
-            &[Counter::Established, Counter::ResetByClient],
-        ),
-        ("given up before an answer", &[(CLIENT, RST_ACK, b"")], &[]),
-        (
-            "asked, closed without an answer",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, PUSH, b"q"),
-                (CLIENT, FIN_ACK, b""),
-                (SERVER, FIN_ACK, b""),
-                (SERVER, FIN_ACK, b""),
-            ],
-            &[Counter::Established, Counter::Closed, Counter::Unanswered],
-        ),
-        (
-            "asked, reset without an answer",
-            &[(SERVER, SYN_ACK, b""), (CLIENT, PUSH, b"q"), (SERVER, RST_ACK, b"")],
-            &[Counter::Established, Counter::ResetByServer, Counter::Unanswered],
-        ),
-        (
-            "asked, given up, answered too late",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, PUSH, b"q"),
-                (CLIENT, FIN_ACK, b""),
-                (SERVER, PUSH, b"late"),
-                (CLIENT, tcp::RST, b""),
-                (CLIENT, tcp::RST, b""),
-            ],
-            &[Counter::Established, Counter::ResetByClient, Counter::Unanswered],
-        ),
-        (
-            "asked, given up, answered too late and closed at once",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, PUSH, b"q"),
-                (CLIENT, FIN_ACK, b""),
-                (SERVER, PUSH | tcp::FIN, b"late"),
-                (CLIENT, tcp::RST, b""),
-                (CLIENT, tcp::RST, b""),
-            ],
-            &[Counter::Established, Counter::Closed, Counter::Unanswered],
-        ),
-        (
-            "half closed by the client, which waits for the answer",
-            &[
-                (SERVER, SYN_ACK, b""),
-                (CLIENT, PUSH | tcp::FIN, b"q"),
-                (SERVER, PUSH | tcp::FIN, b"a"),
-                (CLIENT, ACK, b""),
-            ],
-            &[Counter::Established, Counter::Closed],
-        ),
-    ];
-    const ENDS: [Counter; 6] = [
-        Counter::Established,
-        Counter::Refused,
-        Counter::Unanswered,
-        Counter::ResetByServer,
-        Counter::ResetByClient,
-        Counter::Closed,
-    ];
     for world_of in [Kind::TCP[0], Kind::TCP[1]] {
-        for (name, steps, counters) in cases {
+        for (name, steps, counters) in CASES {
             let world = World::new(world_of);
             world.ask(SYN, b"");
             for (is_client, flags, payload) in *steps {

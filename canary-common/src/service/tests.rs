@@ -14,7 +14,7 @@ fn hashes(flows: u32, by_address: bool) -> impl Iterator<Item = u64> {
     (0..flows).map(move |flow| {
         let [a, b, c, d] = (flow / 8).to_be_bytes();
         let [.., port] = (flow % 8).to_be_bytes();
-        let address = Address::v4([10 ^ a, b, c, d]);
+        let address = Address::v4([0x0a ^ a, b, c, d]);
         let client = Endpoint { address, port: [0x9c, port], protocol: TCP };
         flow_hash(0xcbf2_9ce4_8422_2325, client, vip, by_address)
     })

@@ -5,9 +5,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use canary_userspace::agent;
 use canary_userspace::datapath::Datapath;
-use canary_userspace::kernel::Kernel;
+use canary_userspace::kernel::{Kernel, doctor};
 use canary_userspace::settings::{LogFormat, Settings, SettingsError};
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
+
+/// Returns what a reload has freed; the agent lives for months and reloads seldom.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let settings = match Settings::from_args(std::env::args_os()) {
@@ -21,7 +26,9 @@ fn main() -> ExitCode {
     let open = |settings: &Settings| -> anyhow::Result<Box<dyn Datapath>> {
         Ok(Box::new(Kernel::open(settings)?))
     };
-    match agent::run(&settings, open) {
+    // First, for without rights even the store cannot be opened, which says less.
+    let ran = doctor::check_rights().and_then(|()| agent::run(&settings, open));
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

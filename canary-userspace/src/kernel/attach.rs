@@ -10,7 +10,7 @@ use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::TcAttachType;
 
-use super::interfaces::{Choice, Link, Role, Watcher};
+use super::interfaces::{Change, Choice, Link, Role, Watcher};
 use super::links::Links;
 use super::load::take;
 use super::node;
@@ -101,9 +101,14 @@ impl Attachments {
 
     /// Follows what changed since; whether anything did.
     pub fn follow(&mut self) -> bool {
-        let followed = self.watcher.poll().and_then(|changes| match changes.as_slice() {
-            [] => Ok(false),
-            _ => self.settle().map(|()| true),
+        let followed = self.watcher.poll().and_then(|changes| {
+            for change in &changes {
+                // Another interface may have its index and its name by now.
+                if let Change::Removed(link) = change {
+                    self.attached.remove(&link.index);
+                }
+            }
+            if changes.is_empty() { Ok(false) } else { self.settle().map(|()| true) }
         });
         followed.unwrap_or_else(|error| {
             tracing::error!("follow the interfaces: {error:#}");
@@ -204,6 +209,9 @@ impl Attachments {
         if self.attached.contains_key(&link.index) {
             return Ok(());
         }
+        if let Some(reason) = self.refusal(link).filter(|_| link.role == Role::Pod) {
+            bail!("{reason}");
+        }
         let program = match (link.role, link.l2_len) {
             (Role::Pod, _) => "to_pod",
             (_, 0) => "to_net_l3",
@@ -220,9 +228,6 @@ impl Attachments {
         }
         let hook = match link.role {
             Role::Pod => {
-                if let Some(reason) = self.refusal(link) {
-                    bail!("{reason}");
-                }
                 if self.links.attach_tcx(
                     "from_pod",
                     &link.name,

@@ -28,6 +28,9 @@ const DOWNLOAD: u64 = 100 << 20;
 /// How soon a new pod is served.
 const SERVED_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long connections that a client gave up may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A story under way.
 #[derive(Debug)]
 pub struct Story<'a> {
@@ -127,6 +130,12 @@ impl<'a> Story<'a> {
         let measured = self.measure("split-50-50", REQUESTS)?;
         measured.expect_share("green", 50)?;
         ensure!(measured.step.failed > 0, "no request met the fault of version 3");
+        // A pod that sleeps ends its side of a connection only when it wakes.
+        wait_for("green's connections to end", END_TIMEOUT, || {
+            let service = lab.service("payments")?;
+            let mut green = service.splits.iter().filter(|split| split.subset == "green");
+            Ok(green.all(|split| split.connections.active == 0))
+        })?;
         self.cluster.canaryctl(&["status", "payments"])?;
         let after = unanswered(lab)?;
         let [blue, green] = [after.0 - before.0, after.1 - before.1];
@@ -186,12 +195,13 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Ends the download and gives what was measured.
+    /// Ends the download and gives what was measured, and the services, which run on until they
+    /// are dropped.
     ///
     /// # Errors
     ///
     /// If the download was interrupted.
-    pub fn end(mut self) -> Result<Document> {
+    pub fn end(mut self) -> Result<(Document, Cluster<'a>)> {
         let paced = self.download.received();
         let done = self.download.finish()?;
         self.narrator.say(&format!(
@@ -204,7 +214,7 @@ impl<'a> Story<'a> {
         ensure!(!done.interrupted, "the long download was interrupted after {} bytes", done.bytes);
         self.document.long_download =
             LongDownload { bytes: done.bytes, interrupted: done.interrupted };
-        Ok(self.document)
+        Ok((self.document, self.cluster))
     }
 
     fn measure(&self, name: &str, count: u64) -> Result<Measured> {

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -14,10 +14,10 @@ use canary_userspace::api::document::{Service, Status};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
-use super::{Lab, Process, binaries};
+use super::{Lab, Pod, Process, binaries};
 
 /// How long a start or an end may take before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the agent starts with.
 #[derive(Clone, Debug, Default)]
@@ -88,15 +88,41 @@ impl Lab {
     ///
     /// If the program is missing or cannot be started.
     pub fn start_agent(&self, args: &[String]) -> Result<Process> {
+        self.start_agent_at(self.socket(), args)
+    }
+
+    /// The same with its socket elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If the program is missing or cannot be started.
+    pub fn start_agent_at(&self, socket: &Path, args: &[String]) -> Result<Process> {
+        self.start_command(Command::new(binaries::product("canary-agent")?), socket, args)
+    }
+
+    /// The same by way of `command`, which runs what its arguments name.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started.
+    pub fn start_agent_with(&self, command: Command, args: &[String]) -> Result<Process> {
+        self.start_command(command, self.socket(), args)
+    }
+
+    fn start_command(
+        &self,
+        mut command: Command,
+        socket: &Path,
+        args: &[String],
+    ) -> Result<Process> {
         let log = File::options().create(true).append(true).open(self.agent_log())?;
-        let mut command = Command::new(binaries::product("canary-agent")?);
         command
             .arg("--config-dir")
             .arg(self.config_directory())
             .arg("--data-dir")
             .arg(self.directory().join("data"))
             .arg("--socket")
-            .arg(self.socket())
+            .arg(socket)
             .arg("--bpffs")
             .arg(self.bpffs())
             .arg("--cgroup")
@@ -212,6 +238,18 @@ impl Lab {
         self.ctl(&["service".as_ref(), "register".as_ref(), path.as_os_str()])
     }
 
+    /// Waits until the agent serves a pod's interface.
+    ///
+    /// # Errors
+    ///
+    /// If that does not come about in time.
+    pub fn wait_served(&self, pod: &Pod) -> Result<Duration> {
+        super::wait_for(&format!("{} to be served", pod.name), PATIENCE, || {
+            let interfaces = self.status()?.interfaces;
+            Ok(interfaces.iter().any(|interface| interface.name == pod.interface))
+        })
+    }
+
     /// Waits until the agent holds `healthy` backends of a service well, over all its splits.
     ///
     /// # Errors
@@ -295,7 +333,7 @@ impl Agent<'_> {
             }
             Ok(std::os::unix::net::UnixStream::connect(self.lab.socket()).is_ok())
         })?;
-        self.lab.ctl(&["status", "--wait", "--timeout", "15s"]).map(drop)
+        self.lab.ctl(&["status", "--wait", "--timeout", "30s"]).map(drop)
     }
 
     /// Removes everything from the kernel, stopping the agent if it runs.

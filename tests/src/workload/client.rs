@@ -181,6 +181,10 @@ pub fn ask(protocol: Protocol, target: SocketAddr, timeout: Duration) -> io::Res
     let name = match protocol {
         Protocol::Tcp => {
             let mut stream = TcpStream::connect_timeout(&target, timeout)?;
+            let peer = stream.peer_addr()?;
+            if peer != target {
+                return Err(io::Error::other(format!("the peer of the socket is {peer}")));
+            }
             stream.set_read_timeout(Some(timeout))?;
             let mut name = String::new();
             stream.read_to_string(&mut name)?;

@@ -5,16 +5,16 @@ use std::{
     fmt::{self, Display},
 };
 
-use canary_common::reason::Reason;
+use canary_common::{endpoint::UDP, reason::Reason};
 
 use crate::{twin::Hook, world::Kind};
 
 /// Packets a cell must have.
-pub const ENOUGH: u32 = 100;
+pub(crate) const ENOUGH: u32 = 100;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
+pub(crate) enum Fate {
     Forwarded,
     /// Forwarded to its sender, who serves.
     Turned,
@@ -40,30 +40,30 @@ type Cell = (Hook, Kind, Fate);
 
 /// The table.
 #[derive(Default)]
-pub struct Cells(BTreeMap<Cell, u32>);
+pub(crate) struct Cells(BTreeMap<Cell, u32>);
 
 impl Cells {
-    pub fn count(&mut self, hook: Hook, kind: Kind, fate: Fate) {
+    pub(crate) fn count(&mut self, hook: Hook, kind: Kind, fate: Fate) {
         *self.0.entry((hook, kind, fate)).or_default() += 1;
     }
 
-    pub fn total(&self) -> u32 {
+    pub(crate) fn total(&self) -> u32 {
         self.0.values().sum()
     }
 
     /// Cells that can be reached and were not often enough.
-    pub fn lacking(&self) -> Vec<Cell> {
+    pub(crate) fn lacking(&self) -> Vec<Cell> {
         let enough = |cell: &Cell| self.0.get(cell).is_some_and(|count| *count >= ENOUGH);
         every().filter(|cell| unreachable(*cell).is_none() && !enough(cell)).collect()
     }
 
     /// Cells that were reached though they cannot be.
-    pub fn astray(&self) -> Vec<Cell> {
+    pub(crate) fn astray(&self) -> Vec<Cell> {
         self.0.keys().copied().filter(|cell| unreachable(*cell).is_some()).collect()
     }
 
     /// The table as people read it, and why a cell is empty.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("{:<18} {:<14} {:>8} {:>8} {:>8} {:>8}", "", "", "tcp4", "udp4", "tcp6", "udp6");
         for fate in fates() {
             for hook in Hook::ALL {
@@ -117,6 +117,9 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
     match fate {
         Fate::Not(Reason::NotReady) => Some("an array map always has its row of settings"),
         Fate::Not(Reason::FlowTableFull) => Some("an LRU table makes room for itself"),
+        Fate::Not(Reason::TupleClash) if kind.protocol == UDP => {
+            Some("of datagrams by two ways the last one wins")
+        }
         Fate::Not(
             Reason::NotOurs
             | Reason::NotIp

@@ -2,6 +2,13 @@
 //!
 //! Needs root. Nothing is attached anywhere: packets are handed to the programs by
 //! `BPF_PROG_TEST_RUN`, whose interface is the loopback of this namespace.
+#![expect(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "all of it is test code, and the exemption of the lints covers only test functions"
+)]
 
 mod cells;
 mod traffic;

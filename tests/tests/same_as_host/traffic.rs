@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// Chance that is the same in each run.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// The next number below `limit`; the step of splitmix64.
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -37,9 +37,9 @@ impl Dice {
 }
 
 /// Sends packets through both datapaths and compares.
-pub struct Traffic {
-    pub twin: Twin,
-    pub cells: Cells,
+pub(crate) struct Traffic {
+    pub(crate) twin: Twin,
+    pub(crate) cells: Cells,
     dice: Dice,
     served: Vec<Served>,
     clients: u16,
@@ -48,7 +48,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub fn new(fault: Option<u32>) -> Result<Self> {
+    pub(crate) fn new(fault: Option<u32>) -> Result<Self> {
         let mut twin = Twin::new()?;
         let served = Served::all(&mut twin)?;
         let cells = Cells::default();
@@ -56,7 +56,7 @@ impl Traffic {
     }
 
     /// Plays every scene of every kind at every hook.
-    pub fn play(&mut self, times: usize) -> Result<()> {
+    pub(crate) fn play(&mut self, times: usize) -> Result<()> {
         for _ in 0..times {
             for served in self.served.clone() {
                 for hook in Hook::INBOUND {
@@ -118,6 +118,10 @@ impl Traffic {
         let client = self.client(served.kind);
         for service in [Service::Split, Service::Alias, Service::Split] {
             let server = self.open(hook, served, client, service)?;
+            self.reply(hook.back(), server, client, PSH | ACK)?;
+            let other = if service == Service::Split { Service::Alias } else { Service::Split };
+            self.ask(hook, served, client, other, SYN)?;
+            self.ask(hook, served, client, other, ACK)?;
             self.reply(hook.back(), server, client, PSH | ACK)?;
             self.ask(hook, served, client, service, RST)?;
         }

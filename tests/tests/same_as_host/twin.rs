@@ -38,7 +38,7 @@ use canary_userspace::{
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Rows of the small tables.
-pub const ROWS: u32 = 128;
+pub(crate) const ROWS: u32 = 128;
 /// Rows of the flow tables: more than any test has flows, so that none is ever recycled.
 const FLOWS: u32 = 1 << 16;
 /// Slots of Maglev slices.
@@ -51,7 +51,7 @@ const XDP_VERDICTS: [u32; 3] = [2, 3, 1];
 
 /// Where packets are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hook {
+pub(crate) enum Hook {
     FromPod,
     ToPod,
     FromNet,
@@ -60,12 +60,12 @@ pub enum Hook {
 }
 
 impl Hook {
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::FromPod, Self::ToPod, Self::FromNet, Self::ToNet, Self::FromNetXdp];
     /// The ones towards frontends.
-    pub const INBOUND: [Self; 3] = [Self::FromPod, Self::FromNet, Self::FromNetXdp];
+    pub(crate) const INBOUND: [Self; 3] = [Self::FromPod, Self::FromNet, Self::FromNetXdp];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
@@ -76,18 +76,18 @@ impl Hook {
     }
 
     /// The hook that answers of what came in here go through.
-    pub fn back(self) -> Self {
+    pub(crate) fn back(self) -> Self {
         if self == Self::FromPod { Self::ToPod } else { Self::ToNet }
     }
 }
 
 /// What came out of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// What the program returns.
-    pub verdict: u32,
+    pub(crate) verdict: u32,
     /// The packet then.
-    pub packet: Vec<u8>,
+    pub(crate) packet: Vec<u8>,
 }
 
 /// A bpffs of its own, gone with this.
@@ -118,8 +118,8 @@ impl Drop for Bpffs {
 }
 
 /// Both datapaths.
-pub struct Twin {
-    pub memory: Memory,
+pub(crate) struct Twin {
+    pub(crate) memory: Memory,
     writer: Writer,
     ebpf: Ebpf,
     stats: PerCpuArray<MapData, Counts>,
@@ -145,7 +145,7 @@ struct FlowMaps {
 
 impl Twin {
     /// Both, with empty tables and clocks that stand still.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let bpffs = Bpffs::mount()?;
         let mut ebpf = load_object(&bpffs.0)?;
         let writer = load::writer(&mut ebpf)?;
@@ -174,7 +174,7 @@ impl Twin {
         memory.current = vec![0; ROWS as usize];
         memory.records = vec![Record::default(); ROWS as usize];
         memory.slots = vec![0; SLOTS as usize];
-        let seed = 0x5eed_0f_ca9a_4711;
+        let seed = 0x005e_ed0f_ca9a_4711;
         let idle = [60, 7_860, 10, 180];
         memory.settings.bucket_mask.store(ROWS - 1);
         memory.settings.seed.store(seed);
@@ -192,7 +192,7 @@ impl Twin {
 
     /// Makes it about this second on both sides: to a few seconds in the kernel, whose clock
     /// stands still at 0.
-    pub fn set_clock(&mut self, second: u32) -> Result<()> {
+    pub(crate) fn set_clock(&mut self, second: u32) -> Result<()> {
         // Jiffies begin 300 s before they overflow 32 bits: their high half is 1, or soon is.
         let scale = u64::from(second);
         let at = offset_of!(Settings, seconds_per_jiffy);
@@ -202,7 +202,7 @@ impl Twin {
     }
 
     /// Whether the interface is new to both.
-    pub fn set_young(&mut self, is_young: bool) -> Result<()> {
+    pub(crate) fn set_young(&mut self, is_young: bool) -> Result<()> {
         // A test run's interface is the loopback.
         const LOOPBACK: u32 = 1;
         self.memory.young.set(is_young);
@@ -215,7 +215,7 @@ impl Twin {
     }
 
     /// Whether too many refusals were sent already.
-    pub fn set_silent(&mut self, is_silent: bool) -> Result<()> {
+    pub(crate) fn set_silent(&mut self, is_silent: bool) -> Result<()> {
         self.memory.silent.set(is_silent);
         let number = if is_silent { u32::MAX / 2 } else { 0 };
         let cpus = nr_cpus().map_err(|(what, error)| error_of(what, error))?;
@@ -225,7 +225,7 @@ impl Twin {
     }
 
     /// Performs a store on both sides.
-    pub fn perform(&mut self, write: &Write) -> Result<()> {
+    pub(crate) fn perform(&mut self, write: &Write) -> Result<()> {
         self.writer.perform(write)?;
         let memory = &mut self.memory;
         match write {
@@ -266,7 +266,7 @@ impl Twin {
     }
 
     /// Serves packets from the network for a frontend, too.
-    pub fn serve_the_network(&mut self, frontend: u32) -> Result<()> {
+    pub(crate) fn serve_the_network(&mut self, frontend: u32) -> Result<()> {
         let at = offset_of!(Frontend, flags);
         self.writer.frontends.store(frontend, at, Frontend::EXTERNAL)?;
         self.memory.frontends[frontend as usize].flags.store(Frontend::EXTERNAL);
@@ -274,7 +274,12 @@ impl Twin {
     }
 
     /// Leaves a flow to somebody else.
-    pub fn set_foreign(&mut self, client: Endpoint, frontend: u32, generation: u16) -> Result<()> {
+    pub(crate) fn set_foreign(
+        &mut self,
+        client: Endpoint,
+        frontend: u32,
+        generation: u16,
+    ) -> Result<()> {
         let port = client.port;
         if client.address.as_v4().is_some() {
             let client = V4::bytes(client.address);
@@ -291,7 +296,7 @@ impl Twin {
     }
 
     /// Runs a packet in memory.
-    pub fn on_host(&mut self, hook: Hook, packet: &[u8]) -> (Run, Outcome) {
+    pub(crate) fn on_host(&mut self, hook: Hook, packet: &[u8]) -> (Run, Outcome) {
         let mut bytes = packet.to_vec();
         let outcome = hook_on_host(hook, &mut bytes, &self.memory);
         if let Some(reason) = outcome.reason {
@@ -308,7 +313,7 @@ impl Twin {
     }
 
     /// Runs a packet in the kernel.
-    pub fn in_kernel(&self, hook: Hook, packet: &[u8]) -> Result<Run> {
+    pub(crate) fn in_kernel(&self, hook: Hook, packet: &[u8]) -> Result<Run> {
         let mut bytes = vec![0; packet.len() + 64];
         let options = TestRunOptions {
             data_in: Some(packet),
@@ -327,7 +332,7 @@ impl Twin {
     }
 
     /// Everything the programs counted and stored, held against the host's.
-    pub fn compare_tables(&self) -> Result<()> {
+    pub(crate) fn compare_tables(&self) -> Result<()> {
         for reason in Reason::ALL {
             let kernel: u64 = self.reasons.get(&reason.slot(), 0)?.iter().sum();
             let host = self.told.get(reason).copied().unwrap_or(0);
@@ -352,7 +357,7 @@ impl Twin {
     }
 
     /// What a split counted, over all CPUs.
-    pub fn counts(&self, statistics: u32) -> Result<[u64; COUNTERS]> {
+    pub(crate) fn counts(&self, statistics: u32) -> Result<[u64; COUNTERS]> {
         let mut sums = [0; COUNTERS];
         for counts in self.stats.get(&statistics, 0)?.iter() {
             for (sum, count) in sums.iter_mut().zip(counts.values) {

@@ -14,31 +14,34 @@ use canary_userspace::plan::Write;
 
 use crate::twin::{ROWS, Twin};
 
+/// Shares in ten-thousandths, each with its backends.
+type Shares<'a> = &'a [(u16, &'a [u32])];
+
 /// Generations of every frontend and backend.
-pub const FRONTEND_GENERATION: u16 = 7;
-pub const BACKEND_GENERATION: u16 = 3;
+pub(crate) const FRONTEND_GENERATION: u16 = 7;
+pub(crate) const BACKEND_GENERATION: u16 = 3;
 
 /// A family and a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kind {
-    pub v6: bool,
-    pub protocol: u8,
+pub(crate) struct Kind {
+    pub(crate) v6: bool,
+    pub(crate) protocol: u8,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 4] = [
         Self { v6: false, protocol: TCP },
         Self { v6: false, protocol: UDP },
         Self { v6: true, protocol: TCP },
         Self { v6: true, protocol: UDP },
     ];
 
-    pub fn is_tcp(self) -> bool {
+    pub(crate) fn is_tcp(self) -> bool {
         self.protocol == TCP
     }
 
     /// A host of a net, in this family.
-    pub fn at(self, net: u8, host: u16, port: u16) -> Endpoint {
+    pub(crate) fn at(self, net: u8, host: u16, port: u16) -> Endpoint {
         let [high, low] = host.to_be_bytes();
         let address = if self.v6 {
             format!("[fd00:{net}::{host:x}]:{port}")
@@ -52,15 +55,15 @@ impl Kind {
 
 /// What is served in one family over one protocol; rows in this order.
 #[derive(Clone, Copy, Debug)]
-pub struct Served {
-    pub kind: Kind,
+pub(crate) struct Served {
+    pub(crate) kind: Kind,
     /// The first of its rows of frontends, backends, services and statistics.
     first: u32,
 }
 
 /// Its services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
+pub(crate) enum Service {
     /// Blue, with two backends, and green, with one; home of all three.
     Split = 0,
     /// The same backends by another name.
@@ -78,35 +81,35 @@ pub enum Service {
 /// Rows of each kind.
 const EACH: u32 = 6;
 /// The backend that comes and goes, and how many there are.
-pub const FICKLE: u32 = 3;
+pub(crate) const FICKLE: u32 = 3;
 const BACKENDS: u32 = 4;
 
 impl Served {
     /// Puts everything in force.
-    pub fn all(twin: &mut Twin) -> Result<Vec<Self>> {
+    pub(crate) fn all(twin: &mut Twin) -> Result<Vec<Self>> {
         (0..).zip(Kind::ALL).map(|(nth, kind)| Self::put(twin, kind, nth * EACH)).collect()
     }
 
-    pub fn frontend(self, service: Service) -> Endpoint {
+    pub(crate) fn frontend(self, service: Service) -> Endpoint {
         self.kind.at(96, 1 + service as u16, 80)
     }
 
-    pub fn frontend_id(self, service: Service) -> u32 {
+    pub(crate) fn frontend_id(self, service: Service) -> u32 {
         self.first + service as u32
     }
 
-    pub fn backend(self, nth: u32) -> Endpoint {
+    pub(crate) fn backend(self, nth: u32) -> Endpoint {
         let nth = u16::try_from(nth).expect("few backends");
         // The second serves on its frontend's own port.
         self.kind.at(244, 1 + nth, if nth == 1 { 80 } else { 8080 })
     }
 
-    pub fn backend_id(self, nth: u32) -> u32 {
+    pub(crate) fn backend_id(self, nth: u32) -> u32 {
         self.first + nth
     }
 
     /// Gives a backend another state.
-    pub fn set_state(self, twin: &mut Twin, nth: u32, state: State) -> Result<()> {
+    pub(crate) fn set_state(self, twin: &mut Twin, nth: u32, state: State) -> Result<()> {
         let flags = if nth == FICKLE { 0 } else { Backend::HAS_RETURNS };
         let status = Backend::status_of(state, flags, BACKEND_GENERATION);
         twin.perform(&Write::BackendStatus { id: self.backend_id(nth), status })
@@ -127,7 +130,7 @@ impl Served {
             put_endpoint(twin, served.backend(nth), occupant)?;
         }
         let both: &[(u16, &[u32])] = &[(6_000, &[0, 1]), (4_000, &[2])];
-        let services: [(Service, &[(u16, &[u32])]); 6] = [
+        let services: [(Service, Shares<'_>); 6] = [
             (Service::Split, both),
             (Service::Alias, both),
             (Service::Nobody, &[(10_000, &[])]),
@@ -174,7 +177,7 @@ impl Served {
 }
 
 /// Puts a record of these shares, a backend each, in force for a service.
-pub fn put_shares(twin: &mut Twin, service: u32, shares: &[u16]) -> Result<()> {
+pub(crate) fn put_shares(twin: &mut Twin, service: u32, shares: &[u16]) -> Result<()> {
     let count = u32::try_from(shares.len())?;
     let mut record = Record { bounds: bounds(shares), count, ..Record::default() };
     for split in 0..shares.len() {

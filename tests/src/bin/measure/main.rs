@@ -1,5 +1,6 @@
-//! Measures the BPF programs on the kernel at hand.
+//! Measures the BPF programs: on the kernel at hand, and as they are built.
 
+mod docs;
 mod verify;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum What {
     Verify(verify::Options),
     /// What a packet costs in each program, and a weight change in the tables
     Packet(bench::Options),
+    /// Pages of the documentation that are drawn from the code
+    Docs(docs::Options),
 }
 
 #[expect(clippy::print_stderr, reason = "an error is this program's last word")]
@@ -38,5 +41,6 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.what {
         What::Verify(options) => verify::run(options),
         What::Packet(options) => bench::packet(options),
+        What::Docs(options) => docs::run(options),
     }
 }

@@ -9,9 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
-    Ebpf,
+    EbpfLoader,
     programs::{Program, ProgramError, ProgramInfo},
 };
+use canary_tests::bpffs;
 use nix::sys::utsname::uname;
 
 /// Which object, which budgets.
@@ -59,8 +60,10 @@ fn print(costs: &Costs, budgets: &Costs) {
 
 /// Instructions that the verifier walked to prove each program safe.
 fn measure(object: &Path) -> Result<Costs> {
-    let mut object =
-        Ebpf::load_file(object).with_context(|| format!("load {}", object.display()))?;
+    let mut object = EbpfLoader::new()
+        .default_map_pin_directory(bpffs::private()?)
+        .load_file(object)
+        .with_context(|| format!("load {}", object.display()))?;
     let mut costs = Costs::new();
     for (name, program) in object.programs_mut() {
         let info = load(program).with_context(|| format!("verify {name}"))?;
