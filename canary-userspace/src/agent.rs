@@ -1,6 +1,7 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod heap;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;
@@ -154,6 +155,7 @@ pub async fn serve(
     let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
     notify(&[NotifyState::Ready]);
     tracing::info!(revision = agent.datapath.revision(), "ready");
+    heap::give_back();
 
     tokio::pin!(stop);
     loop {

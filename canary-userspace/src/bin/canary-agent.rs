@@ -7,12 +7,7 @@ use canary_userspace::agent;
 use canary_userspace::datapath::Datapath;
 use canary_userspace::kernel::{Kernel, doctor};
 use canary_userspace::settings::{LogFormat, Settings, SettingsError};
-use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
-
-/// Returns what a reload has freed; the agent lives for months and reloads seldom.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let settings = match Settings::from_args(std::env::args_os()) {
