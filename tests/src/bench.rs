@@ -1,6 +1,7 @@
 //! What one packet costs: the programs on packets made anew, against one hash lookup.
 
 mod case;
+mod first;
 mod report;
 mod rig;
 mod sample;
@@ -14,7 +15,7 @@ use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unsha
 use nix::unistd::Pid;
 
 use self::case::Case;
-use self::report::Report;
+use self::report::{Report, WeightChange};
 use self::rig::Rig;
 use self::sample::Samples;
 
@@ -44,11 +45,13 @@ pub struct Options {
 ///
 /// If the kernel refuses something, or a program did not do to its packet what its case says.
 pub fn packet(options: &Options) -> Result<()> {
+    // Its programs run on all processors, in namespaces of the machine's.
+    let first_connection = first::measure()?;
     prepare_process()?;
     let one = measure(options, 1)?;
     let many = measure(options, 65_536)?;
     let weights = weights::measure(Path::new(rig::BPFFS).join("weights"))?;
-    report::print(&one, &many, &weights, options.json)
+    report::print(&one, &many, &WeightChange { weights, first_connection }, options.json)
 }
 
 /// One processor, and namespaces of our own that go with the process: a bpffs that nobody else

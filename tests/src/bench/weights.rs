@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use canary_common::endpoint::{Address, Endpoint, TCP};
 use canary_common::service::WHOLE;
 use canary_userspace::compile::{Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey};
@@ -15,32 +15,43 @@ use canary_userspace::settings::{Idle, Limits, LogFormat, Settings, SocketLb, Up
 use super::sample::Samples;
 
 /// Services beside the one that changes.
-const OTHERS: u16 = 1_000;
+pub(super) const OTHERS: u16 = 1_000;
 /// Changes that are measured. As many before them use up the records that were never used.
 const CHANGES: u16 = 1_000;
 /// A pause in which the datapath does what the agent lets it do between two changes.
 const CHANGES_A_TICK: u16 = 16;
 
-/// Microseconds of each change, from what is wanted to the store that publishes it.
-pub(super) fn measure(bpffs: PathBuf) -> Result<Samples> {
+/// Microseconds of each change.
+#[derive(Debug, Default)]
+pub(super) struct Weights {
+    /// The stores, and waiting for a grace period where no record is free.
+    pub(super) tables: Samples,
+    /// Finding out which stores are needed.
+    pub(super) planning: Samples,
+}
+
+/// Publishes one change after the other.
+pub(super) fn measure(bpffs: PathBuf) -> Result<Weights> {
     let mut kernel = Kernel::open(&settings(bpffs)).context("open the datapath")?;
     let mut desired =
         Desired { services: (0..=OTHERS).map(|number| service(number, WHOLE)).collect() };
     kernel.publish(&desired)?;
-    let mut samples = Samples::default();
+    let mut weights = Weights::default();
     for change in 0..CHANGES.saturating_mul(2) {
         let last = desired.services.last_mut().context("there are services")?;
         *last = service(OTHERS, change % WHOLE);
-        let start = Instant::now();
-        kernel.publish(&desired)?;
+        let revision = kernel.revision();
+        ensure!(kernel.publish(&desired)? > revision, "change {change} was not published");
         if change >= CHANGES {
-            samples.add(start.elapsed().as_secs_f64() * 1e6);
+            let us = |time: Duration| time.as_secs_f64() * 1e6;
+            weights.tables.add(us(kernel.took().tables));
+            weights.planning.add(us(kernel.took().planning));
         }
         if change % CHANGES_A_TICK == 0 {
             kernel.tick();
         }
     }
-    Ok(samples)
+    Ok(weights)
 }
 
 /// Room for the services and few records more, and no interface.
