@@ -16,10 +16,9 @@ use super::sample::Samples;
 
 /// Services beside the one that changes.
 pub(super) const OTHERS: u16 = 1_000;
-/// Changes that are measured. As many before them use up the records that were never used.
+/// Changes that are measured. As many before them use up most records that were never used, so
+/// that the measured ones run out of them, wait for a grace period and use others again.
 const CHANGES: u16 = 1_000;
-/// A pause in which the datapath does what the agent lets it do between two changes.
-const CHANGES_A_TICK: u16 = 16;
 
 /// Microseconds of each change.
 #[derive(Debug, Default)]
@@ -30,7 +29,7 @@ pub(super) struct Weights {
     pub(super) planning: Samples,
 }
 
-/// Publishes one change after the other.
+/// Publishes one change after the other, without a pause in which a grace period could pass.
 pub(super) fn measure(bpffs: PathBuf) -> Result<Weights> {
     let mut kernel = Kernel::open(&settings(bpffs)).context("open the datapath")?;
     let mut desired =
@@ -46,9 +45,6 @@ pub(super) fn measure(bpffs: PathBuf) -> Result<Weights> {
             let us = |time: Duration| time.as_secs_f64() * 1e6;
             weights.tables.add(us(kernel.took().tables));
             weights.planning.add(us(kernel.took().planning));
-        }
-        if change % CHANGES_A_TICK == 0 {
-            kernel.tick();
         }
     }
     Ok(weights)
