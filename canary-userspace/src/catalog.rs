@@ -2,6 +2,7 @@
 
 mod definition;
 mod file;
+mod pairs;
 mod render;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use crate::error::Position;
 
 pub use definition::{parse_registration, service};
 pub use file::{FileContent, parse_file};
+pub use pairs::Pairs;
 pub use render::{to_agent_json, to_definition};
 
 /// The virtual addresses of an instance have tagged-address names that start with this.
@@ -91,9 +93,9 @@ pub struct Instance {
     /// Free words, in the order given.
     pub tags: Vec<String>,
     /// Free pairs.
-    pub meta: BTreeMap<String, String>,
+    pub meta: Pairs<String>,
     /// Addresses with names; those named `virtual...` are frontends of the service.
-    pub tagged_addresses: BTreeMap<String, SocketAddr>,
+    pub tagged_addresses: Pairs<SocketAddr>,
     /// Weights within the subset.
     pub weights: Weights,
     /// Checks that decide its health; none means healthy.
@@ -130,7 +132,7 @@ pub struct Node {
     /// Address, the one of the default route where there is one.
     pub address: String,
     /// Free pairs from `--node-meta`.
-    pub meta: BTreeMap<String, String>,
+    pub meta: Pairs<String>,
 }
 
 /// Everything the compiler needs to know: one whole, consistent picture.

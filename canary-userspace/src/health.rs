@@ -208,6 +208,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::catalog::Pairs;
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -218,8 +219,8 @@ mod tests {
             address: target.ip(),
             port: target.port(),
             tags: Vec::new(),
-            meta: BTreeMap::new(),
-            tagged_addresses: BTreeMap::new(),
+            meta: Pairs::default(),
+            tagged_addresses: Pairs::default(),
             weights: crate::catalog::Weights::default(),
             checks: vec![TcpCheck {
                 target,

@@ -1,5 +1,5 @@
 //! `/metrics` of the real agent is Prometheus text, and says what the clients know.
-#![expect(clippy::float_cmp, reason = "the values are counts, whole and far below 2^53")]
+#![expect(clippy::float_cmp, reason = "counts here are far below what a double holds exactly")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -160,7 +160,7 @@ fn node(settings: &Settings) -> Node {
     Node {
         name: settings.node_name.clone().unwrap_or_else(|| host().trim().to_owned()),
         address: default_address().unwrap_or_default(),
-        meta: settings.node_meta.clone(),
+        meta: settings.node_meta.clone().into(),
     }
 }
 

@@ -118,8 +118,8 @@ pub fn service(value: &Value, path: &str, remarks: &mut Remarks) -> Result<Insta
         address: required::<IpAddr>(&address, "address", "an IP address")?,
         port: port_number(&port, "port")?,
         tags,
-        meta,
-        tagged_addresses,
+        meta: meta.into(),
+        tagged_addresses: tagged_addresses.into(),
         weights,
         checks,
     })

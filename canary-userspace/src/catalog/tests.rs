@@ -237,7 +237,8 @@ proptest! {
             timeout: Duration::from_millis(1),
         };
         let instance = Instance {
-            service: name, id, address, port, tags, meta,
+            service: name, id, address, port, tags,
+            meta: meta.into(),
             tagged_addresses: [("virtual6".to_owned(), SocketAddr::new(address, port))].into(),
             weights: Weights { passing, warning: 0 },
             checks: vec![check],

@@ -47,7 +47,7 @@ fn claims<'a>(
     for registered in &snapshot.instances {
         let instance = &registered.instance;
         let protocol = protocol(snapshot, &instance.service);
-        for (name, address) in &instance.tagged_addresses {
+        for (name, address) in instance.tagged_addresses.iter() {
             if !name.starts_with(VIRTUAL_PREFIX) {
                 continue;
             }

@@ -28,7 +28,7 @@ impl Lab {
             address: Ipv4Addr::new(10, 244, high, low).into(),
             port: 8080,
             tags: Vec::new(),
-            meta: BTreeMap::from([("version".to_owned(), version.to_owned())]),
+            meta: [("version".to_owned(), version.to_owned())].into(),
             tagged_addresses: tagged.into_iter().collect(),
             weights: Weights::default(),
             checks: Vec::new(),
@@ -201,7 +201,7 @@ fn a_claim_ends_with_the_instances_that_made_it() {
 fn a_frontend_where_an_instance_serves_is_refused() {
     let lab = payments().instance("web", 7, "1", 11).but(|registered| {
         let address = SocketAddr::from((Ipv4Addr::new(10, 244, 0, 1), 8080));
-        registered.instance.tagged_addresses.insert("virtual_v2".to_owned(), address);
+        registered.instance.tagged_addresses.extend([("virtual_v2".to_owned(), address)]);
     });
 
     let compiled = lab.compile();
@@ -217,7 +217,7 @@ fn a_frontend_where_an_instance_serves_is_refused() {
 fn a_virtual_address_that_none_can_connect_to_is_ignored() {
     let lab = payments().but(|registered| {
         let address = SocketAddr::from((Ipv4Addr::new(10, 96, 0, 12), 0));
-        registered.instance.tagged_addresses.insert("virtual".to_owned(), address);
+        registered.instance.tagged_addresses.extend([("virtual".to_owned(), address)]);
     });
 
     let compiled = lab.compile();

@@ -1,8 +1,6 @@
 //! What a selector can name: the fields of an instance and its node.
 
-use std::collections::BTreeMap;
-
-use crate::catalog::{DATACENTER, Instance, Node};
+use crate::catalog::{DATACENTER, Instance, Node, Pairs};
 
 /// A field, as far as an instance has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,11 +168,7 @@ impl Number {
 
 impl Map {
     /// The map.
-    pub(super) fn of<'i>(
-        self,
-        instance: &'i Instance,
-        node: &'i Node,
-    ) -> &'i BTreeMap<String, String> {
+    pub(super) fn of<'i>(self, instance: &'i Instance, node: &'i Node) -> &'i Pairs<String> {
         match self {
             Self::ServiceMeta => &instance.meta,
             Self::NodeMeta => &node.meta,

@@ -1,9 +1,7 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::Weights;
+use crate::catalog::{Pairs, Weights};
 
 fn instance() -> Instance {
     let pairs = [
@@ -284,7 +282,7 @@ fn hostile_filters_take_no_time() {
 
 #[test]
 fn an_instance_without_anything_has_no_match_and_no_panic() {
-    let bare = Instance { meta: BTreeMap::new(), tags: Vec::new(), ..instance() };
+    let bare = Instance { meta: Pairs::default(), tags: Vec::new(), ..instance() };
     for (text, expected) in [
         ("Service.Meta is empty", true),
         ("Service.Tags is empty", true),
