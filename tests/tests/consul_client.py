@@ -6,6 +6,7 @@ Called with the agent's port; ends with an error at the first answer that is not
 import sys
 
 import consul
+from consul.exceptions import BadRequest, ConsulException
 
 SERVICE = "shop"
 RESOLVER = {
@@ -70,8 +71,12 @@ def services(client):
     expect("weights", first["Weights"], {"Passing": 3, "Warning": 1})
     virtual = first["TaggedAddresses"]["virtual"]
     expect("virtual", (virtual["Address"], virtual["Port"]), ("10.96.0.80", 80))
-    filtered = client.agent.services(filter_expr='Meta.version == "3"')
-    expect("filtered", sorted(filtered), ["shop-2"])
+    refused(
+        "a filter",
+        BadRequest,
+        "the parameter filter is not supported yet",
+        lambda: client.agent.services(filter_expr='Meta.version == "3"'),
+    )
 
 
 def entries(client):
@@ -93,19 +98,19 @@ def entries(client):
 
     refused(
         "a sum",
-        consul.ConsulException,
+        ConsulException,
         "the sum of all split weights must be 100, not 110.000000",
         lambda: client.config.set("service-splitter", SERVICE, splitter(90, 20)),
     )
     refused(
         "a key",
-        consul.base.BadRequest,
+        BadRequest,
         "Request decoding failed: ",
         lambda: client.config.set("service-splitter", SERVICE, {"Splitz": []}),
     )
     refused(
         "a resolver in use",
-        consul.ConsulException,
+        ConsulException,
         'service "shop" does not have a subset named "blue"',
         lambda: client.config.delete("service-resolver", SERVICE),
     )
@@ -114,21 +119,11 @@ def entries(client):
 def leave(client):
     expect("delete", client.config.delete("service-splitter", SERVICE), True)
     expect("delete", client.config.delete("service-resolver", SERVICE), True)
-    refused(
-        "what is gone",
-        consul.base.NotFound,
-        "Config entry not found",
-        lambda: client.config.get("service-splitter", SERVICE),
-    )
+    expect("what is gone", client.config.get("service-splitter", SERVICE), None)
     for name in ["shop-1", "shop-2"]:
         expect("deregister", client.agent.service.deregister(name), True)
     expect("services", client.agent.services(), {})
-    refused(
-        "an unknown id",
-        consul.base.NotFound,
-        'Unknown service ID "shop-1"',
-        lambda: client.agent.service.deregister("shop-1"),
-    )
+    expect("an unknown id", client.agent.service.deregister("shop-1"), False)
     expect("reload", client.agent.reload(), True)
 
 

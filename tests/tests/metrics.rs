@@ -1,4 +1,5 @@
 //! `/metrics` of the real agent is Prometheus text, and says what the clients know.
+#![expect(clippy::float_cmp, reason = "the values are counts, whole and far below 2^53")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -150,8 +150,10 @@ fn refusal(offer: &Offer, length: usize) -> Result<ErrorKind> {
     let told = match offer.protocol {
         Protocol::Tcp => TcpStream::connect_timeout(&target, TIMEOUT).map(drop),
         Protocol::Udp => {
-            let any = if offer.v6 { "[::]:0" } else { "0.0.0.0:0" };
-            let socket = UdpSocket::bind(any)?;
+            // Below the ports that the kernel gives: those may still have a flow to a pod.
+            let port = 20_000 + u16::try_from(length)?;
+            let any = if offer.v6 { "[::]" } else { "0.0.0.0" };
+            let socket = UdpSocket::bind(format!("{any}:{port}"))?;
             socket.connect(target)?;
             socket.set_read_timeout(Some(TIMEOUT))?;
             socket.send(&vec![7; length])?;

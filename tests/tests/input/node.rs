@@ -14,7 +14,10 @@ use canary_tests::{
     workload::connect_many,
 };
 use canary_userspace::api::document::Status;
-use nix::mount::{MntFlags, umount2};
+use nix::{
+    mount::{MntFlags, umount2},
+    net::if_::if_nametoindex,
+};
 
 use super::{SUBSETS, all_blue, log};
 
@@ -26,7 +29,8 @@ fn an_interface_that_vanishes_takes_only_its_pod_away() -> Result<()> {
     Lab::run("vanish", |lab| {
         let scenario = Scenario::start(lab, &SUBSETS)?;
         let gone = scenario.backend("green-1")?.pod.clone();
-        let pins = || pins_of(lab, &gone.interface);
+        let index = lab.node().enter(|| if_nametoindex(gone.interface.as_str()))??;
+        let pins = || pins_of(lab, index);
         let serves = |status: &Status| {
             status.interfaces.iter().any(|interface| interface.name == gone.interface)
         };
@@ -54,8 +58,8 @@ fn an_interface_that_vanishes_takes_only_its_pod_away() -> Result<()> {
     })
 }
 
-/// Names of the pins that belong to an interface.
-fn pins_of(lab: &Lab, interface: &str) -> Result<Vec<String>> {
+/// Names of the pins that belong to an interface, by its index.
+fn pins_of(lab: &Lab, index: u32) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut open = vec![lab.bpffs()];
     while let Some(directory) = open.pop() {
@@ -64,7 +68,7 @@ fn pins_of(lab: &Lab, interface: &str) -> Result<Vec<String>> {
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type()?.is_dir() {
                 open.push(entry.path());
-            } else if name.ends_with(&format!("-{interface}")) {
+            } else if name.ends_with(&format!("-{index}")) {
                 found.push(name);
             }
         }

@@ -69,7 +69,7 @@ fn one_wrong_counter_is_found() -> Result<()> {
 }
 
 /// Flows that shares are counted over: some 20 us each.
-const FLOWS: u32 = 50_000;
+const FLOWS: u32 = 250_000;
 /// The same if `CANARY_LONG` is set.
 const LONG: u32 = 1_000_000;
 
