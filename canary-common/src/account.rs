@@ -13,7 +13,8 @@ pub(crate) fn note_client<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segme
     flow.client_was_seen(node.now);
     if segment.payload > 0 {
         node.tables.count(flow.statistics(), Counter::BytesToBackend, u64::from(segment.payload));
-        if segment.ends_a_write() {
+        // Every datagram ends a write: a stream of them without answers reads the clock once.
+        if segment.ends_a_write() && !(segment.is_udp() && flow.asked.load() != 0) {
             flow.asked.store(node.tables.tick());
         }
     }

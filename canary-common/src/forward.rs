@@ -2,6 +2,7 @@
 
 use crate::account::{bits_of, note_client};
 use crate::backend::{Backend, Frontend, State};
+use crate::clash::{is_live_by_another, straight};
 use crate::directory::{self, Occupant};
 use crate::draw::pick;
 use crate::endpoint::{Address, Endpoint};
@@ -283,6 +284,11 @@ where
     if status.state() == State::Gone {
         return Err(Reason::NoBackend);
     }
+    let has_names = status.has_returns() || backend.home.load() != key.peer;
+    if has_names && segment.is_syn() && is_live_by_another::<F, T>(node, segment, key, id, backend)
+    {
+        return Err(Reason::TupleClash);
+    }
     let tick = node.tables.tick();
     let protocol = segment.source.protocol;
     let flow = Flow::start(id, status.generation(), picked.statistics, protocol, node.now, tick);
@@ -361,35 +367,6 @@ fn send<P: Packet + ?Sized>(
     segment.readdress(packet, Side::Source, from)?;
     ethernet::swap(packet)?;
     Ok(Sent::Back)
-}
-
-/// A client's packet to a backend's own address: it passes, unless its answers could not be
-/// told from those of a flow through a frontend.
-#[inline(always)]
-fn straight<F, T>(node: Node<'_, T>, segment: &Segment, id: u32) -> Reason
-where
-    F: Family,
-    T: Tables + FlowTables<F> + ?Sized,
-{
-    if !segment.is_udp() && !segment.is_syn() {
-        return Reason::Straight;
-    }
-    let Some(backend) = node.tables.backend(id) else { return Reason::Straight };
-    let client = segment.source;
-    let key = restore::client_key::<F, T>(node, client, id, backend);
-    for stage in [Stage::Established, Stage::Opening] {
-        let Some(flow) = FlowTables::<F>::flow(node.tables, stage, &key) else { continue };
-        if flow.backend() != id || flow.generation() != backend.status().generation() {
-            continue;
-        }
-        // A datagram is its own question: the client has turned to the backend itself.
-        let alive = !flow.marks().ended() && !flow.expired(node.settings, node.now);
-        if alive && !segment.is_udp() {
-            return Reason::TupleClash;
-        }
-        FlowTables::<F>::remove_flow(node.tables, stage, &key);
-    }
-    Reason::Straight
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 pub mod account;
 pub mod backend;
 pub mod checksum;
+pub mod clash;
 pub mod directory;
 pub mod draw;
 pub mod endpoint;

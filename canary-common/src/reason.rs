@@ -87,7 +87,7 @@ reasons! {
     FlowLost = 12, "flow-lost", Refuse;
     /// The flow's backend is gone.
     BackendGone = 13, "backend-gone", Refuse;
-    /// Straight to a backend while a flow through a frontend has the same ports.
+    /// Straight to a backend, or by a second name, while a flow through a frontend has its ports.
     TupleClash = 14, "tuple-clash", Refuse;
     /// A reset, or a packet that cannot be answered, of a connection that is not known.
     Stray = 15, "stray", Drop;

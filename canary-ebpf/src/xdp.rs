@@ -1,10 +1,11 @@
 //! Packets of the XDP hook.
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::bpf_xdp_adjust_tail;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use canary_common::packet::Packet;
 use canary_common::reason::Reason;
+use canary_common::wire::ethernet;
 
 use crate::maps::Maps;
 use crate::memory::{load, store};
@@ -68,13 +69,26 @@ impl Packet for Frame {
         Ok(())
     }
 
+    /// A frame that has no room behind it grows in front, where its Ethernet header moves to;
+    /// what follows is then anything.
     #[inline(always)]
     fn resize(&mut self, len: usize) -> Result<(), Reason> {
         let wanted = i32::try_from(len).map_err(|_| Reason::Truncated)?;
         let is = i32::try_from(self.len()).map_err(|_| Reason::Truncated)?;
+        let growth = wanted.wrapping_sub(is);
         // SAFETY: the context is the kernel's own.
-        let result = unsafe { bpf_xdp_adjust_tail(self.context, wanted.wrapping_sub(is)) };
-        if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
+        if unsafe { bpf_xdp_adjust_tail(self.context, growth) } == 0 {
+            return Ok(());
+        }
+        if growth <= 0 {
+            return Err(Reason::Truncated);
+        }
+        let header = self.read::<{ ethernet::LEN }>(0)?;
+        // SAFETY: the context is the kernel's own.
+        if unsafe { bpf_xdp_adjust_head(self.context, growth.wrapping_neg()) } != 0 {
+            return Err(Reason::Truncated);
+        }
+        self.write(0, header)
     }
 
     #[inline(always)]

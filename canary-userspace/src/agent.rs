@@ -1,6 +1,7 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod heap;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;
@@ -27,7 +28,7 @@ pub use self::report::Measured;
 use self::state::State;
 use crate::api::{self, Listeners};
 use crate::catalog::Node;
-use crate::compile::{Desired, DesiredService, Warning};
+use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
 use crate::settings::Settings;
@@ -64,12 +65,8 @@ pub struct Agent {
     store: Store,
     datapath: Box<dyn Datapath>,
     checks: Checks,
-    /// What the datapath has.
-    desired: Desired,
-    /// Services with entries and without frontends.
-    idle: Vec<DesiredService>,
-    /// What the compiler said of what is in force.
-    warnings: Vec<Warning>,
+    /// What the datapath has, and what the compiler said of it.
+    in_force: Compiled,
     /// What is true of the agent itself, such as a store that was moved aside.
     remarks: Vec<String>,
     indices: BTreeMap<EntryKey, Indices>,
@@ -158,6 +155,7 @@ pub async fn serve(
     let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
     notify(&[NotifyState::Ready]);
     tracing::info!(revision = agent.datapath.revision(), "ready");
+    heap::give_back();
 
     tokio::pin!(stop);
     loop {

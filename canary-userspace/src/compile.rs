@@ -10,6 +10,7 @@ mod fraction;
 mod frontends;
 pub mod maglev;
 mod members;
+mod reweigh;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,7 @@ pub use self::address::{endpoint, protocol_name, socket};
 pub use self::chain::MAX_TARGETS;
 use self::chain::{Chains, Target};
 use self::members::Members;
+pub use self::reweigh::only_weights;
 use crate::catalog::Snapshot;
 use crate::entry::Units;
 

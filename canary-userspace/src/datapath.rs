@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use crate::compile::{Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, SplitKey, Warning};
 
 /// Counters of one split since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub struct MapUsage {
 pub enum PublishError {
     /// A table cannot take the change.
     #[error(
-        "service {service}: {table} is full, this node holds {limit}; raise `{setting}` and restart the agent"
+        "service {service}: {table} is full, this node holds {limit}; raise `{setting}`, stop the agent, run `canaryctl detach` and start it anew"
     )]
     Full {
         /// The service that does not fit.
@@ -121,6 +121,9 @@ pub trait Datapath: Send {
 
     /// The revision in force; 0 before the first.
     fn revision(&self) -> u64;
+
+    /// Who holds which frontend, also where an earlier agent said so.
+    fn claims(&self) -> Claims;
 
     /// Counters of every split that has some.
     fn counters(&self) -> BTreeMap<SplitKey, Counters>;

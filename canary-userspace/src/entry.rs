@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Value};
 
-pub use graph::{GraphError, check_graph};
+pub use graph::{GraphError, check_graph, split_meant};
 pub use kinds::set_aside;
 pub use render::to_json;
 pub use validate::{WEIGHT_RANGE, check_sum, units_of};
@@ -124,6 +124,18 @@ pub struct Places {
     pub name: Position,
     /// Of each split the target: its subset, else its service, else where the split starts.
     pub splits: Vec<Position>,
+}
+
+impl Places {
+    /// Where in `entry` a refusal is about that an agent gave in words: a split, else the name.
+    #[must_use]
+    pub fn of_refusal(&self, entry: &Entry, text: &str) -> Position {
+        let split = match entry {
+            Entry::Splitter(splitter) => split_meant(splitter, text),
+            Entry::Resolver(_) | Entry::Defaults(_) => None,
+        };
+        split.and_then(|split| self.splits.get(split)).copied().unwrap_or(self.name)
+    }
 }
 
 /// Reads an entry from a text: HCL or JSON, as `consul config write` takes it.

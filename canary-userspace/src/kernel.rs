@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -41,7 +42,7 @@ use self::pins::{Lock, Pins};
 use self::sweep::{Alive, Sweep};
 use self::usage::Usage;
 use self::writer::Writer;
-use crate::compile::{Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 use crate::plan::{Blocked, Published, Write, plan};
 use crate::settings::Settings;
@@ -50,6 +51,15 @@ use crate::settings::Settings;
 const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 /// Time between two walks through the flows while something is leaving.
 const LEAVING_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a publication took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Finding out which stores it needs.
+    pub planning: Duration,
+    /// The stores, and waiting for a grace period where nothing was free.
+    pub tables: Duration,
+}
 
 /// The datapath in the kernel.
 pub struct Kernel {
@@ -64,6 +74,7 @@ pub struct Kernel {
     foreign: Foreign,
     alive: Alive,
     revision: u64,
+    took: Took,
     /// Since when each leaving row (backend or not, id, generation) is known to leave.
     leaving: BTreeMap<(bool, u32, u16), Instant>,
     walked: Instant,
@@ -117,10 +128,45 @@ impl Kernel {
             foreign,
             alive: Alive::default(),
             revision,
+            took: Took::default(),
             leaving: BTreeMap::new(),
             walked: Instant::now(),
             _lock: lock,
         })
+    }
+
+    /// How long the last publication took that changed something.
+    #[must_use]
+    pub fn took(&self) -> Took {
+        self.took
+    }
+
+    /// The stores that put `desired` in force, after a grace period if they need one, and the
+    /// time that planning them took.
+    fn planned(&mut self, desired: &Desired) -> Result<(Vec<Write>, Duration), PublishError> {
+        let mut planning = Duration::ZERO;
+        loop {
+            let start = Instant::now();
+            let writes = plan(&mut self.published, desired);
+            planning = planning.saturating_add(start.elapsed());
+            match writes {
+                Ok(writes) => return Ok((writes, planning)),
+                Err(Blocked::Full(error)) => return Err(error),
+                Err(Blocked::Grace) => self.wait_for_grace()?,
+            }
+        }
+    }
+
+    /// Waits until all that was freed before this call is free.
+    fn wait_for_grace(&mut self) -> Result<()> {
+        // One that is on may have begun before something was freed: take another.
+        self.grace.wait()?;
+        self.published.end_grace();
+        self.published.begin_grace();
+        self.grace.begin();
+        self.grace.wait()?;
+        self.published.end_grace();
+        Ok(())
     }
 
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
@@ -231,21 +277,8 @@ impl Hasher for Fnv {
 
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
-        let writes = loop {
-            match plan(&mut self.published, desired) {
-                Ok(writes) => break writes,
-                Err(Blocked::Full(error)) => return Err(error),
-                Err(Blocked::Grace) => {
-                    // One that is on may have begun before something was freed: take another.
-                    self.grace.wait()?;
-                    self.published.end_grace();
-                    self.published.begin_grace();
-                    self.grace.begin();
-                    self.grace.wait()?;
-                    self.published.end_grace();
-                }
-            }
-        };
+        let start = Instant::now();
+        let (writes, planning) = self.planned(desired)?;
         if writes.is_empty() && self.revision > 0 {
             return Ok(self.revision);
         }
@@ -269,11 +302,16 @@ impl Datapath for Kernel {
         }
         self.revision = self.revision.saturating_add(1);
         self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
+        self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
         Ok(self.revision)
     }
 
     fn revision(&self) -> u64 {
         self.revision
+    }
+
+    fn claims(&self) -> Claims {
+        self.published.claims()
     }
 
     fn counters(&self) -> BTreeMap<SplitKey, Counters> {
@@ -305,12 +343,22 @@ impl Datapath for Kernel {
     }
 
     fn maps(&self) -> Vec<MapUsage> {
-        self.usage.read()
+        let mut in_use = self.published.rows_in_use();
+        in_use.extend(self.alive.tables.iter().map(|(name, flows)| (*name, *flows)));
+        self.usage.read(&in_use)
     }
 
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
+        if !Path::new(node::BTF).exists() {
+            let text = format!(
+                "{} is missing: what this kernel can do is not known in full, and the oldest way is \
+                 taken; use one built with CONFIG_DEBUG_INFO_BTF=y",
+                node::BTF
+            );
+            warnings.push(Warning { service: String::new(), text });
+        }
         warnings
     }
 

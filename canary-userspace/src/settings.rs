@@ -79,6 +79,9 @@ pub struct Limits {
     pub frontends: u32,
     /// Backends.
     pub backends: u32,
+    /// Virtual addresses and backends together, as the directory is sized for; rounded up to a
+    /// power of two.
+    pub endpoints: u32,
     /// Maglev slots.
     pub slots: u32,
     /// Splits with counters.
@@ -95,6 +98,7 @@ impl Default for Limits {
             services: limits::MAX_SERVICES,
             frontends: limits::MAX_FRONTENDS,
             backends: limits::MAX_BACKENDS,
+            endpoints: limits::MAX_BUCKETS.saturating_mul(2),
             slots: limits::MAX_SLOTS,
             splits: limits::MAX_STATISTICS,
             histograms: limits::MAX_HISTOGRAMS,
@@ -171,7 +175,7 @@ const AFTER_HELP: &str = "The environment variable RUST_LOG says what is logged:
 
 /// Node load balancer for canary releases: the agent.
 #[derive(Debug, Default, Parser)]
-#[command(name = "canary-agent", version, after_help = AFTER_HELP)]
+#[command(name = "canary-agent", version, after_help = AFTER_HELP, args_override_self = true)]
 struct Arguments {
     /// Agent settings (HCL2); a flag wins over the same key
     #[arg(long, value_name = "FILE")]
@@ -405,6 +409,15 @@ mod tests {
         assert_eq!(settings.limits.services, 16_384);
         assert_eq!(settings.node_meta["zone"], "b");
         assert_eq!(settings.node_meta["rack"], "1");
+    }
+
+    #[test]
+    fn of_a_flag_that_comes_twice_the_last_one_counts() {
+        let settings = from(&["--socket", "/a", "--config-dir", "/c", "--socket", "/b"]).unwrap();
+        let many = from(&["--config-dir", "/c", "--config-dir", "/d"]).unwrap();
+
+        assert_eq!(settings.socket, PathBuf::from("/b"));
+        assert_eq!(many.config_dirs, [PathBuf::from("/c"), PathBuf::from("/d")]);
     }
 
     #[test]

@@ -1,19 +1,21 @@
 //! What one packet costs: the programs on packets made anew, against one hash lookup.
 
 mod case;
+mod first;
 mod report;
 mod rig;
 mod sample;
 mod tables;
+mod weights;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::unistd::Pid;
 
 use self::case::Case;
-use self::report::Report;
+use self::report::{Report, WeightChange};
 use self::rig::Rig;
 use self::sample::Samples;
 
@@ -43,20 +45,25 @@ pub struct Options {
 ///
 /// If the kernel refuses something, or a program did not do to its packet what its case says.
 pub fn packet(options: &Options) -> Result<()> {
+    // Its programs run on all processors, in namespaces of the machine's.
+    let first_connection = first::measure()?;
     prepare_process()?;
     let one = measure(options, 1)?;
     let many = measure(options, 65_536)?;
-    report::print(&one, &many, options.json)
+    let weights = weights::measure(Path::new(rig::BPFFS).join("weights"))?;
+    report::print(&one, &many, &WeightChange { weights, first_connection }, options.json)
 }
 
-/// One processor, and a bpffs of our own that goes with the process.
+/// One processor, and namespaces of our own that go with the process: a bpffs that nobody else
+/// sees, and no interface but a loopback that is down.
 fn prepare_process() -> Result<()> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).context("ask for the processors")?;
     let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
     let mut only = CpuSet::new();
     only.set(first.context("no processor is allowed")?)?;
     sched_setaffinity(Pid::from_raw(0), &only).context("stay on one processor")?;
-    unshare(CloneFlags::CLONE_NEWNS).context("leave the mount namespace (are you root?)")?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+        .context("leave the namespaces (are you root?)")?;
     rig::mount_bpffs()
 }
 
@@ -66,14 +73,14 @@ fn measure(options: &Options, flows: u32) -> Result<Report> {
     let cases: Vec<Case> =
         Case::all().into_iter().filter(|case| case.name().contains(&options.only)).collect();
     for case in &cases {
-        rig.check(case)?;
+        rig.check(*case)?;
     }
     let mut report = Report::new(flows, &cases);
     for round in 0..options.rounds {
         let first = u64::from(round).wrapping_mul(u64::from(options.runs));
         rig.costs(&mut report.costs, first, options.runs)?;
         for (case, samples) in &mut report.cases {
-            samples.add(rig.net(case, first, options.runs)?);
+            samples.add(rig.net(*case, first, options.runs)?);
         }
     }
     Ok(report)

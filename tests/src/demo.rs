@@ -59,7 +59,7 @@ fn play(lab: &Lab, narrator: Narrator, options: Options, begin: Instant) -> Resu
     story.split()?;
     story.rollback()?;
     story.ramp()?;
-    let document = story.end()?;
+    let (document, _running) = story.end()?;
     narrator.say(&format!("\nThe story took {:.1} s.", begin.elapsed().as_secs_f64()))?;
     if options.json {
         document.print()?;

@@ -1,5 +1,6 @@
 //! Labs of network namespaces for the tests that need root, and the demo that runs in one.
 
+pub mod bench;
 pub mod binomial;
 pub mod bpffs;
 pub mod demo;

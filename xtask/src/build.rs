@@ -47,6 +47,14 @@ fn bpf_object(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     elf::ensure_bpf(&workspace.bpf_object())
 }
 
+/// Builds the programs that only the benchmark loads.
+pub(crate) fn bench_object(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let mut cargo = toolchain.cargo_build(workspace);
+    cargo.args(["--bin", "canary-bench", "--features", "bench"]);
+    step::run("build: the benchmark's BPF object", &mut cargo, "the compiler's message is above")?;
+    elf::ensure_bpf(&workspace.bench_object())
+}
+
 /// Cargo for a program without a dynamic loader.
 ///
 /// The target is named even though it is the host's: so build scripts and procedural macros,

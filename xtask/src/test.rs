@@ -37,6 +37,7 @@ pub(crate) fn run(workspace: &Workspace, long: bool) -> Result<()> {
     }
     step::run_visibly("test: with root", &mut rooted, hint)?;
     tools::run_verify(workspace, false)?;
+    tools::run_docs(workspace, true)?;
     step::say(&format!("test: all passed in {} s", started.elapsed().as_secs()));
     Ok(())
 }

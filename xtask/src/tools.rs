@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{build, packages, step, workspace::Workspace};
+use crate::{build, packages, step, toolchain::Toolchain, workspace::Workspace};
 
 /// Compares the verifier's costs with their budgets.
 pub(crate) fn verify(workspace: &Workspace, bless: bool) -> Result<()> {
@@ -29,11 +29,14 @@ pub(crate) fn run_verify(workspace: &Workspace, bless: bool) -> Result<()> {
 pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
     step::ensure_root("bench")?;
     packages::ensure(&packages::lab())?;
-    build::run(workspace)?;
+    let toolchain = Toolchain::ensure(workspace)?;
+    build::with(workspace, &toolchain)?;
+    build::bench_object(workspace, &toolchain)?;
     let mut measure = Command::new(build::tool(workspace, "measure")?);
     measure.args(args).current_dir(&workspace.root);
     measure.env("CANARY_BIN_DIR", workspace.release());
     measure.env("CANARY_BPF_OBJECT", workspace.bpf_object());
+    measure.env("CANARY_BENCH_OBJECT", workspace.bench_object());
     step::become_command("bench", &mut measure)
 }
 
@@ -55,8 +58,15 @@ pub(crate) fn demo(workspace: &Workspace, json: bool, keep: bool) -> Result<()> 
 
 /// Writes the generated pages, or compares them.
 pub(crate) fn docs(workspace: &Workspace, check: bool) -> Result<()> {
+    build::run(workspace)?;
+    run_docs(workspace, check)
+}
+
+/// The same on what is built already.
+pub(crate) fn run_docs(workspace: &Workspace, check: bool) -> Result<()> {
     let mut measure = Command::new(build::tool(workspace, "measure")?);
     measure.current_dir(&workspace.root).args(["docs", "--directory", "docs"]);
+    measure.args(["--maps", "canary-ebpf/src/maps.rs", "--object"]).arg(workspace.bpf_object());
     if check {
         measure.arg("--check");
     }

@@ -67,6 +67,11 @@ impl Workspace {
         self.bpf_target().join("bpfel-unknown-none/release/canary")
     }
 
+    /// The programs that only the benchmark loads.
+    pub(crate) fn bench_object(&self) -> PathBuf {
+        self.bpf_target().join("bpfel-unknown-none/release/canary-bench")
+    }
+
     /// Where the finished binaries are.
     pub(crate) fn release(&self) -> PathBuf {
         self.target.join("release")

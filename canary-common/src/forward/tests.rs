@@ -437,6 +437,30 @@ fn two_services_share_their_backends() {
 }
 
 #[test]
+fn a_second_name_never_disturbs_a_connection_by_the_first() {
+    for mut world in World::tcp() {
+        let names = [world.vip, world.kind.at(96, 2, 80)];
+        world.add_frontend(names[1], 1);
+        world.publish(1, &[(10_000, &[0], GREEN)]);
+        let status = Backend::status_of(State::Alive, Backend::HAS_RETURNS, 3);
+        world.tables.backends[0].status.store(status);
+        for (first, second) in [(0, 1), (1, 0)] {
+            world.vip = names[first];
+            world.establish();
+
+            world.vip = names[second];
+            assert_eq!(world.ask(SYN, b""), refused(Reason::TupleClash));
+
+            world.vip = names[first];
+            let mut answer = world.reply(world.blue, PUSH, b"x").build();
+            assert_eq!(world.pod_gets(&mut answer), ON);
+            assert_eq!(ends(&answer).0, names[first]);
+            assert_eq!(world.ask(RST_ACK, b""), ON);
+        }
+    }
+}
+
+#[test]
 fn flows_live_as_long_as_their_state_allows() {
     let idle = |world: &World, seconds, is_there| {
         world.pass_time(seconds);

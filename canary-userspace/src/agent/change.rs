@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::state::Edit;
 use super::{Agent, Indices};
 use crate::catalog::{Origin, Sourced};
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, DesiredService, compile, only_weights};
 use crate::entry::{self, Entry};
 use crate::source::{EntryKey, KINDS, SplitPlaces};
 use crate::store::{Past, StoredEntry, Write};
@@ -26,6 +26,14 @@ pub(super) struct Change {
     pub(super) edits: Vec<Edit>,
     /// Registrations to keep or, with `None`, to forget, as the store holds them.
     pub(super) registrations: Vec<(String, Option<Value>)>,
+}
+
+/// What is put in force.
+enum Next {
+    /// Other shares of some services.
+    Shares(Vec<DesiredService>),
+    /// All of it.
+    Whole(Compiled),
 }
 
 /// What a change means for the store and for the agent's records.
@@ -95,8 +103,11 @@ impl Agent {
         registrations: Vec<(String, Option<Value>)>,
         instances: bool,
     ) -> Result<(), Refusal> {
-        let compiled = self.compile()?;
         let after = self.entries_in(scope);
+        let next = match self.reweighed(before, &after, scope) {
+            Some(services) => Next::Shares(services),
+            None => Next::Whole(self.compile()?),
+        };
         let mut ledger = self.ledger(before, &after);
         for (id, value) in registrations {
             ledger.undo.push(Write::Registration(id.clone(), self.store.registration(&id)?));
@@ -107,7 +118,7 @@ impl Agent {
         if !ledger.writes.is_empty() {
             self.store.commit(index, &ledger.writes)?;
         }
-        if let Err(error) = self.publish(compiled) {
+        if let Err(error) = self.put(next) {
             if !ledger.undo.is_empty() {
                 self.store.commit(self.index, &ledger.undo)?;
             }
@@ -129,7 +140,7 @@ impl Agent {
     ///
     /// Why a service of it cannot be served, in Consul's words.
     pub(super) fn compile(&self) -> Result<Compiled, Refusal> {
-        let compiled = compile(&self.state.snapshot, &self.desired.claims());
+        let compiled = compile(&self.state.snapshot, &self.datapath.claims());
         match compiled.refused.first() {
             Some(refused) => Err(Refusal::invalid(refused.text.clone())),
             None => Ok(compiled),
@@ -144,11 +155,47 @@ impl Agent {
     pub(super) fn publish(&mut self, compiled: Compiled) -> Result<(), Refusal> {
         let revision = self.datapath.publish(&compiled.desired)?;
         tracing::debug!(revision, "published");
-        self.desired = compiled.desired;
-        self.idle = compiled.idle;
-        self.warnings = compiled.warnings;
+        self.in_force = compiled;
         self.late = None;
         Ok(())
+    }
+
+    fn put(&mut self, next: Next) -> Result<(), Refusal> {
+        let services = match next {
+            Next::Whole(compiled) => return self.publish(compiled),
+            Next::Shares(services) => services,
+        };
+        let before = self.in_force.replace(services);
+        if let Err(error) = self.datapath.publish(&self.in_force.desired) {
+            self.in_force.replace(before);
+            return Err(error.into());
+        }
+        tracing::debug!(revision = self.datapath.revision(), "published new shares");
+        Ok(())
+    }
+
+    /// What is to be published where weights are all that a change changes: with a thousand other
+    /// services, compiling the whole takes a hundred times as long.
+    fn reweighed(
+        &self,
+        before: &Entries,
+        after: &Entries,
+        scope: &Scope,
+    ) -> Option<Vec<DesiredService>> {
+        // Only with a scope are these all the entries there are; late tables lack other changes.
+        if scope.is_none() || self.late.is_some() || before.len() != after.len() {
+            return None;
+        }
+        let others = before
+            .iter()
+            .zip(after)
+            .filter(|((key, old), (other, new))| (key, &old.value) != (other, &new.value));
+        let mut changed = others.map(|((_, old), (_, new))| (&old.value, &new.value));
+        let (Entry::Splitter(old), Entry::Splitter(new)) = changed.next()? else { return None };
+        if changed.next().is_some() || !only_weights(old, new) {
+            return None;
+        }
+        self.in_force.reweighed(&self.state.snapshot, &new.name)
     }
 
     /// What is different after a change, entry by entry.

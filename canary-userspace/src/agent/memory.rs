@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::compile::{Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 
 /// Shared with the test, which looks at what was published and says what goes wrong.
@@ -61,6 +61,10 @@ impl Datapath for Memory {
 
     fn revision(&self) -> u64 {
         self.get().revision
+    }
+
+    fn claims(&self) -> Claims {
+        self.get().published.claims()
     }
 
     fn counters(&self) -> BTreeMap<SplitKey, Counters> {

@@ -75,7 +75,7 @@ impl Agent {
     }
 
     fn services(&self) -> impl Iterator<Item = &DesiredService> {
-        self.desired.services.iter().chain(&self.idle)
+        self.in_force.desired.services.iter().chain(&self.in_force.idle)
     }
 
     fn source_report(&self) -> document::Source {
@@ -120,7 +120,7 @@ impl Agent {
         let late = self.late.iter().map(|(error, _)| {
             node(format!("the tables are behind the health of instances: {error}"))
         });
-        let mut warnings: Vec<Warning> = (self.warnings.iter())
+        let mut warnings: Vec<Warning> = (self.in_force.warnings.iter())
             .chain(self.state.file_warnings())
             .cloned()
             .chain(hidden)

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
 use crate::catalog::{Node, parse_registration};
-use crate::compile::Desired;
+use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::ConfigError;
@@ -46,9 +46,7 @@ impl Agent {
             store,
             datapath,
             checks,
-            desired: Desired::default(),
-            idle: Vec::new(),
-            warnings: Vec::new(),
+            in_force: Compiled::default(),
             remarks: warning.into_iter().collect(),
             indices: BTreeMap::new(),
             past: contents.past.clone(),

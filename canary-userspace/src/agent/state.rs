@@ -110,6 +110,9 @@ impl State {
     }
 
     /// All at once, for one by one would move the rest each time.
+    ///
+    /// What is equal before and after stays where it is in memory: a reload of ten thousand
+    /// instances would otherwise leave a hole for each.
     fn replace_instances(
         &mut self,
         new: BTreeMap<String, Sourced<Instance>>,
@@ -118,12 +121,26 @@ impl State {
         let (stored, of_files): (Vec<_>, Vec<_>) = std::mem::take(&mut self.snapshot.instances)
             .into_iter()
             .partition(|registered| registered.origin == Origin::Store);
-        for Registered { instance, origin, .. } in of_files {
-            self.services.remove(&instance.id);
-            old.insert(instance.id.clone(), Sourced { value: instance, origin });
+        let keyed = |Registered { instance, origin, .. }| {
+            (String::clone(&instance.id), Sourced { value: instance, origin })
+        };
+        let mut before: BTreeMap<String, Sourced<Instance>> =
+            of_files.into_iter().map(keyed).collect();
+        for id in before.keys().filter(|id| !new.contains_key(*id)) {
+            self.services.remove(id);
         }
         self.snapshot.instances = stored;
-        for (id, instance) in new {
+        for (id, mut instance) in new {
+            if let Some(known) = before.get_mut(&id) {
+                if known.value.service != instance.value.service {
+                    self.services.insert(id, instance.value.service.clone());
+                }
+                if *known == instance {
+                    std::mem::swap(known, &mut instance);
+                }
+                self.snapshot.instances.push(registered(instance));
+                continue;
+            }
             match self.services.entry(id) {
                 Place::Occupied(stored) => {
                     self.hidden.instances.insert(stored.key().clone(), instance);
@@ -135,6 +152,7 @@ impl State {
             }
         }
         self.snapshot.instances.sort_by(|a, b| order(&a.instance).cmp(&order(&b.instance)));
+        old.append(&mut before);
     }
 
     /// The entry in force.

@@ -8,7 +8,7 @@ use super::change::Change;
 use super::refusal::Refusal;
 use super::start::lines;
 use super::state::Edit;
-use super::{Agent, Indices};
+use super::{Agent, Indices, heap};
 use crate::catalog::{Instance, Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
@@ -114,6 +114,7 @@ impl Agent {
     /// What is wrong with them; the set before stays in force.
     pub fn reload(&mut self) -> Result<(), Refusal> {
         let result = self.try_reload();
+        heap::give_back();
         match &result {
             Ok(()) => {
                 self.source.error = None;

@@ -2,10 +2,26 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::agent::{Kind, Refusal};
 use crate::compile::Warning;
+
+/// Parameters of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listing {
+    filter: Option<String>,
+}
+
+impl Listing {
+    /// Refuses what would have no effect: half of a list must not pass for the whole.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.filter.as_ref().is_none_or(String::is_empty) {
+            return Ok(());
+        }
+        Err(Error(Refusal::bad_request("the parameter filter is not supported yet")))
+    }
+}
 
 /// Header with the index of the last write.
 const INDEX: HeaderName = HeaderName::from_static("x-consul-index");

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answer::{Error, json, sentences, with_warnings};
+use super::answer::{Error, Listing, json, sentences, with_warnings};
 use crate::agent::{Handle, Indices, Refusal};
 use crate::entry::{self, Decoded, Entry};
 use crate::source::{KINDS, key_of};
@@ -73,8 +73,10 @@ pub(super) async fn write(
 pub(super) async fn list(
     State(handle): State<Handle>,
     Path(kind): Path<String>,
+    Query(listing): Query<Listing>,
 ) -> Result<Response, Error> {
     check_kind(&kind)?;
+    listing.check()?;
     let (entries, index) = handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
     let entries: Vec<Value> = entries.iter().map(|(entry, at)| shown(entry, *at)).collect();
     Ok(json(index, &entries))

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::answer::{Error, json as answer, sentences, with_warnings};
+use super::answer::{Error, Listing, json as answer, sentences, with_warnings};
 use crate::agent::{Handle, Refusal};
 use crate::catalog::{Registered, parse_registration, to_agent_json, to_definition};
 
@@ -38,7 +38,11 @@ pub(super) async fn deregister(
 }
 
 /// All instances by id.
-pub(super) async fn list(State(handle): State<Handle>) -> Result<Response, Error> {
+pub(super) async fn list(
+    State(handle): State<Handle>,
+    Query(listing): Query<Listing>,
+) -> Result<Response, Error> {
+    listing.check()?;
     let (instances, index) = handle
         .call(|agent| {
             let shown = |registered: &Registered| {

@@ -1,11 +1,12 @@
 //! The node agent: parses its arguments and runs the library's agent.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use canary_userspace::agent;
 use canary_userspace::datapath::Datapath;
-use canary_userspace::kernel::Kernel;
+use canary_userspace::kernel::{Kernel, doctor};
 use canary_userspace::settings::{LogFormat, Settings, SettingsError};
 use tracing_subscriber::EnvFilter;
 
@@ -21,7 +22,9 @@ fn main() -> ExitCode {
     let open = |settings: &Settings| -> anyhow::Result<Box<dyn Datapath>> {
         Ok(Box::new(Kernel::open(settings)?))
     };
-    match agent::run(&settings, open) {
+    // First, for without rights even the store cannot be opened, which says less.
+    let ran = doctor::check_rights().and_then(|()| agent::run(&settings, open));
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -40,7 +43,10 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
         }
         _ => EnvFilter::new("info"),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

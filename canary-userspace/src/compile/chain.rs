@@ -124,7 +124,7 @@ impl<'a> Chains<'a> {
     }
 
     /// The service whose splitter `split` leads to: another one's, where no subset is named.
-    fn nested(&self, service: &str, split: &'a Split) -> Option<&'a str> {
+    pub(super) fn nested(&self, service: &str, split: &'a Split) -> Option<&'a str> {
         let next = split.service.as_str();
         let nests = !next.is_empty()
             && next != service

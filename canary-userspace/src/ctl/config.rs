@@ -22,7 +22,7 @@ pub async fn write(
     let document = input::decode(&options.file, &input::load(&options.file)?)?;
     let answer = put(&document.json, options.cas, client).await?;
     let answer = answer.accepted().map_err(|failure| match failure {
-        Failure::Invalid(text) => Failure::Invalid(format!("{}: {text}", options.file.display())),
+        Failure::Invalid(text) => document.refused(&options.file, text).into(),
         other => other,
     })?;
     let which = format!("{}/{}", document.kind, document.name);

@@ -8,7 +8,7 @@ use serde_json::Map;
 
 use super::client::reason;
 use super::failure::Failure;
-use crate::entry;
+use crate::entry::{self, Entry, Places};
 use crate::error::ConfigError;
 use crate::syntax::{self, Data, Value};
 
@@ -23,6 +23,18 @@ pub struct Document {
     pub json: String,
     /// What is odd about the file and stops nothing.
     pub warnings: Vec<ConfigError>,
+    /// The entry and where its parts are, if it could be decoded.
+    decoded: Option<(Entry, Places)>,
+}
+
+impl Document {
+    /// An agent's refusal of it, with the place in `file` that it is about.
+    #[must_use]
+    pub fn refused(&self, file: &Path, text: String) -> ConfigError {
+        let place = self.decoded.as_ref().map(|(entry, places)| places.of_refusal(entry, &text));
+        ConfigError { position: place, ..ConfigError::new(text) }
+            .in_file(file.display().to_string())
+    }
 }
 
 /// Reads a file; `-` is standard input.
@@ -61,6 +73,7 @@ pub fn decode(file: &Path, bytes: &[u8]) -> Result<Document, ConfigError> {
         name: decoded.entry.name().to_owned(),
         json: entry::to_json(&decoded.entry).to_string(),
         warnings: decoded.warnings.into_iter().map(|warning| warning.in_file(&name)).collect(),
+        decoded: Some((decoded.entry, decoded.places)),
     })
 }
 
@@ -81,6 +94,7 @@ pub fn undecoded(bytes: &[u8]) -> Option<Document> {
         name: text("name")?,
         json: plain(&root).to_string(),
         warnings: Vec::new(),
+        decoded: None,
     })
 }
 

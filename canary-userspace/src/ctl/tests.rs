@@ -71,6 +71,30 @@ async fn a_written_entry_is_put_as_json_and_named() {
 }
 
 #[tokio::test]
+async fn what_only_the_agent_can_refuse_is_placed_in_the_file() {
+    let files = tempfile::tempdir().unwrap();
+    let file = splitter(files.path());
+    let circle = "detected circular reference: [splitter:payments.default.default -> \
+                  splitter:web.default.default -> splitter:payments.default.default]";
+    let ring = files.path().join("ring.json").to_str().unwrap().to_owned();
+    let text = r#"{"Kind": "service-splitter", "Name": "payments",
+        "Splits": [{"Weight": 100, "Service": "web"}]}"#;
+    fs::write(&ring, text).unwrap();
+
+    for (file, text, place) in [
+        (&file, "service \"payments\" does not have a subset named \"green\"", "5:35"),
+        (&file, "service payments: SERVICES is full", "2:8"),
+        (&ring, circle, "2:47"),
+    ] {
+        let server = Server::start([Reply::new(500, text)]);
+
+        let ran = canaryctl(&server.address(), &["config", "write", file]).await;
+
+        assert_eq!((ran.code, ran.err), (4, format!("{file}:{place}: {text}\n")));
+    }
+}
+
+#[tokio::test]
 async fn a_missed_index_is_a_conflict() {
     let files = tempfile::tempdir().unwrap();
     let file = splitter(files.path());
@@ -93,7 +117,7 @@ async fn the_agents_refusal_names_the_file() {
 
     let ran = canaryctl(&server.address(), &["config", "write", &file]).await;
 
-    assert_eq!(ran.err, format!("{file}: service \"payments\" has no subset \"green\"\n"));
+    assert_eq!(ran.err, format!("{file}:2:8: service \"payments\" has no subset \"green\"\n"));
     assert_eq!(ran.code, 4);
 }
 

@@ -38,12 +38,42 @@ pub fn check_graph<'e>(
                 return Err(GraphError {
                     splitter: splitter.name.clone(),
                     split: index,
-                    text: format!("service {service:?} does not have a subset named {subset:?}"),
+                    text: no_subset(service, subset),
                 });
             }
         }
     }
     check_circles(&splitters)
+}
+
+/// Which split of `splitter` a text of [`check_graph`] is about; `None` if it is about none.
+///
+/// For whoever wrote the splitter and heard the text from an agent: only the writer knows where
+/// the split stands.
+#[must_use]
+pub fn split_meant(splitter: &Splitter, text: &str) -> Option<usize> {
+    splitter.splits.iter().position(|split| {
+        let service = target(splitter, &split.service);
+        if split.service_subset.is_empty() {
+            service != splitter.name && text.contains(&step(&splitter.name, service))
+        } else {
+            text == no_subset(service, &split.service_subset)
+        }
+    })
+}
+
+fn no_subset(service: &str, subset: &str) -> String {
+    format!("service {service:?} does not have a subset named {subset:?}")
+}
+
+/// Part of a circle's text: from one splitter to the next.
+fn step(from: &str, to: &str) -> String {
+    format!("{} -> {}", node(from), node(to))
+}
+
+/// A splitter as Consul calls it in a chain.
+fn node(splitter: &str) -> String {
+    format!("splitter:{splitter}.default.default")
 }
 
 /// The service that a split goes to.
@@ -93,6 +123,6 @@ fn check_circles(splitters: &BTreeMap<&str, &Splitter>) -> Result<(), GraphError
 fn circle(way: &[Step<'_>], service: &str) -> String {
     let names = way.iter().map(|step| step.splitter.name.as_str());
     let round = names.skip_while(|name| *name != service).chain([service]);
-    let nodes: Vec<_> = round.map(|name| format!("splitter:{name}.default.default")).collect();
+    let nodes: Vec<_> = round.map(node).collect();
     format!("detected circular reference: [{}]", nodes.join(" -> "))
 }

@@ -101,7 +101,7 @@ fn major_minor(release: &str) -> Option<(u32, u32)> {
 }
 
 fn btf() -> Finding {
-    let path = "/sys/kernel/btf/vmlinux";
+    let path = super::node::BTF;
     if Path::new(path).exists() {
         return Finding::new("kernel", "btf", Verdict::Pass, "the kernel describes its types");
     }
@@ -125,19 +125,41 @@ fn rights() -> Finding {
     let Some(held) = effective(&status) else {
         return finding(Verdict::Warn, "/proc/self/status names no capabilities".to_owned());
     };
-    let has = |wanted: &str| held.contains(&wanted);
-    let missing: Vec<_> = CAPABILITIES
-        .iter()
-        .map(|(_, name)| *name)
-        .filter(|name| *name != "CAP_SYS_ADMIN" && !has(name))
-        // The rights that were split off are part of it.
-        .filter(|name| *name == "CAP_NET_ADMIN" || !has("CAP_SYS_ADMIN"))
-        .collect();
+    let missing = missing(&held);
     if missing.is_empty() {
         return finding(Verdict::Pass, held.join(", "));
     }
     finding(Verdict::Fail, format!("missing {}", missing.join(", ")))
         .hint("run as root, or with these capabilities")
+}
+
+/// Checks that this process may do what an agent does.
+///
+/// # Errors
+///
+/// The capabilities that it lacks.
+pub fn check_rights() -> anyhow::Result<()> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // What cannot be told is left to the kernel to refuse.
+    let missing = effective(&status).map(|held| missing(&held)).unwrap_or_default();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "missing {}: run as root, or with these capabilities",
+        missing.join(", ")
+    );
+    Ok(())
+}
+
+/// Capabilities that an agent needs and does not have.
+fn missing(held: &[&str]) -> Vec<&'static str> {
+    let has = |wanted: &str| held.contains(&wanted);
+    CAPABILITIES
+        .iter()
+        .map(|(_, name)| *name)
+        .filter(|name| *name != "CAP_SYS_ADMIN" && !has(name))
+        // The rights that were split off are part of it.
+        .filter(|name| *name == "CAP_NET_ADMIN" || !has("CAP_SYS_ADMIN"))
+        .collect()
 }
 
 /// Names of the capabilities in effect, of those that matter.

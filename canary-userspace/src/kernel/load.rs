@@ -88,6 +88,7 @@ pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
         .map_max_entries("SERVICES", limits.services.saturating_mul(2))
         .map_max_entries("FRONTENDS", limits.frontends)
         .map_max_entries("BACKENDS", limits.backends)
+        .map_max_entries("ENDPOINTS", buckets(limits.endpoints))
         .map_max_entries("SLOTS", limits.slots)
         .map_max_entries("SPLITS", limits.splits)
         .map_max_entries("LABELS", limits.splits)
@@ -99,6 +100,11 @@ pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
         }
     }
     loader.load(object).context("load the BPF object")
+}
+
+/// Buckets of two for so many endpoints: a power of two, for a hash is masked to find one.
+fn buckets(endpoints: u32) -> u32 {
+    endpoints.div_ceil(2).max(1).checked_next_power_of_two().unwrap_or(1 << 31)
 }
 
 /// The tables that the agent owns.

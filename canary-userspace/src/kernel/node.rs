@@ -72,13 +72,15 @@ pub fn netns_cookie() -> Result<u64> {
 /// From include/uapi/asm-generic/socket.h (Linux 5.14).
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
+/// Where the kernel describes its own types.
+pub const BTF: &str = "/sys/kernel/btf/vmlinux";
+
 /// Whether the kernel's checksum helper knows `BPF_F_IPV6`.
 #[must_use]
 pub fn knows_ipv6_checksums() -> bool {
     // The flag is an enumerator, so its name stands in the string section of the kernel's BTF.
     let name = b"\0BPF_F_IPV6\0";
-    fs::read("/sys/kernel/btf/vmlinux")
-        .is_ok_and(|btf| btf.windows(name.len()).any(|text| text == name))
+    fs::read(BTF).is_ok_and(|btf| btf.windows(name.len()).any(|text| text == name))
 }
 
 /// Where cgroup v2 is mounted.

@@ -32,6 +32,8 @@ pub struct Alive {
     pub frontends: BTreeMap<(u32, u16), u64>,
     /// Flows by backend and statistics id.
     pub splits: BTreeMap<(u32, u16), u64>,
+    /// Entries by table, those that are over included.
+    pub tables: BTreeMap<&'static str, usize>,
 }
 
 /// Tables and settings of the thread that walks.
@@ -124,11 +126,17 @@ impl Walker {
         let now = node::now(self.hertz)?;
         let mut alive = Alive::default();
         let row = Row { splits: &self.splits, settings: &self.settings, now };
-        sweep(&mut self.opening4, &row, &mut alive)?;
-        sweep(&mut self.opening6, &row, &mut alive)?;
+        let opening4 = sweep(&mut self.opening4, &row, &mut alive)?;
+        let opening6 = sweep(&mut self.opening6, &row, &mut alive)?;
         if all {
-            sweep(&mut self.flows4, &row, &mut alive)?;
-            sweep(&mut self.flows6, &row, &mut alive)?;
+            let flows4 = sweep(&mut self.flows4, &row, &mut alive)?;
+            let flows6 = sweep(&mut self.flows6, &row, &mut alive)?;
+            alive.tables = BTreeMap::from([
+                ("OPENING4", opening4),
+                ("OPENING6", opening6),
+                ("FLOWS4", flows4),
+                ("FLOWS6", flows6),
+            ]);
         }
         Ok(alive)
     }
@@ -141,15 +149,18 @@ struct Row<'a> {
     now: u32,
 }
 
+/// Walks one table; how many entries it has.
 fn sweep<B: Copy + 'static>(
     table: &mut HashMap<MapData, FlowKey<B>, FlowWords>,
     row: &Row<'_>,
     alive: &mut Alive,
-) -> Result<()> {
+) -> Result<usize> {
     let mut over = Vec::new();
+    let mut entries = 0_usize;
     for entry in table.iter() {
         // An entry that was recycled during the walk is met again, or is new: the next walk's.
         let Ok((key, words)) = entry else { continue };
+        entries = entries.saturating_add(1);
         let flow = Flow::from(words);
         if flow.expired(row.settings, row.now) {
             over.push((key, flow));
@@ -170,7 +181,7 @@ fn sweep<B: Copy + 'static>(
         }
         end(row.splits, &flow)?;
     }
-    Ok(())
+    Ok(entries)
 }
 
 fn count<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {

@@ -1,5 +1,6 @@
 //! How large the tables are, as the kernel accounts them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -48,15 +49,17 @@ impl Usage {
         self.tables.iter().find(|table| table.name == name).map_or(0, |table| table.capacity)
     }
 
-    /// Every table's size.
+    /// Every table's size, with the entries in use where they are known.
     #[must_use]
-    pub fn read(&self) -> Vec<MapUsage> {
+    pub fn read(&self, in_use: &BTreeMap<&'static str, usize>) -> Vec<MapUsage> {
         self.tables
             .iter()
             .map(|table| MapUsage {
                 name: table.name.clone(),
                 kind: table.kind.to_owned(),
-                entries: None,
+                entries: in_use
+                    .get(table.name.as_str())
+                    .and_then(|count| u64::try_from(*count).ok()),
                 capacity: u64::from(table.capacity),
                 bytes: memory(&table.file).unwrap_or_default(),
             })

@@ -18,7 +18,7 @@ const FRONTENDS: Table = Table { name: "FRONTENDS", setting: "limits.frontends" 
 const BACKENDS: Table = Table { name: "BACKENDS", setting: "limits.backends" };
 const ENDPOINTS: Table = Table { name: "ENDPOINTS", setting: "limits.endpoints" };
 const SLOTS: Table = Table { name: "SLOTS", setting: "limits.slots" };
-const STATS: Table = Table { name: "STATS", setting: "limits.statistics" };
+const STATS: Table = Table { name: "STATS", setting: "limits.splits" };
 
 /// A plan that grows, beside the picture of the tables it leads to.
 pub(super) struct Builder {

@@ -156,6 +156,31 @@ impl Published {
         held.collect()
     }
 
+    /// Rows in use, by table; [`NOWHERE`]'s count.
+    #[must_use]
+    pub fn rows_in_use(&self) -> BTreeMap<&'static str, usize> {
+        let tables = &self.tables;
+        let services = tables.services.len() + 1;
+        let listed = tables.frontends.values().filter(|row| row.listed).count();
+        let slices = tables.services.values().flat_map(|service| service.slices.values());
+        let slots = slices.map(|slice| usize::try_from(slice.length).unwrap_or_default());
+        let statistics = tables.statistics.len() + 1;
+        let histograms = tables.statistics.values().filter(|row| row.histogram.is_some()).count();
+        BTreeMap::from([
+            ("ENDPOINTS", listed + tables.backends.len()),
+            ("FRONTENDS", tables.frontends.len()),
+            ("BACKENDS", tables.backends.len()),
+            ("CURRENT", services),
+            ("NAMES", services - 1),
+            ("SERVICES", services),
+            ("SLOTS", slots.filter(|length| *length > 1).sum()),
+            ("SPLITS", statistics),
+            ("STATS", statistics),
+            ("LABELS", statistics - 1),
+            ("HISTOGRAMS", histograms),
+        ])
+    }
+
     /// The row of `FRONTENDS` of a virtual address that is found.
     #[must_use]
     pub fn frontend(&self, endpoint: &Endpoint) -> Option<u32> {

@@ -109,14 +109,12 @@ impl Case {
         ];
         kinds
             .into_iter()
-            .flat_map(|(hook, kind)| {
-                Transport::ALL.map(|transport| Self { hook, kind, transport })
-            })
+            .flat_map(|(hook, kind)| Transport::ALL.map(|transport| Self { hook, kind, transport }))
             .collect()
     }
 
     /// As in the report.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn name(self) -> String {
         let hook = match self.hook {
             Hook::Xdp => "xdp",
             Hook::Tcx => "tcx",
@@ -131,7 +129,7 @@ impl Case {
     }
 
     /// Sender and receiver.
-    pub(crate) fn ends(&self) -> [Endpoint; 2] {
+    pub(crate) fn ends(self) -> [Endpoint; 2] {
         let transport = self.transport;
         match self.kind {
             Kind::Established | Kind::Syn => [transport.client(), transport.frontend()],
@@ -141,7 +139,7 @@ impl Case {
     }
 
     /// The packet of flow 0. Sums are as good as any: no step looks at them.
-    pub(crate) fn packet(&self) -> Vec<u8> {
+    pub(crate) fn packet(self) -> Vec<u8> {
         let transport = self.transport;
         let [from, to] = self.ends();
         let l4_len: u16 = if transport.is_udp { 8 } else { 20 };
@@ -180,7 +178,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_report_and_each_is_there_once() {
-        let names: Vec<_> = Case::all().iter().map(Case::name).collect();
+        let names: Vec<_> = Case::all().iter().copied().map(Case::name).collect();
 
         assert!(names.contains(&"xdp-established-tcp4".to_owned()));
         assert!(names.contains(&"tcx-restore-udp6".to_owned()));

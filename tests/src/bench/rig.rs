@@ -14,7 +14,7 @@ use super::case::{Case, Hook, Kind};
 use super::tables;
 
 /// The usual place of bpffs; ours is mounted over it, in a mount namespace of our own.
-const BPFFS: &str = "/sys/fs/bpf";
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// Entries of the flow tables: room for the flows of two services.
 const FLOWS: u32 = 262_144;
 /// Entries of the table of half-open flows, and of the one that inserts are compared in.
@@ -73,15 +73,15 @@ impl Rig {
         rig.time("lru_insert", &[0; 64], everything)?;
         for case in Case::all() {
             if case.kind == Kind::Syn {
-                rig.plan_case(&case, WARM_UP)?;
-                rig.time(step_of(&case), &case.packet(), everything)?;
+                rig.plan_case(case, WARM_UP)?;
+                rig.time(step_of(case), &case.packet(), everything)?;
             }
         }
         Ok(rig)
     }
 
     /// Makes sure that the program does to the packet what the case says.
-    pub(crate) fn check(&mut self, case: &Case) -> Result<()> {
+    pub(crate) fn check(&mut self, case: Case) -> Result<()> {
         let packet = case.packet();
         self.plan_case(case, 0)?;
         let mut after = vec![0; packet.len()];
@@ -97,7 +97,9 @@ impl Rig {
         .with_context(|| case.name())?;
         let transport = case.transport;
         let (at, end) = match case.kind {
-            Kind::Established | Kind::Syn => (transport.l4_at().saturating_add(2), transport.backend()),
+            Kind::Established | Kind::Syn => {
+                (transport.l4_at().saturating_add(2), transport.backend())
+            }
             Kind::NotOurs => {
                 let [_, to] = case.ends();
                 (transport.l4_at().saturating_add(2), to)
@@ -116,7 +118,7 @@ impl Rig {
     }
 
     /// The cost of a case: the whole program without making the packet.
-    pub(crate) fn net(&mut self, case: &Case, first: u64, runs: u32) -> Result<f64> {
+    pub(crate) fn net(&mut self, case: Case, first: u64, runs: u32) -> Result<f64> {
         let packet = case.packet();
         let make = match case.hook {
             Hook::Xdp => "xdp_make",
@@ -158,7 +160,7 @@ impl Rig {
         u64::from(self.flows).saturating_sub(1)
     }
 
-    fn plan_case(&mut self, case: &Case, first: u64) -> Result<()> {
+    fn plan_case(&mut self, case: Case, first: u64) -> Result<()> {
         let (family, side) =
             (if case.transport.is_v6 { 6 } else { 4 }, u32::from(case.kind == Kind::Restore));
         let (mask, first) = match case.kind {
@@ -203,7 +205,7 @@ impl Rig {
     }
 }
 
-fn step_of(case: &Case) -> &'static str {
+fn step_of(case: Case) -> &'static str {
     match (case.hook, case.kind) {
         (Hook::Xdp, _) => "xdp_inbound",
         (Hook::Tcx, Kind::Restore) => "tc_outbound",

@@ -32,7 +32,10 @@ impl Maps<'_> {
         self.array(name)?.set(index, value, 0).with_context(|| format!("write {name}"))
     }
 
-    fn hash<K: aya::Pod, V: aya::Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
+    fn hash<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &str,
+    ) -> Result<HashMap<&mut MapData, K, V>> {
         let map = self.0.map_mut(name).with_context(|| format!("no map {name}"))?;
         HashMap::try_from(map).with_context(|| name.to_owned())
     }
@@ -81,7 +84,8 @@ fn service(maps: &mut Maps<'_>, transport: Transport, id: u32) -> Result<()> {
     maps.set("BACKENDS", id, row(transport.backend(), [status, id, u32::from(GENERATION)]))?;
     let words = [id, Frontend::EXTERNAL, u32::from(GENERATION)];
     maps.set("FRONTENDS", id, row(transport.frontend(), words))?;
-    let mut record = Record { bounds: service::bounds(&[9_000, 1_000]), count: 2, ..Record::default() };
+    let mut record =
+        Record { bounds: service::bounds(&[9_000, 1_000]), count: 2, ..Record::default() };
     let first = id.saturating_mul(SLOTS);
     let statistics = u16::try_from(id)?;
     for (split, (slots, length)) in [(first, SLOTS), (id, 1)].into_iter().enumerate() {
@@ -117,7 +121,9 @@ fn endpoint(maps: &mut Maps<'_>, mask: u32, endpoint: Endpoint, occupant: Occupa
     let entry = [a, b, tail, 0];
     let [_, _, taken, _, c, d, e, f] = table.get(&bucket, 0)?;
     let [g, h, i, j] = entry;
-    let filled = if taken == 0 { [g, h, i, j, c, d, e, f] } else {
+    let filled = if taken == 0 {
+        [g, h, i, j, c, d, e, f]
+    } else {
         let [k, l, m, n, ..] = table.get(&bucket, 0)?;
         [k, l, m, n, g, h, i, j]
     };

@@ -195,12 +195,13 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Ends the download and gives what was measured.
+    /// Ends the download and gives what was measured, and the services, which run on until they
+    /// are dropped.
     ///
     /// # Errors
     ///
     /// If the download was interrupted.
-    pub fn end(mut self) -> Result<Document> {
+    pub fn end(mut self) -> Result<(Document, Cluster<'a>)> {
         let paced = self.download.received();
         let done = self.download.finish()?;
         self.narrator.say(&format!(
@@ -213,7 +214,7 @@ impl<'a> Story<'a> {
         ensure!(!done.interrupted, "the long download was interrupted after {} bytes", done.bytes);
         self.document.long_download =
             LongDownload { bytes: done.bytes, interrupted: done.interrupted };
-        Ok(self.document)
+        Ok((self.document, self.cluster))
     }
 
     fn measure(&self, name: &str, count: u64) -> Result<Measured> {

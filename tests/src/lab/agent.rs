@@ -97,8 +97,25 @@ impl Lab {
     ///
     /// If the program is missing or cannot be started.
     pub fn start_agent_at(&self, socket: &Path, args: &[String]) -> Result<Process> {
+        self.start_command(Command::new(binaries::product("canary-agent")?), socket, args)
+    }
+
+    /// The same by way of `command`, which runs what its arguments name.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started.
+    pub fn start_agent_with(&self, command: Command, args: &[String]) -> Result<Process> {
+        self.start_command(command, self.socket(), args)
+    }
+
+    fn start_command(
+        &self,
+        mut command: Command,
+        socket: &Path,
+        args: &[String],
+    ) -> Result<Process> {
         let log = File::options().create(true).append(true).open(self.agent_log())?;
-        let mut command = Command::new(binaries::product("canary-agent")?);
         command
             .arg("--config-dir")
             .arg(self.config_directory())

@@ -25,13 +25,11 @@ impl Namespace {
     pub fn counted(&self, table: &str, counter: &str) -> Result<u64> {
         let output = nft(self, &["-j", "list", "counter", "inet", table, counter])?;
         let document: Value = serde_json::from_slice(&output.stdout)?;
-        let objects = document
-            .pointer("/nftables")
-            .and_then(Value::as_array)
-            .context("nft lists no objects")?;
+        let objects =
+            document.get("nftables").and_then(Value::as_array).context("nft lists no objects")?;
         objects
             .iter()
-            .find_map(|object| object.pointer("/counter/packets")?.as_u64())
+            .find_map(|object| object.pointer("/counter/packets").and_then(Value::as_u64))
             .with_context(|| format!("no counter {counter} in {document}"))
     }
 }

@@ -119,6 +119,10 @@ impl Traffic {
         for service in [Service::Split, Service::Alias, Service::Split] {
             let server = self.open(hook, served, client, service)?;
             self.reply(hook.back(), server, client, PSH | ACK)?;
+            let other = if service == Service::Split { Service::Alias } else { Service::Split };
+            self.ask(hook, served, client, other, SYN)?;
+            self.ask(hook, served, client, other, ACK)?;
+            self.reply(hook.back(), server, client, PSH | ACK)?;
             self.ask(hook, served, client, service, RST)?;
         }
         Ok(())

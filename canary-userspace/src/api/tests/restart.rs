@@ -27,6 +27,24 @@ async fn what_the_api_wrote_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_claimed_frontend_stays_with_its_service_over_a_restart() {
+    let place = Place::with_payments();
+    let agent = place.start().await;
+    // First by name, which decides only between new claims.
+    let thief = json!({"Name": "aaa", "Address": "10.1.0.50", "Port": 1,
+        "TaggedAddresses": {"virtual": {"Address": "10.96.0.10", "Port": 80}}});
+    agent.done("/v1/agent/service/register", thief.to_string()).await;
+    let before = agent.everything(&place).await;
+    agent.stop().await;
+
+    let agent = place.start().await;
+
+    assert_eq!(agent.everything(&place).await, before);
+    assert_eq!(place.memory.get().published.services[0].name, "payments");
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn bad_files_at_the_start_leave_the_last_good_ones_in_force() {
     let place = Place::with_payments();
     place.file("resolver.hcl", RESOLVER);

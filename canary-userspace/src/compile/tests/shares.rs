@@ -263,3 +263,70 @@ proptest! {
         prop_assert_eq!(sorted(&lab.compile()), sorted(&other.compile()));
     }
 }
+
+/// Splitters that nest: `web` leads to `payments` and `ledger`, `edge` to `web`.
+fn nested(weights: [u16; 4]) -> Lab {
+    let [edge, web, payments_blue, ledger] = weights;
+    payments()
+        .instance("edge", 20, "1", 20)
+        .instance("ledger", 30, "1", 30)
+        .instance("web", 40, "1", 40)
+        .resolver("payments", "blue", BLUE_GREEN)
+        .resolver(
+            "ledger",
+            "old",
+            &[("old", "Service.Meta.version == 1"), ("new", "Service.ID == x")],
+        )
+        .splitter("edge", &[(edge, "web", ""), (WHOLE - edge, "", "")])
+        .splitter("idle", &[(payments_blue, "payments", ""), (WHOLE - payments_blue, "ledger", "")])
+        .splitter("ledger", &[(ledger, "", "old"), (WHOLE - ledger, "", "new")])
+        .splitter("payments", &[(payments_blue, "", "blue"), (WHOLE - payments_blue, "", "green")])
+        .splitter("web", &[(web, "payments", ""), (WHOLE - web, "ledger", "")])
+}
+
+proptest! {
+    #[test]
+    fn new_weights_alone_give_what_compiling_all_gives(
+        before in prop::array::uniform4(0..=WHOLE),
+        after in prop::array::uniform4(0..=WHOLE),
+        which in 0..4_usize,
+    ) {
+        let (name, place) = [("edge", 0), ("web", 1), ("payments", 2), ("ledger", 3)][which];
+        let mut weights = before;
+        weights[place] = after[place];
+        let mut lab = nested(before);
+        let mut compiled = lab.compile();
+        let original = compiled.clone();
+        let splitter = nested(weights).0.splitters.remove(name).unwrap();
+        let old = lab.0.splitters.insert(name.to_owned(), splitter.clone()).unwrap();
+
+        prop_assert!(only_weights(&old.value, &splitter.value));
+        let services = compiled.reweighed(&lab.0, name).unwrap();
+        let replaced = compiled.replace(services);
+
+        prop_assert_eq!(&compiled, &lab.compile());
+        compiled.replace(replaced);
+        prop_assert_eq!(compiled, original);
+    }
+}
+
+#[test]
+fn another_target_or_a_refusal_is_not_new_weights_alone() {
+    let lab = nested([5000; 4]);
+    let compiled = lab.compile();
+    let splits = |splits: &[(u16, &str, &str)]| {
+        lab.clone().splitter("payments", splits).0.splitters.remove("payments").unwrap().value
+    };
+    let old = splits(&[(5000, "", "blue"), (5000, "", "green")]);
+
+    assert!(only_weights(&old, &splits(&[(1, "", "blue"), (9999, "", "green")])));
+    for other in [
+        &[(5000, "", "green"), (5000, "", "blue")][..],
+        &[(10_000, "", "blue")],
+        &[(5000, "payments", "blue"), (5000, "", "green")],
+    ] {
+        assert!(!only_weights(&old, &splits(other)), "{other:?}");
+    }
+    let short = lab.splitter("payments", &[(5000, "", "blue"), (4000, "", "green")]);
+    assert_eq!(compiled.reweighed(&short.0, "payments"), None);
+}

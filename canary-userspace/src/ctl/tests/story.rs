@@ -185,7 +185,7 @@ async fn what_the_agent_refuses_has_its_exit_code() {
     );
     assert_eq!(subset.code, 4, "{}", subset.err);
     assert_eq!(entry.code, 4, "{}", entry.err);
-    assert!(entry.err.starts_with(&format!("{bad}: ")), "{}", entry.err);
+    assert!(entry.err.starts_with(&format!("{bad}:3:44: ")), "{}", entry.err);
     assert_eq!([nobody.code, missing.code, unknown.code, stale.code], [3, 3, 3, 6]);
     assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 10_000)]));
 }

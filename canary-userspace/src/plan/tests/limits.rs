@@ -24,7 +24,8 @@ fn a_full_table_is_named_and_nothing_is_stored() {
     let text = full(Sizes { services: 2, ..SMALL }, before(), both());
     assert_eq!(
         text,
-        "service web: SERVICES is full, this node holds 2; raise `limits.services` and restart the agent"
+        "service web: SERVICES is full, this node holds 2; raise `limits.services`, stop the \
+         agent, run `canaryctl detach` and start it anew"
     );
     let text = full(Sizes { frontends: 1, ..SMALL }, before(), both());
     assert!(text.starts_with("service web: FRONTENDS is full, this node holds 1;"), "{text}");

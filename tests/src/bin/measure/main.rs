@@ -1,10 +1,12 @@
-//! Measures the BPF programs on the kernel at hand.
+//! Measures the BPF programs: on the kernel at hand, and as they are built.
 
+mod docs;
 mod verify;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+use canary_tests::bench;
 use clap::{Parser, Subcommand};
 
 /// Measures the BPF programs on the kernel at hand.
@@ -18,6 +20,10 @@ struct Cli {
 enum What {
     /// Instructions that the verifier walks to prove each program safe
     Verify(verify::Options),
+    /// What a packet costs in each program, and a weight change in the tables
+    Packet(bench::Options),
+    /// Pages of the documentation that are drawn from the code
+    Docs(docs::Options),
 }
 
 #[expect(clippy::print_stderr, reason = "an error is this program's last word")]
@@ -34,5 +40,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     match &cli.what {
         What::Verify(options) => verify::run(options),
+        What::Packet(options) => bench::packet(options),
+        What::Docs(options) => docs::run(options),
     }
 }
