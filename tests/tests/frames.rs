@@ -114,7 +114,8 @@ fn ends(port: u16, offer: Offer, protocol: u8) -> [Endpoint; 2] {
 
 /// Connections that the only split of an offer has opened.
 fn opened(lab: &Lab, offer: Offer) -> Result<u64> {
-    Ok(lab.service(offer.service)?.splits[0].connections.opened)
+    let service = lab.service(offer.service)?;
+    Ok(service.splits.first().context("no split")?.connections.opened)
 }
 
 /// What comes to the client's `port`, checked for where it comes from and for its sums.
@@ -123,12 +124,17 @@ fn answer(tap: &Tap, offer: Offer, port: u16) -> Result<Vec<u8>> {
         frame.get(L3_AT + 16..L4_AT) == Some(&PIECEMEAL.octets())
             && frame.get(L4_AT + 2..L4_AT + 4) == Some(&port.to_be_bytes())
     })?;
-    let source: [u8; 4] = frame[L3_AT + 12..][..4].try_into()?;
-    let from = SocketAddr::from((source, u16::from_be_bytes([frame[L4_AT], frame[L4_AT + 1]])));
+    let source: [u8; 4] = bytes(&frame, L3_AT + 12)?;
+    let from = SocketAddr::from((source, u16::from_be_bytes(bytes(&frame, L4_AT)?)));
     assert_eq!(from, offer.frontend());
-    assert_eq!(frame[..6], SENDER_MAC);
+    assert_eq!(bytes(&frame, 0)?, SENDER_MAC);
     assert_eq!(check(&frame, true), Ok(()));
     Ok(frame)
+}
+
+/// The `N` bytes of a frame from `at` on.
+fn bytes<const N: usize>(frame: &[u8], at: usize) -> Result<[u8; N]> {
+    frame.get(at..).and_then(<[u8]>::first_chunk).copied().context("the frame is cut")
 }
 
 /// Sends `length` bytes and receives them meanwhile.
