@@ -30,6 +30,7 @@ pub mod pod;
 pub mod policy;
 pub mod process_handle;
 pub mod show;
+pub mod tap;
 pub mod undo;
 pub mod wait;
 

@@ -17,6 +17,10 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
+const BPF_F_BEFORE: u32 = 1 << 3;
+const BPF_F_AFTER: u32 = 1 << 4;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 /// Where a program sits.
@@ -90,14 +94,37 @@ impl Policy {
     ) -> Result<Self> {
         let program = drops(looks, address).context("load a policy's program")?;
         let hook = match hook {
-            Hook::Ingress => 46,
-            Hook::Egress => 47,
+            Hook::Ingress => BPF_TCX_INGRESS,
+            Hook::Egress => BPF_TCX_EGRESS,
         };
         let flags = match order {
-            Order::First => 1 << 3,
-            Order::Last => 1 << 4,
+            Order::First => BPF_F_BEFORE,
+            Order::Last => BPF_F_AFTER,
         };
         Self::link(namespace, interface, &program, hook, flags)
+    }
+
+    /// Drops, before all others, what comes into an interface with more than its Ethernet header
+    /// in front.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses the program or the attachment.
+    pub fn scattered_only(namespace: &Namespace, interface: &str) -> Result<Self> {
+        let program = load(
+            BPF_PROG_TYPE_SCHED_CLS,
+            &[
+                instruction(0x61, 0x12, 76, number(0)), // r2 = data
+                instruction(0x61, 0x13, 80, number(0)), // r3 = data_end
+                instruction(0x07, 0x02, 0, number(14)), // r2 += 14
+                instruction(0xb4, 0x00, 0, number(2)),  // w0 = TC_ACT_SHOT
+                instruction(0x2d, 0x23, 1, number(0)),  // if r3 > r2 skip 1
+                instruction(0xb4, 0x00, 0, number(-1)), // w0 = TCX_NEXT
+                instruction(0x95, 0x00, 0, number(0)),  // exit
+            ],
+        )
+        .context("load a program that looks for scattered frames")?;
+        Self::link(namespace, interface, &program, BPF_TCX_INGRESS, BPF_F_BEFORE)
     }
 
     /// Receives what the driver of a veth's other end sends back, which it does only to XDP.
