@@ -7,9 +7,10 @@ mod render;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::{Resolver, ServiceDefaults, Splitter};
+use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
 
 pub use definition::{parse_registration, service};
@@ -86,8 +87,8 @@ pub struct Instance {
     pub service: String,
     /// Identity within this agent; the service's name where none was given.
     pub id: String,
-    /// Address it serves on.
-    pub address: IpAddr,
+    /// Address it serves on; its node's where it names none.
+    pub address: Option<IpAddr>,
     /// Port it serves on.
     pub port: u16,
     /// Free words, in the order given.
@@ -113,9 +114,32 @@ pub enum Health {
     Passing,
 }
 
+/// A check of an instance or of its node, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckState {
+    /// Identity on the node.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Its state.
+    pub status: Health,
+    /// Free text from the definition.
+    pub notes: String,
+    /// What the last probe said.
+    pub output: String,
+    /// `tcp`, `http`, `ttl`, `grpc`, or what the source calls it; empty if it does not say.
+    pub kind: String,
+    /// It is about the whole node, not about this instance.
+    pub of_node: bool,
+}
+
 /// An instance as a source reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registered {
+    /// Where it runs.
+    pub node: Arc<Node>,
+    /// Its checks and those of its node.
+    pub checks: Box<[CheckState]>,
     /// The instance.
     pub instance: Instance,
     /// Where it was registered.
@@ -124,9 +148,25 @@ pub struct Registered {
     pub health: Health,
 }
 
-/// The node the agent runs on, for `Node.*` selectors.
+impl Registered {
+    /// Where it serves; `None` if neither it nor its node has an IP address.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        let of_node = || self.node.address.parse().ok();
+        let address = self.instance.address.or_else(of_node)?;
+        Some(SocketAddr::new(address, self.instance.port))
+    }
+}
+
+/// A node that instances run on, for `Node.*` selectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
+    /// Identity, a UUID; empty if it has none.
+    pub id: String,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// Its other addresses, by name.
+    pub tagged_addresses: Pairs<String>,
     /// Name, by default the host's.
     pub name: String,
     /// Address, the one of the default route where there is one.
@@ -139,15 +179,28 @@ pub struct Node {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// This node.
-    pub node: Node,
+    pub node: Arc<Node>,
     /// Resolvers by service.
     pub resolvers: BTreeMap<String, Sourced<Resolver>>,
     /// Splitters by service.
     pub splitters: BTreeMap<String, Sourced<Splitter>>,
     /// Defaults by service.
     pub defaults: BTreeMap<String, Sourced<ServiceDefaults>>,
+    /// Defaults of all services, under the name `global`.
+    pub proxies: BTreeMap<String, Sourced<ProxyDefaults>>,
     /// Instances, sorted by (service, id).
     pub instances: Vec<Registered>,
+}
+
+impl Snapshot {
+    /// The protocol of `service` in lower case: its own, else that of all, else `tcp`.
+    #[must_use]
+    pub fn protocol(&self, service: &str) -> &str {
+        let own = self.defaults.get(service).map(|entry| entry.value.protocol.as_str());
+        let of_all = || self.proxies.get("global").map(|entry| entry.value.protocol.as_str());
+        let named = |protocol: &&str| !protocol.is_empty();
+        own.filter(named).or_else(|| of_all().filter(named)).unwrap_or("tcp")
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,10 @@ mod validate;
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Value};
 
@@ -27,6 +31,101 @@ pub const WHOLE: Units = 10_000;
 pub struct Subset {
     /// Filter expression as written; empty means every instance.
     pub filter: String,
+    /// An instance with a check that warns is not healthy.
+    pub only_passing: bool,
+}
+
+/// Where every reference to a service leads instead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirect {
+    /// The other service; empty for the entry's own.
+    pub service: String,
+    /// The subset; empty for the default of the target.
+    pub service_subset: String,
+}
+
+/// A (service, subset) that takes over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailoverTarget {
+    /// The service; empty for the entry's own.
+    pub service: String,
+    /// The subset; empty for the target's default.
+    pub service_subset: String,
+}
+
+/// What takes over when a subset has no healthy instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// One service or subset: `service` and `service_subset`.
+    One(FailoverTarget),
+    /// Several, in this order: `targets`.
+    Targets(Vec<FailoverTarget>),
+}
+
+/// How one of a target's instances is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Not said: evenly.
+    #[default]
+    Unset,
+    /// `random`
+    Random,
+    /// `round_robin`
+    RoundRobin,
+    /// `least_request`
+    LeastRequest,
+    /// `ring_hash`
+    RingHash,
+    /// `maglev`
+    Maglev,
+}
+
+/// Sizes of a hash ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingHash {
+    /// The least; 0 if not said.
+    pub minimum_ring_size: u64,
+    /// The most; 0 if not said.
+    pub maximum_ring_size: u64,
+}
+
+/// What a hash policy hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HashPolicy {
+    /// `header`, `cookie`, `query_parameter`, or empty with `source_ip`.
+    pub field: String,
+    /// Which of them.
+    pub field_value: String,
+    /// How a cookie is made, where the field is one.
+    pub cookie: Option<Cookie>,
+    /// The client's address.
+    pub source_ip: bool,
+    /// Later policies are not asked once this one has a value.
+    pub terminal: bool,
+}
+
+/// A cookie that a proxy would set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cookie {
+    /// It ends with the browser's session.
+    pub session: bool,
+    /// It ends after this time.
+    pub ttl: Duration,
+    /// Where it is sent.
+    pub path: String,
+}
+
+/// The `load_balancer` of a resolver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// How an instance is chosen.
+    pub policy: Policy,
+    /// Sizes for `ring_hash`.
+    pub ring_hash: Option<RingHash>,
+    /// Candidates for `least_request`.
+    pub choice_count: Option<u32>,
+    /// What is hashed, for `ring_hash` and `maglev`.
+    pub hash_policies: Vec<HashPolicy>,
 }
 
 /// A `service-resolver` entry.
@@ -38,6 +137,16 @@ pub struct Resolver {
     pub default_subset: String,
     /// Subsets by name.
     pub subsets: BTreeMap<String, Subset>,
+    /// Where every reference leads instead.
+    pub redirect: Option<Redirect>,
+    /// What takes over, by subset; `*` is for all.
+    pub failover: BTreeMap<String, Failover>,
+    /// Time for a connection to open; zero if not said. Nothing at layer 4 waits for it.
+    pub connect_timeout: Duration,
+    /// Time for an answer; zero if not said. Nothing at layer 4 waits for it.
+    pub request_timeout: Duration,
+    /// How an instance is chosen.
+    pub load_balancer: Option<LoadBalancer>,
     /// Free pairs.
     pub meta: BTreeMap<String, String>,
 }
@@ -71,6 +180,19 @@ pub struct ServiceDefaults {
     pub name: String,
     /// Protocol in lower case: `udp` makes the frontends UDP, anything else is TCP.
     pub protocol: String,
+    /// Everything else of it as it was written: it says nothing to this agent.
+    pub other: Map<String, Json>,
+}
+
+/// A `proxy-defaults` entry, as far as this agent uses it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyDefaults {
+    /// Always `global`.
+    pub name: String,
+    /// `config.protocol` in lower case, for services whose own defaults name none.
+    pub protocol: String,
+    /// Everything else of it as it was written, `config` included.
+    pub other: Map<String, Json>,
 }
 
 /// A config entry of any kind that is served.
@@ -82,6 +204,8 @@ pub enum Entry {
     Splitter(Splitter),
     /// `service-defaults`
     Defaults(ServiceDefaults),
+    /// `proxy-defaults`
+    Proxy(ProxyDefaults),
 }
 
 impl Entry {
@@ -92,6 +216,7 @@ impl Entry {
             Self::Resolver(_) => kinds::RESOLVER,
             Self::Splitter(_) => kinds::SPLITTER,
             Self::Defaults(_) => kinds::DEFAULTS,
+            Self::Proxy(_) => kinds::PROXY,
         }
     }
 
@@ -102,6 +227,7 @@ impl Entry {
             Self::Resolver(resolver) => &resolver.name,
             Self::Splitter(splitter) => &splitter.name,
             Self::Defaults(defaults) => &defaults.name,
+            Self::Proxy(defaults) => &defaults.name,
         }
     }
 }
@@ -132,7 +258,7 @@ impl Places {
     pub fn of_refusal(&self, entry: &Entry, text: &str) -> Position {
         let split = match entry {
             Entry::Splitter(splitter) => split_meant(splitter, text),
-            Entry::Resolver(_) | Entry::Defaults(_) => None,
+            Entry::Resolver(_) | Entry::Defaults(_) | Entry::Proxy(_) => None,
         };
         split.and_then(|split| self.splits.get(split)).copied().unwrap_or(self.name)
     }

@@ -12,7 +12,7 @@ mod grammar;
 mod literal;
 mod selector;
 
-use crate::catalog::{Instance, Node};
+use crate::catalog::Registered;
 use crate::error::ConfigError;
 use check::Test;
 
@@ -59,12 +59,12 @@ impl Filter {
         }
     }
 
-    /// Whether `instance`, running on `node`, passes.
+    /// Whether `registered` passes.
     #[must_use]
-    pub fn matches(&self, instance: &Instance, node: &Node) -> bool {
+    pub fn matches(&self, registered: &Registered) -> bool {
         match &self.test {
             None => true,
-            Some(Ok(test)) => evaluate::holds(test, instance, node),
+            Some(Ok(test)) => evaluate::holds(test, &registered.instance, &registered.node),
             Some(Err(_)) => false,
         }
     }

@@ -216,7 +216,7 @@ mod tests {
         Instance {
             service: "web".into(),
             id: id.into(),
-            address: target.ip(),
+            address: Some(target.ip()),
             port: target.port(),
             tags: Vec::new(),
             meta: Pairs::default(),

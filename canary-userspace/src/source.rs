@@ -18,8 +18,10 @@ pub const RESOLVER: &str = "service-resolver";
 pub const SPLITTER: &str = "service-splitter";
 /// The kind of service defaults.
 pub const DEFAULTS: &str = "service-defaults";
+/// The kind of defaults of all services.
+pub const PROXY: &str = "proxy-defaults";
 /// Every kind that is served.
-pub const KINDS: [&str; 3] = [DEFAULTS, RESOLVER, SPLITTER];
+pub const KINDS: [&str; 4] = [PROXY, DEFAULTS, RESOLVER, SPLITTER];
 
 /// The identity of `entry`.
 #[must_use]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
-use crate::catalog::{Node, parse_registration};
+use crate::catalog::{DATACENTER, Node, Pairs, parse_registration};
 use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::entry;
@@ -158,6 +158,9 @@ fn remembered(contents: &Contents) -> BTreeMap<CheckKey, bool> {
 fn node(settings: &Settings) -> Node {
     let host = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Node {
+        id: String::new(),
+        datacenter: DATACENTER.to_owned(),
+        tagged_addresses: Pairs::default(),
         name: settings.node_name.clone().unwrap_or_else(|| host().trim().to_owned()),
         address: default_address().unwrap_or_default(),
         meta: settings.node_meta.clone().into(),

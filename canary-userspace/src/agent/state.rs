@@ -6,14 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
 use crate::compile::Warning;
 use crate::entry::{self, Entry};
 use crate::error::ConfigError;
 use crate::source::files::place;
-use crate::source::{DEFAULTS, Definitions, EntryKey, RESOLVER, SPLITTER, SplitPlaces, key_of};
+use crate::source::{
+    DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
+};
 
 /// A step of a change to what is wanted.
 #[derive(Debug)]
@@ -50,7 +52,10 @@ pub(super) struct State {
 impl State {
     /// Nothing is wanted yet on `node`.
     pub(super) fn new(node: Node) -> Self {
-        Self { snapshot: Snapshot { node, ..Snapshot::default() }, ..Self::default() }
+        Self {
+            snapshot: Snapshot { node: Arc::new(node), ..Snapshot::default() },
+            ..Self::default()
+        }
     }
 
     /// Performs `edit` and returns the edit that takes it back; `None` if it changed nothing.
@@ -138,7 +143,7 @@ impl State {
                 if *known == instance {
                     std::mem::swap(known, &mut instance);
                 }
-                self.snapshot.instances.push(registered(instance));
+                self.snapshot.instances.push(registered(&self.snapshot.node, instance));
                 continue;
             }
             match self.services.entry(id) {
@@ -147,7 +152,7 @@ impl State {
                 }
                 Place::Vacant(place) => {
                     place.insert(instance.value.service.clone());
-                    self.snapshot.instances.push(registered(instance));
+                    self.snapshot.instances.push(registered(&self.snapshot.node, instance));
                 }
             }
         }
@@ -157,22 +162,24 @@ impl State {
 
     /// The entry in force.
     pub(super) fn entry(&self, (kind, name): &EntryKey) -> Option<Sourced<Entry>> {
-        let Snapshot { resolvers, splitters, defaults, .. } = &self.snapshot;
+        let Snapshot { resolvers, splitters, defaults, proxies, .. } = &self.snapshot;
         match kind.as_str() {
             RESOLVER => wrap(resolvers.get(name).cloned(), Entry::Resolver),
             SPLITTER => wrap(splitters.get(name).cloned(), Entry::Splitter),
             DEFAULTS => wrap(defaults.get(name).cloned(), Entry::Defaults),
+            PROXY => wrap(proxies.get(name).cloned(), Entry::Proxy),
             _ => None,
         }
     }
 
     /// All entries in force, by kind and name.
     pub(super) fn entries(&self) -> Vec<Sourced<Entry>> {
-        let Snapshot { resolvers, splitters, defaults, .. } = &self.snapshot;
+        let Snapshot { resolvers, splitters, defaults, proxies, .. } = &self.snapshot;
         let defaults = defaults.values().cloned().map(|e| e.map(Entry::Defaults));
         let resolvers = resolvers.values().cloned().map(|e| e.map(Entry::Resolver));
         let splitters = splitters.values().cloned().map(|e| e.map(Entry::Splitter));
-        defaults.chain(resolvers).chain(splitters).collect()
+        let proxies = proxies.values().cloned().map(|e| e.map(Entry::Proxy));
+        proxies.chain(defaults).chain(resolvers).chain(splitters).collect()
     }
 
     /// The file's entry that the store hides.
@@ -216,7 +223,7 @@ impl State {
     }
 
     fn put_entry(&mut self, entry: Sourced<Entry>) -> Option<Sourced<Entry>> {
-        let Snapshot { resolvers, splitters, defaults, .. } = &mut self.snapshot;
+        let Snapshot { resolvers, splitters, defaults, proxies, .. } = &mut self.snapshot;
         let Sourced { value, origin } = entry;
         let (_, name) = key_of(&value);
         match value {
@@ -229,21 +236,25 @@ impl State {
             Entry::Defaults(value) => {
                 wrap(defaults.insert(name, Sourced { value, origin }), Entry::Defaults)
             }
+            Entry::Proxy(value) => {
+                wrap(proxies.insert(name, Sourced { value, origin }), Entry::Proxy)
+            }
         }
     }
 
     fn take_entry(&mut self, (kind, name): &EntryKey) -> Option<Sourced<Entry>> {
-        let Snapshot { resolvers, splitters, defaults, .. } = &mut self.snapshot;
+        let Snapshot { resolvers, splitters, defaults, proxies, .. } = &mut self.snapshot;
         match kind.as_str() {
             RESOLVER => wrap(resolvers.remove(name), Entry::Resolver),
             SPLITTER => wrap(splitters.remove(name), Entry::Splitter),
             DEFAULTS => wrap(defaults.remove(name), Entry::Defaults),
+            PROXY => wrap(proxies.remove(name), Entry::Proxy),
             _ => None,
         }
     }
 
     fn put_instance(&mut self, instance: Sourced<Instance>) {
-        let new = registered(instance);
+        let new = registered(&self.snapshot.node, instance);
         self.services.insert(new.instance.id.clone(), new.instance.service.clone());
         let instances = &mut self.snapshot.instances;
         let at = instances.partition_point(|old| order(&old.instance) < order(&new.instance));
@@ -290,8 +301,8 @@ impl State {
         {
             let mut seen = BTreeMap::new();
             for registered in of_service {
-                let Instance { id, address, port, service, .. } = &registered.instance;
-                let serves = SocketAddr::new(*address, *port);
+                let Instance { id, service, .. } = &registered.instance;
+                let Some(serves) = registered.socket() else { continue };
                 if let Some(first) = seen.insert(serves, registered) {
                     return Err(format!(
                         "service {service:?}: instances {:?} ({}) and {id:?} ({}) both serve at {serves}",
@@ -312,8 +323,10 @@ fn order(instance: &Instance) -> (&str, &str) {
 }
 
 /// As it enters the snapshot: its checks are asked next.
-fn registered(Sourced { value: instance, origin }: Sourced<Instance>) -> Registered {
-    Registered { instance, origin, health: Health::Critical }
+fn registered(node: &Arc<Node>, instance: Sourced<Instance>) -> Registered {
+    let Sourced { value: instance, origin } = instance;
+    let node = Arc::clone(node);
+    Registered { node, checks: Box::default(), instance, origin, health: Health::Critical }
 }
 
 fn wrap<T>(sourced: Option<Sourced<T>>, into: fn(T) -> Entry) -> Option<Sourced<Entry>> {

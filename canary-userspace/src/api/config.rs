@@ -12,7 +12,7 @@ use crate::entry::{self, Decoded, Entry};
 use crate::source::{KINDS, key_of};
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
-const UNSERVED_KINDS: [&str; 16] = [
+const UNSERVED_KINDS: [&str; 15] = [
     "api-gateway",
     "bound-api-gateway",
     "control-plane-request-limit",
@@ -23,7 +23,6 @@ const UNSERVED_KINDS: [&str; 16] = [
     "inline-certificate",
     "jwt-provider",
     "mesh",
-    "proxy-defaults",
     "sameness-group",
     "service-intentions",
     "service-router",

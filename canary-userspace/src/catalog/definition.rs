@@ -115,7 +115,9 @@ pub fn service(value: &Value, path: &str, remarks: &mut Remarks) -> Result<Insta
     Ok(Instance {
         id: if id.is_empty() { name.value.clone() } else { id },
         service: name.value,
-        address: required::<IpAddr>(&address, "address", "an IP address")?,
+        address: (!address.value.is_empty())
+            .then(|| required::<IpAddr>(&address, "address", "an IP address"))
+            .transpose()?,
         port: port_number(&port, "port")?,
         tags,
         meta: meta.into(),

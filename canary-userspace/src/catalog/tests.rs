@@ -19,7 +19,7 @@ fn blue() -> Instance {
     Instance {
         service: "payments".to_owned(),
         id: "payments-blue-1".to_owned(),
-        address: "10.244.1.1".parse().unwrap(),
+        address: Some("10.244.1.1".parse().unwrap()),
         port: 8080,
         tags: vec!["v2".to_owned()],
         meta: [("version".to_owned(), "2".to_owned())].into(),
@@ -117,7 +117,6 @@ fn what_is_wrong_with_a_service_is_told_with_its_place() {
     for (old, new, expected) in [
         ("name = \"payments\"", "", "1:9: Missing service name"),
         ("\"10.244.1.1\"\n", "\"web.local\"\n", "4:13: address \"web.local\" is not an IP address"),
-        ("address = \"10.244.1.1\"\n", "\n", "1:9: address is required: an IP address"),
         ("port = 8080", "", "1:9: port is required: 1 to 65535"),
         ("8080\n", "0\n", "5:10: port 0 is not between 1 and 65535"),
         ("8080\n", "65536\n", "5:10: port 65536 is not between 1 and 65535"),
@@ -237,7 +236,7 @@ proptest! {
             timeout: Duration::from_millis(1),
         };
         let instance = Instance {
-            service: name, id, address, port, tags,
+            service: name, id, address: Some(address), port, tags,
             meta: meta.into(),
             tagged_addresses: [("virtual6".to_owned(), SocketAddr::new(address, port))].into(),
             weights: Weights { passing, warning: 0 },

@@ -10,10 +10,7 @@ use crate::catalog::{Snapshot, VIRTUAL_PREFIX};
 
 /// The protocol that `service` is reached with.
 pub(super) fn protocol(snapshot: &Snapshot, service: &str) -> u8 {
-    match snapshot.defaults.get(service) {
-        Some(entry) if entry.value.protocol == "udp" => UDP,
-        _ => TCP,
-    }
+    if snapshot.protocol(service) == "udp" { UDP } else { TCP }
 }
 
 /// Frontends by service, each with exactly one: what is in force stays, else the first by name.

@@ -15,7 +15,6 @@ const MAX_WEIGHT: u32 = 128;
 
 /// The instances of a snapshot by service.
 pub(super) struct Members<'a> {
-    snapshot: &'a Snapshot,
     by_service: BTreeMap<&'a str, Vec<&'a Registered>>,
     filters: BTreeMap<(&'a str, &'a str), Result<Filter, String>>,
 }
@@ -33,7 +32,7 @@ impl<'a> Members<'a> {
                 filters.insert((service.as_str(), name.as_str()), read(&subset.filter));
             }
         }
-        Self { snapshot, by_service, filters }
+        Self { by_service, filters }
     }
 
     /// Names that instances are registered under.
@@ -73,7 +72,7 @@ impl<'a> Members<'a> {
     ) -> Vec<DesiredBackend> {
         let mut found: BTreeMap<Endpoint, (DesiredBackend, &str)> = BTreeMap::new();
         for member in self.of(target) {
-            let backend = backend(member, protocol);
+            let Some(backend) = backend(member, protocol) else { continue };
             let id = member.instance.id.as_str();
             match found.get_mut(&backend.endpoint) {
                 None => {
@@ -100,7 +99,7 @@ impl<'a> Members<'a> {
         let filter = self.filters.get(&(target.service.as_str(), target.subset.as_str()));
         let members = all.filter(|registered| match filter {
             _ if target.subset.is_empty() => true,
-            Some(Ok(filter)) => filter.matches(&registered.instance, &self.snapshot.node),
+            Some(Ok(filter)) => filter.matches(registered),
             Some(Err(_)) | None => false,
         });
         members.collect()
@@ -114,16 +113,17 @@ fn read(text: &str) -> Result<Filter, String> {
 }
 
 /// `registered` as a backend, with the weight that its health gives it.
-fn backend(registered: &Registered, protocol: u8) -> DesiredBackend {
+fn backend(registered: &Registered, protocol: u8) -> Option<DesiredBackend> {
     let instance = &registered.instance;
     let weight = match registered.health {
         Health::Critical => 0,
         Health::Warning => instance.weights.warning,
         Health::Passing => instance.weights.passing,
     };
-    DesiredBackend {
-        endpoint: endpoint(instance.address, instance.port, protocol),
+    let serves = registered.socket()?;
+    Some(DesiredBackend {
+        endpoint: endpoint(serves.ip(), serves.port(), protocol),
         weight: weight.clamp(1, MAX_WEIGHT),
         healthy: weight > 0,
-    }
+    })
 }

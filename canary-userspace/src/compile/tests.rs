@@ -1,4 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use canary_common::endpoint::{TCP, UDP};
@@ -25,7 +26,7 @@ impl Lab {
         let instance = Instance {
             service: service.to_owned(),
             id: format!("{service}-{host}"),
-            address: Ipv4Addr::new(10, 244, high, low).into(),
+            address: Some(Ipv4Addr::new(10, 244, high, low).into()),
             port: 8080,
             tags: Vec::new(),
             meta: [("version".to_owned(), version.to_owned())].into(),
@@ -34,6 +35,8 @@ impl Lab {
             checks: Vec::new(),
         };
         self.0.instances.push(Registered {
+            node: Arc::default(),
+            checks: Box::default(),
             instance,
             origin: Origin::Store,
             health: Health::Passing,
@@ -50,13 +53,15 @@ impl Lab {
     fn resolver(mut self, service: &str, default: &str, subsets: &[(&str, &str)]) -> Self {
         let subsets = subsets
             .iter()
-            .map(|(name, filter)| ((*name).to_owned(), Subset { filter: (*filter).to_owned() }))
+            .map(|(name, filter)| {
+                ((*name).to_owned(), Subset { filter: (*filter).to_owned(), only_passing: false })
+            })
             .collect();
         let value = Resolver {
             name: service.to_owned(),
             default_subset: default.to_owned(),
             subsets,
-            meta: BTreeMap::new(),
+            ..Resolver::default()
         };
         self.0.resolvers.insert(service.to_owned(), sourced(value));
         self
@@ -77,7 +82,11 @@ impl Lab {
     }
 
     fn udp(mut self, service: &str) -> Self {
-        let value = ServiceDefaults { name: service.to_owned(), protocol: "udp".to_owned() };
+        let value = ServiceDefaults {
+            name: service.to_owned(),
+            protocol: "udp".to_owned(),
+            ..ServiceDefaults::default()
+        };
         self.0.defaults.insert(service.to_owned(), sourced(value));
         self
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -192,9 +193,14 @@ fn snapshot(set: Definitions) -> Snapshot {
             Entry::Defaults(value) => {
                 snapshot.defaults.insert(name, Sourced { value, origin });
             }
+            Entry::Proxy(value) => {
+                snapshot.proxies.insert(name, Sourced { value, origin });
+            }
         }
     }
     let registered = |sourced: Sourced<_>| Registered {
+        node: Arc::default(),
+        checks: Box::default(),
         instance: sourced.value,
         origin: sourced.origin,
         health: Health::Passing,

@@ -89,13 +89,15 @@ fn resolver(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, Con
     let mut warnings = remarks.settle()?;
     validate::resolver(&name, &meta, &default_subset, &subsets, &mut warnings)
         .map_err(ConfigError::of_rule)?;
-    let subsets =
-        subsets.into_iter().map(|(key, (_, filter))| (key, Subset { filter: filter.value }));
+    let subsets = subsets
+        .into_iter()
+        .map(|(key, (_, filter))| (key, Subset { filter: filter.value, only_passing: false }));
     let entry = Resolver {
         name: name.value,
         default_subset: default_subset.value,
         subsets: subsets.collect(),
         meta,
+        ..Resolver::default()
     };
     let places = Places { name: name.position, splits: Vec::new() };
     Ok(Decoded { entry: Entry::Resolver(entry), places, warnings })
@@ -138,6 +140,6 @@ fn defaults(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, Con
     validate::named(&name.value, fields.position()).map_err(ConfigError::of_rule)?;
     let places = Places { name: name.position, splits: Vec::new() };
     let protocol = protocol.value.to_lowercase();
-    let entry = ServiceDefaults { name: name.value, protocol };
+    let entry = ServiceDefaults { name: name.value, protocol, ..ServiceDefaults::default() };
     Ok(Decoded { entry: Entry::Defaults(entry), places, warnings })
 }

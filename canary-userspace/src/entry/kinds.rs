@@ -6,11 +6,11 @@ use crate::syntax::{Data, Item, Value};
 pub(super) const RESOLVER: &str = "service-resolver";
 pub(super) const SPLITTER: &str = "service-splitter";
 pub(super) const DEFAULTS: &str = "service-defaults";
+pub(super) const PROXY: &str = "proxy-defaults";
 const ROUTER: &str = "service-router";
 
 /// The kinds that say nothing to this agent.
-const UNUSED: [&str; 15] = [
-    "proxy-defaults",
+const UNUSED: [&str; 14] = [
     "service-intentions",
     "mesh",
     "exported-services",

@@ -37,6 +37,11 @@ pub fn to_json(entry: &Entry) -> Value {
         }
         Entry::Defaults(defaults) => {
             add(&mut object, "Protocol", &defaults.protocol);
+            object.extend(defaults.other.clone());
+            None
+        }
+        Entry::Proxy(defaults) => {
+            object.extend(defaults.other.clone());
             None
         }
     };

@@ -344,7 +344,11 @@ fn defaults_give_the_protocol_and_ignore_the_rest() {
     );
     assert_eq!(
         decoded.entry,
-        Entry::Defaults(ServiceDefaults { name: "p".to_owned(), protocol: "udp".to_owned() })
+        Entry::Defaults(ServiceDefaults {
+            name: "p".to_owned(),
+            protocol: "udp".to_owned(),
+            ..ServiceDefaults::default()
+        })
     );
 }
 

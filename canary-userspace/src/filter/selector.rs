@@ -1,6 +1,6 @@
 //! What a selector can name: the fields of an instance and its node.
 
-use crate::catalog::{DATACENTER, Instance, Node, Pairs};
+use crate::catalog::{Instance, Node, Pairs};
 
 /// A field, as far as an instance has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,8 +144,8 @@ impl Text {
             Self::NodeAddress => node.address.as_str().into(),
             Self::Id => instance.id.as_str().into(),
             Self::Service => instance.service.as_str().into(),
-            Self::Address => instance.address.to_string().into(),
-            Self::Datacenter => DATACENTER.into(),
+            Self::Address => instance.address.map(|ip| ip.to_string()).unwrap_or_default().into(),
+            Self::Datacenter => node.datacenter.as_str().into(),
             Self::TaggedAddress(name) => {
                 instance.tagged_addresses.get(name)?.ip().to_string().into()
             }

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{Pairs, Weights};
+use std::sync::Arc;
+
+use crate::catalog::{Health, Instance, Node, Origin, Pairs, Registered, Weights};
 
 fn instance() -> Instance {
     let pairs = [
@@ -16,7 +18,7 @@ fn instance() -> Instance {
     Instance {
         service: "payments".to_owned(),
         id: "payments-blue-1".to_owned(),
-        address: "10.244.1.1".parse().unwrap(),
+        address: Some("10.244.1.1".parse().unwrap()),
         port: 9090,
         tags: vec!["v2".to_owned(), "blue".to_owned()],
         meta: pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
@@ -28,13 +30,29 @@ fn instance() -> Instance {
 
 fn node() -> Node {
     let meta = [("zone".to_owned(), "a".to_owned())];
-    Node { name: "n1".to_owned(), address: "192.0.2.1".to_owned(), meta: meta.into() }
+    Node {
+        name: "n1".to_owned(),
+        address: "192.0.2.1".to_owned(),
+        datacenter: "dc1".to_owned(),
+        meta: meta.into(),
+        ..Node::default()
+    }
+}
+
+fn registered() -> Registered {
+    Registered {
+        node: Arc::new(node()),
+        checks: Box::default(),
+        instance: instance(),
+        origin: Origin::Store,
+        health: Health::Passing,
+    }
 }
 
 fn matches(text: &str) -> bool {
     let filter = Filter::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     filter.check().unwrap_or_else(|error| panic!("{text}: {error}"));
-    filter.matches(&instance(), &node())
+    filter.matches(&registered())
 }
 
 fn syntax_error(text: &str) -> String {
@@ -46,7 +64,7 @@ fn syntax_error(text: &str) -> String {
 
 fn type_error(text: &str) -> String {
     let filter = Filter::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    assert!(!filter.matches(&instance(), &node()), "{text} matches though it cannot be evaluated");
+    assert!(!filter.matches(&registered()), "{text} matches though it cannot be evaluated");
     filter.check().expect_err(text)
 }
 
@@ -282,17 +300,15 @@ fn hostile_filters_take_no_time() {
 
 #[test]
 fn an_instance_without_anything_has_no_match_and_no_panic() {
-    let bare = Instance { meta: Pairs::default(), tags: Vec::new(), ..instance() };
+    let mut bare = registered();
+    bare.instance.meta = Pairs::default();
+    bare.instance.tags = Vec::new();
     for (text, expected) in [
         ("Service.Meta is empty", true),
         ("Service.Tags is empty", true),
         ("Service.Meta.a == 1", false),
     ] {
-        assert_eq!(
-            Filter::parse(text).unwrap().matches(&bare, &Node::default()),
-            expected,
-            "{text}"
-        );
+        assert_eq!(Filter::parse(text).unwrap().matches(&bare), expected, "{text}");
     }
 }
 
@@ -312,7 +328,7 @@ proptest! {
     ) {
         let text = parts.join(if spaced { " " } else { "" });
         if let Ok(filter) = Filter::parse(&text) {
-            _ = filter.matches(&instance(), &node());
+            _ = filter.matches(&registered());
         }
     }
 }
