@@ -73,7 +73,7 @@ fn keep_meta(other: &mut Map<String, Json>, meta: &BTreeMap<String, String>) {
 
 /// What no field has taken.
 fn raw(fields: Fields<'_>) -> Map<String, Json> {
-    object(fields.rest())
+    object(&mut fields.rest())
 }
 
 /// A value as JSON.
@@ -86,14 +86,14 @@ fn plain(value: &Value) -> Json {
         Data::Float(number) => (*number).into(),
         Data::String(text) => text.clone().into(),
         Data::List(elements) => elements.iter().map(plain).collect(),
-        Data::Object(items) => object(items.iter().filter(|item| !item.replaced)).into(),
+        Data::Object(items) => object(&mut items.iter().filter(|item| !item.replaced)).into(),
     }
 }
 
 /// Items as JSON: of a repeated key the last value counts, but objects and lists add up.
-fn object<'v>(items: impl IntoIterator<Item = &'v Item>) -> Map<String, Json> {
+fn object(items: &mut dyn Iterator<Item = &Item>) -> Map<String, Json> {
     let mut object = Map::new();
-    for item in items.into_iter().filter(|item| item.value.data != Data::Null) {
+    for item in items.filter(|item| item.value.data != Data::Null) {
         let value = plain(&item.value);
         match object.get_mut(&item.key) {
             Some(earlier) => add(earlier, value),
