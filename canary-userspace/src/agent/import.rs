@@ -56,7 +56,7 @@ impl Agent {
             edits.extend(gone.map(|id| Edit::Instance(id.clone(), None)));
         }
         let entries = set.entries.into_iter();
-        edits.extend(entries.map(|(key, entry)| Edit::Entry(key, Some(entry.value))));
+        edits.extend(entries.map(|(key, entry)| Edit::Entry(key, Some(Box::new(entry.value)))));
         let instances = set.instances.into_iter();
         edits.extend(
             instances.map(|(id, instance)| Edit::Instance(id, Some(Box::new(instance.value)))),

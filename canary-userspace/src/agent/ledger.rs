@@ -56,6 +56,13 @@ impl Ledger {
         self.record = Some(record);
     }
 
+    /// Leaves the rows alone: what is found at the very first start is no change to anything.
+    pub(super) fn forget_before(&mut self) {
+        self.writes.retain(|write| !matches!(write, Write::Past(..)));
+        self.past.clear();
+        self.altered.clear();
+    }
+
     fn change_entry(
         &mut self,
         key: &EntryKey,
@@ -72,18 +79,23 @@ impl Ledger {
                 modify: self.index,
             }),
         };
-        let writes: [fn(String, String, Option<Stored>) -> Write; 2] =
-            [Write::Entry, Write::FileEntry];
-        for (write, of_store) in writes.into_iter().zip([true, false]) {
+        for of_store in [true, false] {
+            let write = |row: Option<Stored>| {
+                let (kind, name) = key.clone();
+                if of_store {
+                    Write::Entry(kind, name, row)
+                } else {
+                    Write::FileEntry(kind, name, row)
+                }
+            };
             let row = |entry: Option<&Sourced<Entry>>, indices: Option<Indices>| {
                 let entry = entry.filter(|e| (e.origin == Origin::Store) == of_store);
                 entry.zip(indices).map(|(e, indices)| stored(entry::to_json(&e.value), indices))
             };
             let (before, after) = (row(old, known), row(new, indices));
             if before != after {
-                let (kind, name) = key.clone();
-                self.undo.push(write(kind.clone(), name.clone(), before));
-                self.writes.push(write(kind, name, after));
+                self.undo.push(write(before));
+                self.writes.push(write(after));
             }
         }
         if differs {
@@ -170,7 +182,8 @@ impl Agent {
             let known = self.past.get(&service).cloned();
             ledger.writes.push(Write::Past(service.clone(), Some(past.clone())));
             ledger.undo.push(Write::Past(service.clone(), known));
-            let moved = moves(&service, &weights_of(&service, before), &weights_of(&service, after));
+            let moved =
+                moves(&service, &weights_of(&service, before), &weights_of(&service, after));
             if !moved.is_empty() {
                 ledger.weights.insert(service.clone(), moved);
             }

@@ -141,7 +141,7 @@ impl Agent {
         let json = json!({"Kind": SPLITTER, "Name": service, "Splits": splits, "Meta": meta});
         let decoded = entry::parse(json.to_string().as_bytes())
             .map_err(|error| Refusal::invalid(error.text))?;
-        let edits = vec![Edit::Entry(key_of(&decoded.entry), Some(decoded.entry))];
+        let edits = vec![Edit::Entry(key_of(&decoded.entry), Some(Box::new(decoded.entry)))];
         self.change_of(service, Change::new(action, intent, edits))
     }
 
@@ -184,9 +184,8 @@ impl Agent {
 
 /// The splits of a service as its entries say them.
 pub(super) fn weights_of(service: &str, entries: &Entries) -> Vec<Weight> {
-    let entry = |kind: &str| {
-        entries.get(&(kind.to_owned(), service.to_owned())).map(|entry| &entry.value)
-    };
+    let entry =
+        |kind: &str| entries.get(&(kind.to_owned(), service.to_owned())).map(|entry| &entry.value);
     let splitter = match entry(SPLITTER) {
         Some(Entry::Splitter(splitter)) => Some(splitter),
         _ => None,

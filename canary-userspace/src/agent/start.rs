@@ -74,7 +74,7 @@ impl Agent {
                 .with_context(|| format!("the store's {kind}/{name} cannot be used"))?;
             let key = (kind.clone(), name.clone());
             self.indices.insert(key.clone(), indices(stored));
-            self.state.apply(Edit::Entry(key, Some(decoded.entry)));
+            self.state.apply(Edit::Entry(key, Some(Box::new(decoded.entry))));
         }
         for (id, stored) in &contents.registrations {
             let instance = parse_registration(stored.json.to_string().as_bytes())
@@ -151,6 +151,9 @@ impl Agent {
             before.insert(key.clone(), Sourced { value: decoded.entry, origin });
         }
         let mut ledger = self.ledger(&before, &after, &[]);
+        if contents.index == 0 {
+            ledger.forget_before();
+        }
         ledger.sign(Action::Start, Author::Agent, self.datapath.revision());
         if ledger.writes.is_empty() && !files_differ {
             return;

@@ -33,7 +33,7 @@ impl Agent {
             return Ok(None);
         }
         let service = key.1.clone();
-        let edits = vec![Edit::Entry(key, Some(entry))];
+        let edits = vec![Edit::Entry(key, Some(Box::new(entry)))];
         self.change_of(&service, Change::new(Action::Write, intent, edits)).map(Some)
     }
 

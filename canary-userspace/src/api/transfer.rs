@@ -51,8 +51,7 @@ pub(super) async fn import(
         content: file.content.into_bytes(),
     };
     let files: Vec<SourceFile> = files.into_iter().map(source).collect();
-    let (applied, index) = handle
-        .call(move |agent| (agent.import(&intent, &files, replace), agent.index()))
-        .await?;
+    let (applied, index) =
+        handle.call(move |agent| (agent.import(&intent, &files, replace), agent.index())).await?;
     Ok(json(index, &applied?))
 }

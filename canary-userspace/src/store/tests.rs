@@ -3,11 +3,7 @@ use serde_json::json;
 use super::*;
 
 fn entry(weight: u64, create_index: u64, modify_index: u64) -> Stored {
-    Stored {
-        json: json!({"Kind": "service-splitter", "W": weight}),
-        create_index,
-        modify_index,
-    }
+    Stored { json: json!({"Kind": "service-splitter", "W": weight}), create_index, modify_index }
 }
 
 #[test]

@@ -27,7 +27,9 @@ impl State {
     ) {
         match inverse {
             Edit::Entry(..) => {}
-            Edit::Instance(id, stored_before) => see(&self.stored_move(id, stored_before.as_deref())),
+            Edit::Instance(id, stored_before) => {
+                see(&self.stored_move(id, stored_before.as_deref()));
+            }
             Edit::Files(old) => {
                 let of_file = |registered: &&Registered| registered.origin != Origin::Store;
                 for Registered { instance, .. } in self.snapshot.instances.iter().filter(of_file) {
