@@ -19,154 +19,146 @@ fn refused(kind: &str, table: &[(&str, &str)]) {
     }
 }
 
+const REDIRECT: &[(&str, &str)] = &[
+    (
+        "redirect { service = \"q\" partition = @\"x\" namespace = \"n\" }",
+        "Redirect: Setting Partition requires Consul Enterprise",
+    ),
+    (
+        "redirect { service = \"q\" namespace = @\"default\" }",
+        "Redirect: Setting Namespace requires Consul Enterprise",
+    ),
+    (
+        "redirect { sameness_group = @\"g\" }",
+        "Redirect: Setting SamenessGroup requires Consul Enterprise",
+    ),
+    (
+        "redirect { service = \"q\" }\nfailover { @\"*\" { service = \"r\" } }",
+        "Redirect and Failover cannot both be set",
+    ),
+    ("@redirect { }", "Redirect is empty"),
+    ("@redirect = { service = \"\" }", "Redirect is empty"),
+    (
+        "redirect { service = \"q\" service_subset = \"a\" peer = @\"x\" }",
+        "Redirect.Peer cannot be set with Redirect.ServiceSubset",
+    ),
+    (
+        "redirect { service = \"q\" datacenter = \"dc2\" peer = @\"x\" }",
+        "Redirect.Peer cannot be set with Redirect.Datacenter",
+    ),
+    (
+        "redirect { service_subset = @\"a\" }\nsubsets { a {} }",
+        "Redirect.ServiceSubset defined without Redirect.Service",
+    ),
+    ("redirect { peer = @\"x\" }", "Redirect.Peer defined without Redirect.Service"),
+    (
+        "redirect { service = \"p\" service_subset = @\"b\" }\nsubsets { a {} }",
+        "Redirect.ServiceSubset \"b\" is not a valid subset of \"p\"",
+    ),
+    // Consul takes these; they reach what this agent does not know.
+    (
+        "redirect { datacenter = @\"dc2\" }",
+        "Redirect.Datacenter \"dc2\" is not supported: this agent knows the instances of its own datacenter only",
+    ),
+    (
+        "redirect { service = \"q\" peer = @\"x\" }",
+        "Redirect.Peer \"x\" is not supported: a peer is reached through mesh gateways, and this agent sends packets straight to instances",
+    ),
+];
+
 #[test]
 fn a_redirect_is_refused_in_consuls_words() {
-    refused(
-        "service-resolver",
-        &[
-            (
-                "redirect { service = \"q\" partition = @\"x\" namespace = \"n\" }",
-                "Redirect: Setting Partition requires Consul Enterprise",
-            ),
-            (
-                "redirect { service = \"q\" namespace = @\"default\" }",
-                "Redirect: Setting Namespace requires Consul Enterprise",
-            ),
-            (
-                "redirect { sameness_group = @\"g\" }",
-                "Redirect: Setting SamenessGroup requires Consul Enterprise",
-            ),
-            (
-                "redirect { service = \"q\" }\nfailover { @\"*\" { service = \"r\" } }",
-                "Redirect and Failover cannot both be set",
-            ),
-            ("@redirect { }", "Redirect is empty"),
-            ("@redirect = { service = \"\" }", "Redirect is empty"),
-            (
-                "redirect { service = \"q\" service_subset = \"a\" peer = @\"x\" }",
-                "Redirect.Peer cannot be set with Redirect.ServiceSubset",
-            ),
-            (
-                "redirect { service = \"q\" datacenter = \"dc2\" peer = @\"x\" }",
-                "Redirect.Peer cannot be set with Redirect.Datacenter",
-            ),
-            (
-                "redirect { service_subset = @\"a\" }\nsubsets { a {} }",
-                "Redirect.ServiceSubset defined without Redirect.Service",
-            ),
-            ("redirect { peer = @\"x\" }", "Redirect.Peer defined without Redirect.Service"),
-            (
-                "redirect { service = \"p\" service_subset = @\"b\" }\nsubsets { a {} }",
-                "Redirect.ServiceSubset \"b\" is not a valid subset of \"p\"",
-            ),
-            // Consul takes these; they reach what this agent does not know.
-            (
-                "redirect { datacenter = @\"dc2\" }",
-                "Redirect.Datacenter \"dc2\" is not supported: this agent knows the instances of its own datacenter only",
-            ),
-            (
-                "redirect { service = \"q\" peer = @\"x\" }",
-                "Redirect.Peer \"x\" is not supported: a peer is reached through mesh gateways, and this agent sends packets straight to instances",
-            ),
-        ],
-    );
+    refused("service-resolver", REDIRECT);
 }
+
+const FAILOVER: &[(&str, &str)] = &[
+    (
+        "failover { \"*\" { namespace = @\"n\" } }",
+        "Bad Failover[\"*\"]: Setting Namespace requires Consul Enterprise",
+    ),
+    (
+        "failover { \"*\" { sameness_group = @\"n\" } }",
+        "Bad Failover[\"*\"]: Setting SamenessGroup requires Consul Enterprise",
+    ),
+    (
+        "failover { \"*\" { service = \"q\" policy { mode = @\"sequential\" } } }",
+        "Bad Failover[\"*\"]: Setting failover policies requires Consul Enterprise",
+    ),
+    ("failover { @a { service = \"q\" } }", "Bad Failover[\"a\"]: not a valid subset subset"),
+    ("failover { @\"\" { service = \"q\" } }", "Bad Failover[\"\"]: not a valid subset subset"),
+    (
+        "failover { @\"*\" { } }",
+        "Bad Failover[\"*\"]: one of Service, ServiceSubset, Namespace, Targets, SamenessGroup, or Datacenters is required",
+    ),
+    (
+        "failover { @\"*\" { targets = [] datacenters = [] } }",
+        "Bad Failover[\"*\"]: one of Service, ServiceSubset, Namespace, Targets, SamenessGroup, or Datacenters is required",
+    ),
+    (
+        "failover { \"*\" { service_subset = @\"b\" } }",
+        "Bad Failover[\"*\"]: ServiceSubset \"b\" is not a valid subset of \"\"",
+    ),
+    (
+        "failover { \"*\" { service = \"p\" service_subset = @\"b\" } }",
+        "Bad Failover[\"*\"]: ServiceSubset \"b\" is not a valid subset of \"p\"",
+    ),
+    (
+        "failover { \"*\" { @targets = [{ service = \"q\" }] datacenters = [\"dc2\"] } }",
+        "Bad Failover[\"*\"]: Targets cannot be set with Datacenters",
+    ),
+    (
+        "failover { \"*\" { @targets = [{ service = \"q\" }] service = \"q\" service_subset = \"a\" } }",
+        "Bad Failover[\"*\"]: Targets cannot be set with ServiceSubset",
+    ),
+    (
+        "failover { \"*\" { @targets = [{ service = \"q\" }] service = \"q\" } }",
+        "Bad Failover[\"*\"]: Targets cannot be set with Service",
+    ),
+    (
+        "failover { \"*\" { targets = [{ service = \"q\" }, { partition = @\"x\" }] } }",
+        "Bad Failover[\"*\"].Targets[1]: Setting Partition requires Consul Enterprise",
+    ),
+    (
+        "failover { \"*\" { targets = [{ namespace = @\"x\" }] } }",
+        "Bad Failover[\"*\"].Targets[0]: Setting Namespace requires Consul Enterprise",
+    ),
+    (
+        "failover { \"*\" { targets = [{ service_subset = \"a\" peer = @\"x\" }] } }",
+        "Bad Failover[\"*\"].Targets[0]: Peer cannot be set with ServiceSubset",
+    ),
+    (
+        "failover { \"*\" { targets = [{ datacenter = \"a\" peer = @\"x\" }] } }",
+        "Bad Failover[\"*\"].Targets[0]: Peer cannot be set with Datacenter",
+    ),
+    (
+        "failover { \"*\" { targets = [{ service_subset = @\"b\" }] } }",
+        "Bad Failover[\"*\"].Targets[0]: ServiceSubset \"b\" is not a valid subset of \"\"",
+    ),
+    (
+        "failover { \"*\" { datacenters = [\"dc2\", @\"\"] } }",
+        "Bad Failover[\"*\"].Datacenters: found empty datacenter",
+    ),
+    (
+        "failover { \"*\" { datacenters = [@\"dc2\"] } }",
+        "Bad Failover[\"*\"].Datacenters: \"dc2\" is not supported: this agent knows the instances of its own datacenter only",
+    ),
+    (
+        "failover { \"*\" { targets = [{ service = \"q\" datacenter = @\"dc2\" }] } }",
+        "Bad Failover[\"*\"].Targets[0]: Datacenter \"dc2\" is not supported: this agent knows the instances of its own datacenter only",
+    ),
+    (
+        "failover { \"*\" { targets = [{ service = \"q\" peer = @\"x\" }] } }",
+        "Bad Failover[\"*\"].Targets[0]: Peer \"x\" is not supported: a peer is reached through mesh gateways, and this agent sends packets straight to instances",
+    ),
+    (
+        "failover { \"*\" { service = \"q\" policy { @regions = [\"eu\"] } } }",
+        "Bad Failover[\"*\"].Policy.Regions is not supported: instances have no locality here",
+    ),
+];
 
 #[test]
 fn a_failover_is_refused_in_consuls_words() {
-    refused(
-        "service-resolver",
-        &[
-            (
-                "failover { \"*\" { namespace = @\"n\" } }",
-                "Bad Failover[\"*\"]: Setting Namespace requires Consul Enterprise",
-            ),
-            (
-                "failover { \"*\" { sameness_group = @\"n\" } }",
-                "Bad Failover[\"*\"]: Setting SamenessGroup requires Consul Enterprise",
-            ),
-            (
-                "failover { \"*\" { service = \"q\" policy { mode = @\"sequential\" } } }",
-                "Bad Failover[\"*\"]: Setting failover policies requires Consul Enterprise",
-            ),
-            (
-                "failover { @a { service = \"q\" } }",
-                "Bad Failover[\"a\"]: not a valid subset subset",
-            ),
-            (
-                "failover { @\"\" { service = \"q\" } }",
-                "Bad Failover[\"\"]: not a valid subset subset",
-            ),
-            (
-                "failover { @\"*\" { } }",
-                "Bad Failover[\"*\"]: one of Service, ServiceSubset, Namespace, Targets, SamenessGroup, or Datacenters is required",
-            ),
-            (
-                "failover { @\"*\" { targets = [] datacenters = [] } }",
-                "Bad Failover[\"*\"]: one of Service, ServiceSubset, Namespace, Targets, SamenessGroup, or Datacenters is required",
-            ),
-            (
-                "failover { \"*\" { service_subset = @\"b\" } }",
-                "Bad Failover[\"*\"]: ServiceSubset \"b\" is not a valid subset of \"\"",
-            ),
-            (
-                "failover { \"*\" { service = \"p\" service_subset = @\"b\" } }",
-                "Bad Failover[\"*\"]: ServiceSubset \"b\" is not a valid subset of \"p\"",
-            ),
-            (
-                "failover { \"*\" { @targets = [{ service = \"q\" }] datacenters = [\"dc2\"] } }",
-                "Bad Failover[\"*\"]: Targets cannot be set with Datacenters",
-            ),
-            (
-                "failover { \"*\" { @targets = [{ service = \"q\" }] service = \"q\" service_subset = \"a\" } }",
-                "Bad Failover[\"*\"]: Targets cannot be set with ServiceSubset",
-            ),
-            (
-                "failover { \"*\" { @targets = [{ service = \"q\" }] service = \"q\" } }",
-                "Bad Failover[\"*\"]: Targets cannot be set with Service",
-            ),
-            (
-                "failover { \"*\" { targets = [{ service = \"q\" }, { partition = @\"x\" }] } }",
-                "Bad Failover[\"*\"].Targets[1]: Setting Partition requires Consul Enterprise",
-            ),
-            (
-                "failover { \"*\" { targets = [{ namespace = @\"x\" }] } }",
-                "Bad Failover[\"*\"].Targets[0]: Setting Namespace requires Consul Enterprise",
-            ),
-            (
-                "failover { \"*\" { targets = [{ service_subset = \"a\" peer = @\"x\" }] } }",
-                "Bad Failover[\"*\"].Targets[0]: Peer cannot be set with ServiceSubset",
-            ),
-            (
-                "failover { \"*\" { targets = [{ datacenter = \"a\" peer = @\"x\" }] } }",
-                "Bad Failover[\"*\"].Targets[0]: Peer cannot be set with Datacenter",
-            ),
-            (
-                "failover { \"*\" { targets = [{ service_subset = @\"b\" }] } }",
-                "Bad Failover[\"*\"].Targets[0]: ServiceSubset \"b\" is not a valid subset of \"\"",
-            ),
-            (
-                "failover { \"*\" { datacenters = [\"dc2\", @\"\"] } }",
-                "Bad Failover[\"*\"].Datacenters: found empty datacenter",
-            ),
-            (
-                "failover { \"*\" { datacenters = [@\"dc2\"] } }",
-                "Bad Failover[\"*\"].Datacenters: \"dc2\" is not supported: this agent knows the instances of its own datacenter only",
-            ),
-            (
-                "failover { \"*\" { targets = [{ service = \"q\" datacenter = @\"dc2\" }] } }",
-                "Bad Failover[\"*\"].Targets[0]: Datacenter \"dc2\" is not supported: this agent knows the instances of its own datacenter only",
-            ),
-            (
-                "failover { \"*\" { targets = [{ service = \"q\" peer = @\"x\" }] } }",
-                "Bad Failover[\"*\"].Targets[0]: Peer \"x\" is not supported: a peer is reached through mesh gateways, and this agent sends packets straight to instances",
-            ),
-            (
-                "failover { \"*\" { service = \"q\" policy { @regions = [\"eu\"] } } }",
-                "Bad Failover[\"*\"].Policy.Regions is not supported: instances have no locality here",
-            ),
-        ],
-    );
+    refused("service-resolver", FAILOVER);
 }
 
 #[test]
@@ -202,66 +194,62 @@ fn timeouts_and_locality_are_refused_in_consuls_words() {
     }
 }
 
+const BALANCER: &[(&str, &str)] = &[
+    ("load_balancer { policy = @\"x\" }", "Bad LoadBalancer policy: \"x\" is not supported"),
+    (
+        "load_balancer { policy = \"maglev\" @ring_hash_config { minimum_ring_size = 1 } }",
+        "Bad LoadBalancer configuration. RingHashConfig specified for incompatible load balancing policy \"maglev\"",
+    ),
+    (
+        "load_balancer { @least_request_config { choice_count = 1 } }",
+        "Bad LoadBalancer configuration. LeastRequestConfig specified for incompatible load balancing policy \"\"",
+    ),
+    (
+        "load_balancer { policy = \"random\" hash_policies = [@{ source_ip = true }] }",
+        "Bad LoadBalancer configuration: HashPolicies specified for non-hash-based Policy: \"random\"",
+    ),
+    (
+        "load_balancer { policy = \"maglev\" hash_policies = [{ source_ip = true }, { field = @\"x\" }] }",
+        "Bad LoadBalancer HashPolicy[1]: \"x\" is not a supported field",
+    ),
+    (
+        "load_balancer { policy = \"maglev\" hash_policies = [{ source_ip = true field = @\"header\" }] }",
+        "Bad LoadBalancer HashPolicy[0]: A single hash policy cannot hash both a source address and a \"header\"",
+    ),
+    (
+        "load_balancer { policy = \"maglev\" hash_policies = [{ source_ip = true field_value = @\"x\" }] }",
+        "Bad LoadBalancer HashPolicy[0]: A FieldValue cannot be specified when hashing SourceIP",
+    ),
+    (
+        "load_balancer { policy = \"ring_hash\" hash_policies = [{ field = @\"cookie\" }] }",
+        "Bad LoadBalancer HashPolicy[0]: Field \"cookie\" was specified without a FieldValue",
+    ),
+    (
+        "load_balancer { policy = \"ring_hash\" hash_policies = [{ field_value = @\"x\" }] }",
+        "Bad LoadBalancer HashPolicy[0]: FieldValue requires a Field to apply to",
+    ),
+    (
+        "load_balancer { policy = \"ring_hash\" hash_policies = [{ field = \"header\" field_value = \"x\" @cookie_config { } }] }",
+        "Bad LoadBalancer HashPolicy[0]: cookie_config provided for \"header\"",
+    ),
+    (
+        "load_balancer { policy = \"ring_hash\" hash_policies = [{ field = \"cookie\" field_value = \"x\" cookie_config { session = true ttl = @\"5s\" } }] }",
+        "Bad LoadBalancer HashPolicy[0]: a session cookie cannot have an associated TTL",
+    ),
+    // What Consul takes and layer 4 cannot do.
+    (
+        "load_balancer { policy = @\"least_request\" least_request_config { choice_count = 3 } }",
+        "load_balancer.policy \"least_request\" is not supported yet",
+    ),
+    (
+        "load_balancer { policy = \"maglev\" hash_policies = [{ field = @\"header\" field_value = \"x\" }] }",
+        "load_balancer.hash_policies[0]: \"header\" needs layer 7; only source_ip can be hashed at layer 4",
+    ),
+];
+
 #[test]
 fn a_load_balancer_is_refused_in_consuls_words() {
-    refused(
-        "service-resolver",
-        &[
-            (
-                "load_balancer { policy = @\"x\" }",
-                "Bad LoadBalancer policy: \"x\" is not supported",
-            ),
-            (
-                "load_balancer { policy = \"maglev\" @ring_hash_config { minimum_ring_size = 1 } }",
-                "Bad LoadBalancer configuration. RingHashConfig specified for incompatible load balancing policy \"maglev\"",
-            ),
-            (
-                "load_balancer { @least_request_config { choice_count = 1 } }",
-                "Bad LoadBalancer configuration. LeastRequestConfig specified for incompatible load balancing policy \"\"",
-            ),
-            (
-                "load_balancer { policy = \"random\" hash_policies = [@{ source_ip = true }] }",
-                "Bad LoadBalancer configuration: HashPolicies specified for non-hash-based Policy: \"random\"",
-            ),
-            (
-                "load_balancer { policy = \"maglev\" hash_policies = [{ source_ip = true }, { field = @\"x\" }] }",
-                "Bad LoadBalancer HashPolicy[1]: \"x\" is not a supported field",
-            ),
-            (
-                "load_balancer { policy = \"maglev\" hash_policies = [{ source_ip = true field = @\"header\" }] }",
-                "Bad LoadBalancer HashPolicy[0]: A single hash policy cannot hash both a source address and a \"header\"",
-            ),
-            (
-                "load_balancer { policy = \"maglev\" hash_policies = [{ source_ip = true field_value = @\"x\" }] }",
-                "Bad LoadBalancer HashPolicy[0]: A FieldValue cannot be specified when hashing SourceIP",
-            ),
-            (
-                "load_balancer { policy = \"ring_hash\" hash_policies = [{ field = @\"cookie\" }] }",
-                "Bad LoadBalancer HashPolicy[0]: Field \"cookie\" was specified without a FieldValue",
-            ),
-            (
-                "load_balancer { policy = \"ring_hash\" hash_policies = [{ field_value = @\"x\" }] }",
-                "Bad LoadBalancer HashPolicy[0]: FieldValue requires a Field to apply to",
-            ),
-            (
-                "load_balancer { policy = \"ring_hash\" hash_policies = [{ field = \"header\" field_value = \"x\" @cookie_config { } }] }",
-                "Bad LoadBalancer HashPolicy[0]: cookie_config provided for \"header\"",
-            ),
-            (
-                "load_balancer { policy = \"ring_hash\" hash_policies = [{ field = \"cookie\" field_value = \"x\" cookie_config { session = true ttl = @\"5s\" } }] }",
-                "Bad LoadBalancer HashPolicy[0]: a session cookie cannot have an associated TTL",
-            ),
-            // What Consul takes and layer 4 cannot do.
-            (
-                "load_balancer { policy = @\"least_request\" least_request_config { choice_count = 3 } }",
-                "load_balancer.policy \"least_request\" is not supported yet",
-            ),
-            (
-                "load_balancer { policy = \"maglev\" hash_policies = [{ field = @\"header\" field_value = \"x\" }] }",
-                "load_balancer.hash_policies[0]: \"header\" needs layer 7; only source_ip can be hashed at layer 4",
-            ),
-        ],
-    );
+    refused("service-resolver", BALANCER);
 }
 
 #[test]
