@@ -4,6 +4,7 @@ mod answer;
 mod canary;
 mod config;
 pub mod document;
+mod filter;
 mod instances;
 mod server;
 

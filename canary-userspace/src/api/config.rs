@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::answer::{Error, Listing, json, sentences, with_warnings};
 use crate::agent::{Handle, Indices, Refusal};
 use crate::entry::{self, Decoded, Entry};
+use crate::filter::Shape;
 use crate::source::{KINDS, key_of};
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
@@ -75,9 +76,10 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Response, Error> {
     check_kind(&kind)?;
-    listing.check()?;
+    let filter = listing.filter(Shape::of_entries(&kind))?;
     let (entries, index) = handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
-    let entries: Vec<Value> = entries.iter().map(|(entry, at)| shown(entry, *at)).collect();
+    let entries = entries.iter().map(|(entry, at)| shown(entry, *at));
+    let entries: Vec<Value> = entries.filter(|entry| filter.matches(entry)).collect();
     Ok(json(index, &entries))
 }
 

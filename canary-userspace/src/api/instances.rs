@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Error, Listing, json as answer, sentences, with_warnings};
 use crate::agent::{Handle, Refusal};
 use crate::catalog::{Registered, parse_registration, to_agent_json, to_definition};
+use crate::filter::Shape;
 
 /// Registers an instance.
 pub(super) async fn register(State(handle): State<Handle>, body: Bytes) -> Result<Response, Error> {
@@ -42,8 +43,8 @@ pub(super) async fn list(
     State(handle): State<Handle>,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Error> {
-    listing.check()?;
-    let (instances, index) = handle
+    let filter = listing.filter(Shape::Service)?;
+    let (mut instances, index) = handle
         .call(|agent| {
             let shown = |registered: &Registered| {
                 let instance = &registered.instance;
@@ -53,6 +54,7 @@ pub(super) async fn list(
             (instances, agent.index())
         })
         .await?;
+    instances.retain(|_, instance| filter.matches(instance));
     Ok(answer(index, &instances))
 }
 
