@@ -104,11 +104,10 @@ impl ResolverDraft {
             check_subset_name(subset).map_err(|text| ConfigError::at(draft.position, text))?;
             let filter = &draft.filter;
             let parsed = Filter::parse(&filter.value).map_err(|error| {
-                let text = format!(
-                    "Filter for subset {subset:?} is not a valid expression: {}",
-                    error.text
-                );
-                ConfigError::at(filter.position, text)
+                let words = |text: &str| {
+                    format!("Filter for subset {subset:?} is not a valid expression: {text}")
+                };
+                error.in_words(words).placed(filter.position)
             })?;
             if let Err(reason) = parsed.check() {
                 let text = format!(
