@@ -298,6 +298,8 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
         DatabaseError::Storage(StorageError::Corrupted(text)) => corrupt(text),
+        // No agent ever wrote another version of the format.
+        error @ DatabaseError::UpgradeRequired(_) => corrupt(error.to_string()),
         // A file that is no database at all, or ends early.
         DatabaseError::Storage(StorageError::Io(error))
             if matches!(

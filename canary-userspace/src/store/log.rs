@@ -14,7 +14,7 @@ use crate::audit::Record;
 /// Changes that are kept; older ones go.
 pub const MAX_RECORDS: u64 = 10_000;
 /// Bytes of changes that are kept; the last change is kept in any case.
-pub const MAX_LOG_BYTES: u64 = 64 << 20;
+pub const MAX_LOG_BYTES: u64 = 16 << 20;
 
 /// Changes: number to the JSON of a [`Record`].
 const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes");
