@@ -5,6 +5,7 @@ mod author;
 mod canary;
 mod config;
 pub mod document;
+mod filter;
 mod history;
 mod instances;
 mod server;

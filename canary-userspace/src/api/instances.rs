@@ -13,6 +13,7 @@ use super::author::Asked;
 use super::document::Warning;
 use crate::agent::{Handle, Refusal};
 use crate::catalog::{Registered, parse_registration, to_agent_json};
+use crate::filter::Shape;
 
 /// Registers an instance.
 pub(super) async fn register(
@@ -42,8 +43,8 @@ pub(super) async fn list(
     State(handle): State<Handle>,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Error> {
-    listing.check()?;
-    let (instances, index) = handle
+    let filter = listing.filter(Shape::Service)?;
+    let (mut instances, index) = handle
         .call(|agent| {
             let shown = |registered: &Registered| {
                 let instance = &registered.instance;
@@ -53,6 +54,7 @@ pub(super) async fn list(
             (instances, agent.index())
         })
         .await?;
+    instances.retain(|_, instance| filter.matches(instance));
     Ok(answer(index, &instances))
 }
 
