@@ -34,27 +34,28 @@ fn a_service_sees_its_part_of_each_change_and_no_others() {
 #[test]
 fn the_oldest_changes_go_by_number_and_by_size() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap().store;
+    let mut store = Store::open(dir.path()).unwrap().store;
+    assert_eq!((store.bounds.records, store.bounds.bytes), (MAX_RECORDS, MAX_LOG_BYTES));
+    store.bounds = super::super::log::Bounds { records: 10, bytes: 100_000 };
     let append = |numbers: std::ops::RangeInclusive<u64>, text: &str| {
         let write = |number| Write::Record(Box::new(record(number, &["web"], text)));
         store.commit(1, &numbers.map(write).collect::<Vec<_>>()).unwrap();
     };
-    append(1..=MAX_RECORDS + 5, "x");
+    append(1..=15, "x");
 
     let log = store.log();
-    assert_eq!(log.all(usize::MAX).unwrap().last().unwrap().number, 6);
+    assert_eq!(numbers(&log.all(99).unwrap()), [15, 14, 13, 12, 11, 10, 9, 8, 7, 6]);
     assert!(!log.knows("web", 5).unwrap() && log.knows("web", 6).unwrap());
 
-    // Each a quarter of the log: the fourth does not fit beside three.
-    let quarter = "y".repeat(usize::try_from(MAX_LOG_BYTES / 4).unwrap());
-    for number in 20_001..=20_005 {
-        append(number..=number, &quarter);
-    }
-    assert_eq!(numbers(&log.all(usize::MAX).unwrap()), [20_005, 20_004, 20_003]);
-    assert_eq!(numbers(&log.of_service("web", 0, 99).unwrap()), [20_005, 20_004, 20_003]);
-    let whole = "z".repeat(usize::try_from(MAX_LOG_BYTES + 1).unwrap());
-    append(20_006..=20_006, &whole);
-    assert_eq!(numbers(&log.all(usize::MAX).unwrap()), [20_006]);
-    append(20_007..=20_007, "small");
-    assert_eq!(numbers(&log.all(usize::MAX).unwrap()), [20_007]);
+    // Each a quarter of the log and a little more: the fourth does not fit beside three.
+    (21..=25).for_each(|number| append(number..=number, &"y".repeat(25_000)));
+    assert_eq!(numbers(&log.all(99).unwrap()), [25, 24, 23]);
+    assert_eq!(numbers(&log.of_service("web", 0, 99).unwrap()), [25, 24, 23]);
+    append(25..=25, "written again, and small");
+    append(26..=26, &"y".repeat(25_000));
+    assert_eq!(numbers(&log.all(99).unwrap()), [26, 25, 24, 23]);
+    append(27..=27, &"z".repeat(100_001));
+    assert_eq!(numbers(&log.all(99).unwrap()), [27]);
+    append(28..=28, "small");
+    assert_eq!(numbers(&log.all(99).unwrap()), [28]);
 }
