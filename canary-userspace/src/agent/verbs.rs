@@ -138,7 +138,6 @@ impl Agent {
         match &result {
             Ok(_) => {
                 self.source.error = None;
-                self.frozen = None;
                 tracing::info!(revision = self.datapath.revision(), "reloaded");
             }
             Err(refusal) => {

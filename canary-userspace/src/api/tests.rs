@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod consul;
+mod history;
 mod release;
 mod restart;
 
@@ -55,6 +56,7 @@ struct Reply {
     text: String,
     warnings: Vec<String>,
     index: u64,
+    changed: Option<String>,
 }
 
 impl Place {
@@ -161,9 +163,10 @@ impl Running {
         };
         let warnings = header("x-canary-warning");
         let index = header("x-consul-index").first().map_or(0, |index| index.parse().unwrap());
+        let changed = header("x-canary-changed").pop();
         let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
         driver.abort();
-        Ok(Reply { status, text, warnings, index })
+        Ok(Reply { status, text, warnings, index, changed })
     }
 
     /// Puts what must be accepted.
