@@ -420,7 +420,7 @@ proptest! {
 fn hcl_is_shown_in_the_form_of_the_tutorial() {
     let without_comments = |text: &str| {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        lines.map(|line| format!("{line}\n")).collect::<String>()
+        lines.flat_map(|line| [line, "\n"]).collect::<String>()
     };
     assert_eq!(to_hcl(&read(RESOLVER).entry), without_comments(RESOLVER));
     assert_eq!(to_hcl(&read(SPLITTER).entry), SPLITTER.replace("\",\n", "\"\n"));
