@@ -62,7 +62,7 @@ pub enum Write {
 /// Everything that the agent reads at its start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contents {
-    /// Index of the last write.
+    /// Index of the last write, or the one up to which indices were reserved.
     pub index: u64,
     /// Config entries by (kind, name).
     pub entries: BTreeMap<(String, String), StoredEntry>,
@@ -165,6 +165,16 @@ impl Store {
     /// [`StoreError::Failed`]; nothing has changed then.
     pub fn commit(&self, index: u64, writes: &[Write]) -> Result<(), StoreError> {
         tables::write_all(&self.database, index, writes)
+            .map_err(|error| failed(&self.path, "written", &error))
+    }
+
+    /// Promises that no later start finds an index below `index`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`].
+    pub fn reserve(&self, index: u64) -> Result<(), StoreError> {
+        tables::reserve(&self.database, index)
             .map_err(|error| failed(&self.path, "written", &error))
     }
 

@@ -8,7 +8,7 @@ use super::change::Change;
 use super::refusal::Refusal;
 use super::start::lines;
 use super::state::Edit;
-use super::{Agent, Indices, heap};
+use super::{Agent, Indices, Topic, heap};
 use crate::catalog::{Instance, Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
@@ -105,6 +105,33 @@ impl Agent {
     #[must_use]
     pub fn instances(&self) -> &[Registered] {
         &self.state.snapshot.instances
+    }
+
+    /// The instance in force.
+    #[must_use]
+    pub fn instance(&self, id: &str) -> Option<&Registered> {
+        self.state.instance(id)
+    }
+
+    /// The instances in force of one service, by id.
+    #[must_use]
+    pub fn instances_of(&self, service: &str) -> &[Registered] {
+        let all = self.instances();
+        let start = all.partition_point(|other| other.instance.service.as_str() < service);
+        let end = all.partition_point(|other| other.instance.service.as_str() <= service);
+        all.get(start..end).unwrap_or_default()
+    }
+
+    /// When a service's first instance was registered, and when one last changed.
+    #[must_use]
+    pub fn indices_of(&self, service: &str) -> Indices {
+        self.topics.indices_of(service)
+    }
+
+    /// The same for all services together.
+    #[must_use]
+    pub fn indices_of_all(&self) -> Indices {
+        Indices { create: 1, modify: self.topics.index(&[Topic::Instances]) }
     }
 
     /// Reads the files again, as one set.

@@ -26,6 +26,8 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
 /// Index of the last write, in `NUMBERS`.
 const INDEX: &str = "index";
+/// No index above it was shown to anybody, in `NUMBERS`.
+const RESERVED: &str = "reserved";
 /// Present in `NUMBERS` once `LAST_GOOD` was written: a set of no files is known too.
 const LAST_GOOD_KNOWN: &str = "last-good";
 
@@ -33,8 +35,9 @@ pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
     make_tables(database)?;
     let read = database.begin_read()?;
     let mut contents = Contents::default();
-    if let Some(index) = read.open_table(NUMBERS)?.get(INDEX)? {
-        contents.index = index.value();
+    for name in [INDEX, RESERVED] {
+        let number = read.open_table(NUMBERS)?.get(name)?.map_or(0, |number| number.value());
+        contents.index = contents.index.max(number);
     }
     for row in read.open_table(ENTRIES)?.iter()? {
         let (key, value) = row?;
@@ -99,6 +102,13 @@ pub(super) fn write_all(database: &Database, index: u64, writes: &[Write]) -> Re
     for write in writes {
         perform(&transaction, write)?;
     }
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn reserve(database: &Database, index: u64) -> Result<(), Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(NUMBERS)?.insert(RESERVED, index)?;
     transaction.commit()?;
     Ok(())
 }
