@@ -66,9 +66,10 @@ async fn read(
 }
 
 fn server(node: &Node) -> String {
-    match node.address.contains(':') {
-        true => format!("[{}]:{SERVER_PORT}", node.address),
-        false => format!("{}:{SERVER_PORT}", node.address),
+    if node.address.contains(':') {
+        format!("[{}]:{SERVER_PORT}", node.address)
+    } else {
+        format!("{}:{SERVER_PORT}", node.address)
     }
 }
 

@@ -30,76 +30,76 @@ fn web(port: u16, tag: &str) -> String {
         .to_string()
 }
 
+/// Every path that can be watched, and what must be done to wake who watches it.
+const WATCHED: [(&str, &[Deed]); 18] = [
+    ("/v1/config/service-splitter", &[Deed::Splitter]),
+    ("/v1/config/service-splitter/payments", &[Deed::Splitter]),
+    ("/v1/config/service-splitter/web", &[]),
+    ("/v1/config/service-resolver", &[]),
+    ("/v1/config/service-resolver/payments", &[]),
+    ("/v1/catalog/services", &[Deed::Tag]),
+    ("/v1/catalog/service/web", &[Deed::Port, Deed::Tag]),
+    ("/v1/catalog/nodes", &[Deed::Port, Deed::Tag]),
+    ("/v1/catalog/node/node-1", &[Deed::Port, Deed::Tag]),
+    ("/v1/catalog/node-services/node-1", &[Deed::Port, Deed::Tag]),
+    ("/v1/health/service/web", &[Deed::Port, Deed::Tag]),
+    ("/v1/health/service/web?passing", &[Deed::Port, Deed::Tag]),
+    ("/v1/health/checks/web", &[Deed::Port, Deed::Tag]),
+    ("/v1/health/node/node-1", &[Deed::Port, Deed::Tag]),
+    ("/v1/health/state/any", &[Deed::Port, Deed::Tag]),
+    ("/v1/health/service/payments", &[]),
+    ("/v1/health/service/nobody", &[]),
+    ("/v1/agent/services", &[Deed::Port, Deed::Tag]),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Deed {
+    Splitter,
+    Port,
+    Tag,
+}
+
+impl Deed {
+    async fn done(self, agent: &Running) {
+        match self {
+            Self::Splitter => agent.done("/v1/config", splitter(90.0, 10.0)).await,
+            Self::Port => agent.done("/v1/agent/service/register", web(81, "v1")).await,
+            Self::Tag => agent.done("/v1/agent/service/register", web(81, "v2")).await,
+        };
+    }
+}
+
 #[tokio::test]
 async fn a_write_wakes_exactly_those_who_watch_it() {
     let place = Place::with_payments();
     let agent = place.start().await;
     agent.done("/v1/config", resolver()).await;
     agent.done("/v1/agent/service/register", web(80, "v1")).await;
-    let paths = [
-        "/v1/config/service-splitter",
-        "/v1/config/service-splitter/payments",
-        "/v1/config/service-resolver",
-        "/v1/config/service-resolver/payments",
-        "/v1/config/service-splitter/web",
-        "/v1/catalog/services",
-        "/v1/catalog/service/web",
-        "/v1/catalog/nodes",
-        "/v1/catalog/node/node-1",
-        "/v1/catalog/node-services/node-1",
-        "/v1/health/service/web",
-        "/v1/health/service/web?passing",
-        "/v1/health/checks/web",
-        "/v1/health/node/node-1",
-        "/v1/health/state/any",
-        "/v1/health/service/payments",
-        "/v1/health/service/nobody",
-        "/v1/agent/services",
-    ];
     let mut watches = Vec::new();
-    for path in paths {
+    for (path, woken_by) in WATCHED {
         let index = agent.get(path).await.index;
-        watches.push((path, index, watch(&agent, path, index)));
+        watches.push((path, woken_by, index, watch(&agent, path, index)));
     }
-    let splitters = ["/v1/config/service-splitter", "/v1/config/service-splitter/payments"];
-    let of_web = |path: &str| {
-        path.contains("/v1/health/") && !path.contains("payments") && !path.contains("nobody")
-            || path.contains("/catalog/service/web")
-            || path.contains("node")
-            || path == "/v1/agent/services"
-    };
 
-    for (what, woken) in [
-        ("splitter", Box::new(|path: &str| splitters.contains(&path)) as Box<dyn Fn(&str) -> bool>),
-        ("port", Box::new(of_web)),
-        ("tag", Box::new(move |path| of_web(path) || path == "/v1/catalog/services")),
-    ] {
-        match what {
-            "splitter" => agent.done("/v1/config", splitter(90.0, 10.0)).await,
-            "port" => agent.done("/v1/agent/service/register", web(81, "v1")).await,
-            _ => agent.done("/v1/agent/service/register", web(81, "v2")).await,
-        };
-        for (path, index, task) in &mut watches {
-            if !woken(path) {
-                continue;
-            }
+    for deed in [Deed::Splitter, Deed::Port, Deed::Tag] {
+        deed.done(&agent).await;
+        let woken = watches.iter_mut().filter(|(_, woken_by, ..)| woken_by.contains(&deed));
+        for (path, _, index, task) in woken {
             let reply = tokio::time::timeout(Duration::from_secs(20), &mut *task).await;
-            let reply = reply.unwrap_or_else(|_| panic!("{what}: {path}")).unwrap();
-            assert!(reply.status == 200 && reply.index > *index, "{what}: {path}: {reply:?}");
+            let reply = reply.unwrap_or_else(|_| panic!("{deed:?}: {path}")).unwrap();
+            assert!(reply.status == 200 && reply.index > *index, "{deed:?}: {path}: {reply:?}");
             *index = reply.index;
             *task = watch(&agent, path, *index);
         }
-        // A round trip after all of them: who was woken by mistake has its answer by now.
-        agent.status().await;
-        for (path, _, task) in &watches {
-            assert!(!task.is_finished(), "{what}: {path}");
-        }
         // The same content again is no change.
-        agent.done("/v1/config", splitter(90.0, 10.0)).await;
+        deed.done(&agent).await;
         agent.done("/v1/agent/reload", "").await;
+        // Who was woken by mistake has its answer by now.
+        for (path, _, _, task) in &watches {
+            assert!(!task.is_finished(), "{deed:?}: {path}");
+        }
     }
-    for (path, index, task) in watches {
-        assert!(!task.is_finished(), "{path}");
+    for (path, _, index, task) in watches {
         assert_eq!(agent.get(path).await.index, index, "{path}");
         task.abort();
     }
