@@ -2,6 +2,8 @@
 
 mod change;
 mod heap;
+mod import;
+mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;
@@ -10,6 +12,7 @@ mod split;
 mod start;
 mod state;
 mod topics;
+mod undo;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,13 +32,14 @@ pub use self::report::Measured;
 use self::state::State;
 pub use self::topics::{Topic, Topics, Watch};
 use crate::api::{self, Listeners};
+use crate::audit::{Author, Intent};
 use crate::catalog::Node;
 use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
 use crate::settings::Settings;
 use crate::source::EntryKey;
-use crate::store::{Past, Store, Write};
+use crate::store::{Log, Past, Store, Write};
 
 /// Time between two ticks of the datapath.
 const TICK: Duration = Duration::from_millis(100);
@@ -74,12 +78,18 @@ pub struct Agent {
     /// What is true of the agent itself, such as a store that was moved aside.
     remarks: Vec<String>,
     indices: BTreeMap<EntryKey, Indices>,
+    /// Of instances that changed since the start.
+    instance_indices: BTreeMap<String, Indices>,
+    /// Index after the start: that of every instance since.
+    index_at_start: u64,
     past: BTreeMap<String, Past>,
     /// Index of the last change that queries see.
     index: u64,
     /// The index up to which the store has promised that none is given twice.
     reserved: u64,
     topics: Topics,
+    /// Number of the last change in the log.
+    last_change: u64,
     source: SourceState,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
@@ -220,7 +230,7 @@ impl Agent {
             Err(error) => tracing::warn!(%error, "read the monotonic clock"),
         }
         // A refusal is in the log and in status; there is nobody to answer.
-        _ = self.reload();
+        _ = self.reload(&Intent::of(Author::Signal));
         notify(&[NotifyState::Ready]);
     }
 
@@ -249,11 +259,10 @@ impl Agent {
     /// Wakes who watches what has changed in the registrations of `services`, or of all, their
     /// health and their checks. To be called after every such change.
     fn announce_instances(&mut self, services: Option<&BTreeSet<String>>) {
-        let next = self.index.saturating_add(1);
-        let topics = self.topics.compare(services, &self.state.snapshot.instances, next);
+        let topics = self.topics.compare(services, &self.state.snapshot.instances);
         if !topics.is_empty() {
-            self.move_index(next);
-            self.topics.touch(topics, next);
+            self.move_index(self.index.saturating_add(1));
+            self.topics.touch(topics, self.index);
         }
     }
 
@@ -265,7 +274,7 @@ impl Agent {
             return;
         }
         let reserved = index.saturating_add(RESERVE);
-        match self.store.reserve(reserved) {
+        match self.store.commit(index, &[Write::Reserve(reserved)]) {
             Ok(()) => self.reserved = reserved,
             Err(error) => tracing::warn!(%error, "the index may go back at the next start"),
         }
@@ -322,6 +331,12 @@ impl Agent {
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The log of changes.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.store.log()
     }
 
     /// The node the agent runs on.

@@ -4,6 +4,8 @@
 //! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
 //! taken back edit by edit.
 
+mod moves;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::source::{
     DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
 };
 
+pub(super) use self::moves::InstanceMove;
+
 /// A step of a change to what is wanted.
 #[derive(Debug)]
 pub(super) enum Edit {
@@ -26,16 +30,6 @@ pub(super) enum Edit {
     Instance(String, Option<Box<Instance>>),
     /// Replaces the layer of files.
     Files(Definitions),
-}
-
-impl Edit {
-    /// Takes the places of splits out of the edit; `None` if it is not about files.
-    pub(super) fn take_places(&mut self) -> Option<SplitPlaces> {
-        match self {
-            Self::Files(files) => Some(std::mem::take(&mut files.splits)),
-            Self::Entry(..) | Self::Instance(..) => None,
-        }
-    }
 }
 
 /// Both layers.
@@ -268,6 +262,14 @@ impl State {
         Some(Sourced { value: instance, origin })
     }
 
+    /// Leaves the places of splitters that are in force from files: the store hides the others.
+    pub(super) fn retain_of_files(&self, places: &mut SplitPlaces) {
+        let splitters = &self.snapshot.splitters;
+        places.retain(|service, _| {
+            splitters.get(service).is_some_and(|splitter| splitter.origin != Origin::Store)
+        });
+    }
+
     /// Checks that every split leads somewhere, and not in a circle.
     ///
     /// # Errors
@@ -278,13 +280,12 @@ impl State {
         let resolvers = resolvers.values().map(|resolver| &resolver.value);
         entry::check_graph(resolvers, splitters.values().map(|splitter| &splitter.value)).map_err(
             |error| {
-                let origin = splitters.get(&error.splitter).map(|splitter| &splitter.origin);
-                let place = places.get(&error.splitter).and_then(|splits| splits.get(error.split));
-                match (origin, place) {
-                    (Some(Origin::File { path, .. }), Some(position)) => {
-                        ConfigError::at(*position, error.text).in_file(path.clone())
+                let place = places.get(&error.splitter);
+                match place.and_then(|place| Some((place, place.splits.get(error.split)?))) {
+                    Some((place, position)) => {
+                        ConfigError::at(*position, error.text).in_file(place.path.clone())
                     }
-                    _ => ConfigError::new(error.text),
+                    None => ConfigError::new(error.text),
                 }
             },
         )

@@ -43,10 +43,9 @@ impl Topic {
     }
 }
 
-/// When a service came to the catalogue and when its registrations last changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Hashes of what the catalogue says of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    create: u64,
     registrations: u64,
     health: u64,
     tags: u64,
@@ -61,7 +60,7 @@ pub struct Topics {
     waiting: HashMap<Topic, watch::Sender<()>>,
     /// Topics with somebody waiting after the last time that the others were dropped.
     waiting_then: usize,
-    /// Hashes of what was seen of each service last.
+    /// What was there of each service last.
     seen: BTreeMap<String, Seen>,
     hashes: RandomState,
 }
@@ -103,14 +102,6 @@ impl Topics {
         changed.fold(self.floor, u64::max)
     }
 
-    /// Index of the change that brought `service` to the catalogue, and of the last to it.
-    #[must_use]
-    pub fn indices_of(&self, service: &str) -> super::Indices {
-        let create = self.seen.get(service).map_or(0, |seen| seen.create);
-        let modify = self.index(&[Topic::Service(service.to_owned())]);
-        super::Indices { create: create.max(1), modify }
-    }
-
     /// A watch of `topics` from now on.
     pub fn watch(&mut self, topics: &[Topic]) -> Watch {
         if self.waiting.len() > self.waiting_then.saturating_mul(2) {
@@ -144,12 +135,11 @@ impl Topics {
     }
 
     /// What has changed in `instances`, which are sorted by service, since this was asked last:
-    /// in some `services`, or in all. The change is to be noted at `index`.
+    /// in some `services`, or in all.
     pub(super) fn compare(
         &mut self,
         services: Option<&BTreeSet<String>>,
         instances: &[Registered],
-        index: u64,
     ) -> BTreeSet<Topic> {
         let mut topics = BTreeSet::new();
         let Some(services) = services else {
@@ -157,10 +147,10 @@ impl Topics {
             for of_service in instances.chunk_by(|a, b| a.instance.service == b.instance.service) {
                 let Some(first) = of_service.first() else { continue };
                 gone.remove(&first.instance.service);
-                self.compare_one(&first.instance.service, of_service, index, &mut topics);
+                self.compare_one(&first.instance.service, of_service, &mut topics);
             }
             for service in gone {
-                self.compare_one(&service, &[], index, &mut topics);
+                self.compare_one(&service, &[], &mut topics);
             }
             return topics;
         };
@@ -168,7 +158,7 @@ impl Topics {
             let start = instances.partition_point(|other| other.instance.service < *service);
             let end = instances.partition_point(|other| other.instance.service <= *service);
             let of_service = instances.get(start..end).unwrap_or_default();
-            self.compare_one(service, of_service, index, &mut topics);
+            self.compare_one(service, of_service, &mut topics);
         }
         topics
     }
@@ -177,14 +167,10 @@ impl Topics {
         &mut self,
         service: &str,
         instances: &[Registered],
-        index: u64,
         topics: &mut BTreeSet<Topic>,
     ) {
         let before = self.seen.get(service).copied();
-        let now = (!instances.is_empty()).then(|| {
-            let create = before.map_or(index, |seen| seen.create);
-            self.look_at(instances, create)
-        });
+        let now = (!instances.is_empty()).then(|| self.look_at(instances));
         if before == now {
             return;
         }
@@ -203,7 +189,7 @@ impl Topics {
         };
     }
 
-    fn look_at(&self, instances: &[Registered], create: u64) -> Seen {
+    fn look_at(&self, instances: &[Registered]) -> Seen {
         let [mut registrations, mut health] = [(); 2].map(|()| self.hashes.build_hasher());
         for Registered { node, checks, instance, health: state, .. } in instances {
             (node, instance).hash(&mut registrations);
@@ -212,7 +198,6 @@ impl Topics {
         let tags: BTreeSet<&String> =
             instances.iter().flat_map(|registered| &registered.instance.tags).collect();
         Seen {
-            create,
             registrations: registrations.finish(),
             health: health.finish(),
             tags: self.hashes.hash_one(tags),

@@ -41,9 +41,12 @@ pub(super) async fn service(
     asked.check_no_filter()?;
     let (wanted, topics) = (asked.clone(), vec![Topic::Service(name.clone())]);
     blocking::answer(&handle, &asked, topics, move |agent| {
-        let indices = agent.indices_of(&name);
         let found = agent.instances_of(&name).iter().filter(|found| wanted.is_instance(found));
-        Document::of(&found.map(|found| FlatRow::new(found, indices)).collect::<Vec<_>>())
+        Document::of(
+            &found
+                .map(|found| FlatRow::new(found, agent.instance_indices(&found.instance.id)))
+                .collect::<Vec<_>>(),
+        )
     })
     .await
 }
@@ -53,7 +56,7 @@ pub(super) async fn nodes(State(handle): State<Handle>, asked: Asked) -> Result<
     asked.check_no_filter()?;
     let wanted = asked.clone();
     blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
-        let indices = agent.indices_of_all();
+        let indices = agent.node_indices();
         let nodes = nodes_of(agent).into_values().filter(|node| wanted.is_node(node));
         Document::of(&nodes.map(|node| NodeRow::new(node, indices)).collect::<Vec<_>>())
     })
@@ -73,7 +76,7 @@ pub(super) async fn node(
             .map(|(found, indices)| (found.instance.id.as_str(), ServiceRow::new(found, indices)))
             .collect();
         Document::of(
-            &json!({"Node": NodeRow::new(node, agent.indices_of_all()), "Services": services}),
+            &json!({"Node": NodeRow::new(node, agent.node_indices()), "Services": services}),
         )
     })
     .await
@@ -93,7 +96,7 @@ pub(super) async fn node_services(
         let services: Vec<_> =
             services.map(|(found, indices)| ServiceRow::new(found, indices)).collect();
         Document::of(
-            &json!({"Node": NodeRow::new(node, agent.indices_of_all()), "Services": services}),
+            &json!({"Node": NodeRow::new(node, agent.node_indices()), "Services": services}),
         )
     })
     .await
@@ -129,7 +132,7 @@ fn services_on<'a>(
 ) -> Option<(&'a Node, impl Iterator<Item = (&'a Registered, Indices)>)> {
     let node = nodes_of(agent).into_values().find(|node| is_named(node, name))?;
     let there = agent.instances().iter().filter(|found| found.node.name == node.name);
-    Some((node, there.map(|found| (found, agent.indices_of(&found.instance.service)))))
+    Some((node, there.map(|found| (found, agent.instance_indices(&found.instance.id)))))
 }
 
 /// Whether `node` is meant by `name`: its name, in any case of letters, or its id.

@@ -5,12 +5,12 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::Value;
 
-use super::answer::{Document, Error, json, sentences, with_warnings};
-use super::blocking;
+use super::answer::{Document, Error, json, with_changed, with_warnings};
 use super::query::Asked;
+use super::{author, blocking};
 use crate::agent::{Handle, Indices, Refusal, Topic};
 use crate::entry::{self, Decoded, Entry};
-use crate::source::{EntryKey, KINDS, key_of};
+use crate::source::{EntryKey, KINDS};
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
 const UNSERVED_KINDS: [&str; 15] = [
@@ -35,23 +35,23 @@ const UNSERVED_KINDS: [&str; 15] = [
 pub(super) async fn write(
     State(handle): State<Handle>,
     asked: Asked,
+    author::Asked(intent): author::Asked,
     body: Bytes,
 ) -> Result<Response, Error> {
     let cas = asked.cas;
-    let decoded = decode(&body)?;
-    let service = key_of(&decoded.entry).1;
-    let mut warnings: Vec<String> =
-        decoded.warnings.into_iter().map(|warning| warning.text).collect();
-    let (done, index, of_service) = handle
+    let Decoded { entry, warnings, .. } = decode(&body)?;
+    let warnings: Vec<String> = warnings.into_iter().map(|warning| warning.text).collect();
+    let (changed, index) = handle
         .call(move |agent| {
-            let done = agent.write_entry(decoded.entry, cas)?;
-            Ok::<_, Refusal>((done, agent.index(), agent.warnings_of(&service)))
+            let changed = agent.write_entry(&intent, entry, cas)?;
+            Ok::<_, Refusal>((changed, agent.index()))
         })
         .await??;
-    if done {
-        warnings.extend(sentences(of_service));
-    }
-    Ok(with_warnings(json(index, &done), &warnings))
+    let response = with_warnings(json(index, &changed.is_some()), &warnings);
+    Ok(match changed {
+        Some(changed) => with_changed(response, changed),
+        None => response,
+    })
 }
 
 /// All entries of a kind.
@@ -95,14 +95,23 @@ pub(super) async fn delete(
     State(handle): State<Handle>,
     Path(key): Path<(String, String)>,
     asked: Asked,
+    author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
     check_kind(&key.0)?;
     let cas = asked.cas;
-    let (done, index) = handle
-        .call(move |agent| Ok::<_, Refusal>((agent.delete_entry(key, cas)?, agent.index())))
+    let (changed, index) = handle
+        .call(move |agent| {
+            let changed = agent.delete_entry(&intent, key, cas)?;
+            Ok::<_, Refusal>((changed, agent.index()))
+        })
         .await??;
+    let done = changed.is_some();
     let answer = if cas.is_some() { Value::Bool(done) } else { Value::Object(<_>::default()) };
-    Ok(json(index, &answer))
+    let response = json(index, &answer);
+    Ok(match changed {
+        Some(changed) => with_changed(response, changed),
+        None => response,
+    })
 }
 
 /// Reads an entry: what is no entry is 400, an entry that is refused is 500.

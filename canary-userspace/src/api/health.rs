@@ -22,9 +22,8 @@ pub(super) async fn service(
     asked.check_no_filter()?;
     let (wanted, topics) = (asked.clone(), vec![Topic::Health(name.clone())]);
     blocking::answer(&handle, &asked, topics, move |agent| {
-        let indices = agent.indices_of(&name);
         let found = agent.instances_of(&name).iter().filter(|found| wanted.is_instance(found));
-        Document::of(&found.map(|found| HealthRow::new(found, indices)).collect::<Vec<_>>())
+        Document::of(&found.map(|found| HealthRow::new(agent, found)).collect::<Vec<_>>())
     })
     .await
 }
@@ -83,7 +82,7 @@ fn rows<'a, I: Iterator<Item = &'a Registered>>(
     let mut of_nodes = BTreeSet::new();
     let mut rows = Vec::new();
     for registered in instances {
-        let indices = agent.indices_of(&registered.instance.service);
+        let indices = agent.instance_indices(&registered.instance.id);
         for check in registered.checks.iter().filter(|check| wanted(check)) {
             let first = !check.of_node || of_nodes.insert((&registered.node.name, &check.id));
             rows.extend(first.then(|| CheckRow::new(registered, check, indices)));

@@ -6,35 +6,34 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::Map;
 
-use super::answer::{Document, Error, sentences, with_warnings};
-use super::blocking;
+use super::answer::{Document, Error, json as answer, with_changed, with_warnings};
+use super::document::Warning;
 use super::query::Asked;
+use super::{author, blocking};
 use crate::agent::{Handle, Refusal, Topic};
-use crate::catalog::{Registered, parse_registration, to_agent_json, to_definition};
+use crate::catalog::{Registered, parse_registration, to_agent_json};
 
 /// Registers an instance.
-pub(super) async fn register(State(handle): State<Handle>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn register(
+    State(handle): State<Handle>,
+    author::Asked(intent): author::Asked,
+    body: Bytes,
+) -> Result<Response, Error> {
     let instance = parse_registration(&body).map_err(|error| {
         Refusal::bad_request(format!("Request decoding failed: {}", error.text))
     })?;
-    let json = to_definition(&instance);
-    let service = instance.service.clone();
-    let warnings = handle
-        .call(move |agent| {
-            agent.register(instance, json)?;
-            Ok::<_, Refusal>(agent.warnings_of(&service))
-        })
-        .await??;
-    Ok(with_warnings(StatusCode::OK.into_response(), &sentences(warnings)))
+    let changed = handle.call(move |agent| agent.register(&intent, instance)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// Takes a registration back.
 pub(super) async fn deregister(
     State(handle): State<Handle>,
     Path(id): Path<String>,
+    author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
-    handle.call(move |agent| agent.deregister(&id)).await??;
-    Ok(StatusCode::OK.into_response())
+    let changed = handle.call(move |agent| agent.deregister(&intent, &id)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// All instances by id.
@@ -64,18 +63,25 @@ pub(super) async fn read(
     .await
 }
 
-/// Reads the files again.
-pub(super) async fn reload(State(handle): State<Handle>) -> Result<Response, Error> {
-    let warnings = handle
-        .call(|agent| {
-            agent.reload()?;
-            Ok::<_, Refusal>(agent.status(&agent.measure()).warnings)
+/// Reads the files again: nothing to say but warnings or, where only that was asked for, what
+/// would be different.
+pub(super) async fn reload(
+    State(handle): State<Handle>,
+    author::Asked(intent): author::Asked,
+) -> Result<Response, Error> {
+    let (applied, index) = handle
+        .call(move |agent| {
+            let applied = agent.reload(&intent)?;
+            Ok::<_, Refusal>((applied, agent.index()))
         })
         .await??;
-    let sentence = |warning: super::document::Warning| match warning.service.as_str() {
+    if applied.dry_run {
+        return Ok(answer(index, &applied));
+    }
+    let sentence = |warning: Warning| match warning.service.as_str() {
         "" => warning.text,
         service => format!("{service}: {}", warning.text),
     };
-    let warnings: Vec<String> = warnings.into_iter().map(sentence).collect();
+    let warnings: Vec<String> = applied.warnings.into_iter().map(sentence).collect();
     Ok(with_warnings(StatusCode::OK.into_response(), &warnings))
 }

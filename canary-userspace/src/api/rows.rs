@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::agent::Indices;
+use crate::agent::{Agent, Indices};
 use crate::catalog::{CheckState, Health, Node, Pairs, Registered, Weights};
 
 /// A node, as in `/v1/catalog/nodes`.
@@ -200,10 +200,11 @@ pub(super) struct HealthRow<'a> {
 }
 
 impl<'a> HealthRow<'a> {
-    pub(super) fn new(registered: &'a Registered, indices: Indices) -> Self {
+    pub(super) fn new(agent: &Agent, registered: &'a Registered) -> Self {
         let checks = registered.checks.iter();
+        let indices = agent.instance_indices(&registered.instance.id);
         Self {
-            node: NodeRow::new(&registered.node, indices),
+            node: NodeRow::new(&registered.node, agent.node_indices()),
             service: ServiceRow::new(registered, indices),
             checks: checks.map(|check| CheckRow::new(registered, check, indices)).collect(),
         }

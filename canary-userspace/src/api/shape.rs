@@ -22,16 +22,16 @@ const INDENT: &[u8] = b"    ";
 
 /// Adds what every answer has.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
-    if let Some(length) = body_length(&request).filter(|length| *length > MAX_BODY) {
-        let text = format!("Request body({length} bytes) too large, max size: {MAX_BODY} bytes");
-        return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
-    }
+    let length = body_length(&request);
     let pretty = query::has(request.uri(), "pretty");
     let consistency = ["stale", "consistent"]
         .into_iter()
         .find(|mode| query::has(request.uri(), mode))
         .unwrap_or("leader");
     let mut response = next.run(request).await;
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        response = (StatusCode::PAYLOAD_TOO_LARGE, too_large(length)).into_response();
+    }
     let headers = response.headers_mut();
     headers.entry(header::VARY).or_insert(HeaderValue::from_static("Accept-Encoding"));
     if headers.contains_key(INDEX) {
@@ -44,6 +44,12 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
 
 fn body_length(request: &Request) -> Option<usize> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The limit is the path's own, and only what has a length can be said to be of that length.
+fn too_large(length: Option<usize>) -> String {
+    let length = length.map(|length| format!("({length} bytes)")).unwrap_or_default();
+    format!("Request body{length} too large: a config entry may have {MAX_BODY} bytes")
 }
 
 async fn indented(response: Response) -> Response {
