@@ -7,6 +7,7 @@ mod canary;
 mod catalog;
 mod config;
 pub mod document;
+mod filter;
 mod health;
 mod history;
 mod instances;

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use futures_util::future::select_all;
 use tokio::sync::watch;
 
-use crate::catalog::Registered;
+use crate::catalog::{Node, Registered};
 use crate::source::EntryKey;
 
 /// Topics with an index of their own at most. Past it all get the newest one: a query that comes
@@ -28,6 +28,8 @@ pub enum Topic {
     Entry(EntryKey),
     /// Names of services, and the tags of each.
     Services,
+    /// The nodes that something is registered on.
+    Nodes,
     /// Registrations of one service, whatever their health.
     Service(String),
     /// Registrations of one service with their health and checks.
@@ -49,6 +51,7 @@ struct Seen {
     registrations: u64,
     health: u64,
     tags: u64,
+    nodes: u64,
 }
 
 /// The indices, and whoever waits for one to move.
@@ -183,6 +186,9 @@ impl Topics {
         if differs(|seen| seen.tags) {
             topics.insert(Topic::Services);
         }
+        if differs(|seen| seen.nodes) {
+            topics.insert(Topic::Nodes);
+        }
         match now {
             Some(now) => self.seen.insert(service.to_owned(), now),
             None => self.seen.remove(service),
@@ -197,10 +203,14 @@ impl Topics {
         }
         let tags: BTreeSet<&String> =
             instances.iter().flat_map(|registered| &registered.instance.tags).collect();
+        let mut nodes: Vec<&Node> = instances.iter().map(|found| found.node.as_ref()).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes.dedup();
         Seen {
             registrations: registrations.finish(),
             health: health.finish(),
             tags: self.hashes.hash_one(tags),
+            nodes: self.hashes.hash_one(nodes),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer as _};
+use serde_json::{Serializer, Value};
 
 use super::document::Changed;
 use crate::agent::{Kind, Refusal};
+use crate::filter::ListFilter;
 
 /// Reads a parameter that is there or not: `?name`, `?name=true`, `?name=false`.
 pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
@@ -86,6 +88,28 @@ impl Document {
     /// It cannot be JSON.
     pub(super) fn of<T: Serialize + ?Sized>(content: &T) -> Result<Self, Refusal> {
         serde_json::to_string(content).map(Self).map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    /// The `rows` that pass `filter`, as a list.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be JSON.
+    pub(super) fn list<T: Serialize>(
+        rows: impl Iterator<Item = T>,
+        filter: &ListFilter,
+    ) -> Result<Self, Refusal> {
+        let failed = |error: serde_json::Error| Refusal::failed(error.to_string());
+        let mut text = Vec::new();
+        let mut list = Serializer::new(&mut text);
+        if filter.is_empty() {
+            list.collect_seq(rows).map_err(failed)?;
+        } else {
+            let rows: Result<Vec<Value>, _> = rows.map(|row| serde_json::to_value(row)).collect();
+            let rows = rows.map_err(failed)?;
+            list.collect_seq(rows.iter().filter(|row| filter.matches(row))).map_err(failed)?;
+        }
+        String::from_utf8(text).map(Self).map_err(|error| Refusal::failed(error.to_string()))
     }
 
     /// An answer that is the document, without an index.

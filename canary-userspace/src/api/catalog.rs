@@ -5,25 +5,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::answer::{Document, Error};
 use super::blocking;
 use super::query::Asked;
 use super::rows::{FlatRow, NodeRow, ServiceRow};
-use crate::agent::{Agent, Handle, Indices, Topic};
+use crate::agent::{Agent, Handle, Topic};
 use crate::catalog::{Node, Registered};
+use crate::filter::{ListFilter, Shape};
 
 /// Names of services with the tags of their instances.
 pub(super) async fn services(
     State(handle): State<Handle>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::CatalogService)?;
     let wanted = asked.clone();
-    blocking::answer(&handle, &asked, vec![Topic::Services], move |agent| {
+    // What a filter looks at may change without the names.
+    let topic = if filter.is_empty() { Topic::Services } else { Topic::Instances };
+    blocking::answer(&handle, &asked, vec![topic], move |agent| {
         let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for registered in agent.instances().iter().filter(|found| wanted.is_node(&found.node)) {
+            let row = || serde_json::to_value(flat(agent, registered)).unwrap_or_default();
+            if !filter.is_empty() && !filter.matches(&row()) {
+                continue;
+            }
             let tags = names.entry(&registered.instance.service).or_default();
             tags.extend(registered.instance.tags.iter().map(String::as_str));
         }
@@ -38,27 +45,23 @@ pub(super) async fn service(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::CatalogService)?;
     let (wanted, topics) = (asked.clone(), vec![Topic::Service(name.clone())]);
     blocking::answer(&handle, &asked, topics, move |agent| {
         let found = agent.instances_of(&name).iter().filter(|found| wanted.is_instance(found));
-        Document::of(
-            &found
-                .map(|found| FlatRow::new(found, agent.instance_indices(&found.instance.id)))
-                .collect::<Vec<_>>(),
-        )
+        Document::list(found.map(|found| flat(agent, found)), &filter)
     })
     .await
 }
 
 /// The nodes: this one and those that instances run on.
 pub(super) async fn nodes(State(handle): State<Handle>, asked: Asked) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::Node)?;
     let wanted = asked.clone();
-    blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
+    blocking::answer(&handle, &asked, vec![Topic::Nodes], move |agent| {
         let indices = agent.node_indices();
         let nodes = nodes_of(agent).into_values().filter(|node| wanted.is_node(node));
-        Document::of(&nodes.map(|node| NodeRow::new(node, indices)).collect::<Vec<_>>())
+        Document::list(nodes.map(|node| NodeRow::new(node, indices)), &filter)
     })
     .await
 }
@@ -69,15 +72,14 @@ pub(super) async fn node(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::Service)?;
     blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
-        let Some((node, services)) = services_on(agent, &name) else { return Document::of(&()) };
-        let services: BTreeMap<&str, ServiceRow<'_>> = services
-            .map(|(found, indices)| (found.instance.id.as_str(), ServiceRow::new(found, indices)))
-            .collect();
-        Document::of(
-            &json!({"Node": NodeRow::new(node, agent.node_indices()), "Services": services}),
-        )
+        let Some((node, services)) = services_on(agent, &name, &filter) else {
+            return Document::of(&());
+        };
+        let by_id = |row: Value| Some((row.get("ID")?.as_str()?.to_owned(), row));
+        let services: Map<_, _> = services.filter_map(by_id).collect();
+        Document::of(&json!({"Node": node, "Services": services}))
     })
     .await
 }
@@ -88,16 +90,12 @@ pub(super) async fn node_services(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::Service)?;
     blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
-        let Some((node, services)) = services_on(agent, &name) else {
+        let Some((node, services)) = services_on(agent, &name, &filter) else {
             return Document::of(&json!({"Node": null, "Services": []}));
         };
-        let services: Vec<_> =
-            services.map(|(found, indices)| ServiceRow::new(found, indices)).collect();
-        Document::of(
-            &json!({"Node": NodeRow::new(node, agent.node_indices()), "Services": services}),
-        )
+        Document::of(&json!({"Node": node, "Services": services.collect::<Vec<_>>()}))
     })
     .await
 }
@@ -129,10 +127,20 @@ fn nodes_of(agent: &Agent) -> BTreeMap<&str, &Node> {
 fn services_on<'a>(
     agent: &'a Agent,
     name: &str,
-) -> Option<(&'a Node, impl Iterator<Item = (&'a Registered, Indices)>)> {
+    filter: &'a ListFilter,
+) -> Option<(NodeRow<'a>, impl Iterator<Item = Value>)> {
     let node = nodes_of(agent).into_values().find(|node| is_named(node, name))?;
     let there = agent.instances().iter().filter(|found| found.node.name == node.name);
-    Some((node, there.map(|found| (found, agent.instance_indices(&found.instance.id)))))
+    let rows = there.filter_map(|found| {
+        let indices = agent.instance_indices(&found.instance.id);
+        serde_json::to_value(ServiceRow::new(found, indices)).ok()
+    });
+    let rows = rows.filter(|row| filter.matches(row));
+    Some((NodeRow::new(node, agent.node_indices()), rows))
+}
+
+fn flat<'a>(agent: &Agent, registered: &'a Registered) -> FlatRow<'a> {
+    FlatRow::new(registered, agent.instance_indices(&registered.instance.id))
 }
 
 /// Whether `node` is meant by `name`: its name, in any case of letters, or its id.

@@ -10,6 +10,7 @@ use super::query::Asked;
 use super::{author, blocking};
 use crate::agent::{Handle, Indices, Refusal, Topic};
 use crate::entry::{self, Decoded, Entry};
+use crate::filter::Shape;
 use crate::source::{EntryKey, KINDS};
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
@@ -61,12 +62,11 @@ pub(super) async fn list(
     asked: Asked,
 ) -> Result<Response, Error> {
     check_kind(&kind)?;
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::of_entries(&kind))?;
     let topics = vec![Topic::Kind(kind.clone())];
     blocking::answer(&handle, &asked, topics, move |agent| {
         let entries = agent.entries(&kind);
-        let entries: Vec<Value> = entries.iter().map(|(entry, at)| shown(entry, *at)).collect();
-        Document::of(&entries)
+        Document::list(entries.iter().map(|(entry, at)| shown(entry, *at)), &filter)
     })
     .await
 }

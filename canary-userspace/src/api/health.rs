@@ -12,6 +12,7 @@ use super::query::Asked;
 use super::rows::{CheckRow, HealthRow, word};
 use crate::agent::{Agent, Handle, Refusal, Topic};
 use crate::catalog::{CheckState, Registered};
+use crate::filter::{ListFilter, Shape};
 
 /// Instances of a service with their checks and those of their nodes.
 pub(super) async fn service(
@@ -19,11 +20,11 @@ pub(super) async fn service(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::Instance)?;
     let (wanted, topics) = (asked.clone(), vec![Topic::Health(name.clone())]);
     blocking::answer(&handle, &asked, topics, move |agent| {
         let found = agent.instances_of(&name).iter().filter(|found| wanted.is_instance(found));
-        Document::of(&found.map(|found| HealthRow::new(agent, found)).collect::<Vec<_>>())
+        Document::list(found.map(|found| HealthRow::new(agent, found)), &filter)
     })
     .await
 }
@@ -34,11 +35,11 @@ pub(super) async fn checks(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::Check)?;
     let (wanted, topics) = (asked.clone(), vec![Topic::Health(name.clone())]);
     blocking::answer(&handle, &asked, topics, move |agent| {
         let found = agent.instances_of(&name).iter().filter(|found| wanted.is_node(&found.node));
-        rows(agent, found, |check| !check.of_node)
+        rows(agent, found, &filter, |check| !check.of_node)
     })
     .await
 }
@@ -49,10 +50,10 @@ pub(super) async fn node(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::Check)?;
     blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
         let there = agent.instances().iter().filter(|found| is_named(&found.node, &name));
-        rows(agent, there, |_| true)
+        rows(agent, there, &filter, |_| true)
     })
     .await
 }
@@ -63,11 +64,11 @@ pub(super) async fn state(
     Path(state): Path<String>,
     asked: Asked,
 ) -> Result<Response, Error> {
-    asked.check_no_filter()?;
+    let filter = asked.filter(Shape::Check)?;
     let wanted = asked.clone();
     blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
         let found = agent.instances().iter().filter(|found| wanted.is_node(&found.node));
-        rows(agent, found, |check| state == "any" || state == word(check.status))
+        rows(agent, found, &filter, |check| state == "any" || state == word(check.status))
     })
     .await
 }
@@ -77,6 +78,7 @@ pub(super) async fn state(
 fn rows<'a, I: Iterator<Item = &'a Registered>>(
     agent: &Agent,
     instances: I,
+    filter: &ListFilter,
     wanted: impl Fn(&CheckState) -> bool,
 ) -> Result<Document, Refusal> {
     let mut of_nodes = BTreeSet::new();
@@ -88,5 +90,5 @@ fn rows<'a, I: Iterator<Item = &'a Registered>>(
             rows.extend(first.then(|| CheckRow::new(registered, check, indices)));
         }
     }
-    Document::of(&rows)
+    Document::list(rows.into_iter(), filter)
 }

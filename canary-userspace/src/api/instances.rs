@@ -12,6 +12,7 @@ use super::query::Asked;
 use super::{author, blocking};
 use crate::agent::{Handle, Refusal, Topic};
 use crate::catalog::{Registered, parse_registration, to_agent_json};
+use crate::filter::Shape;
 
 /// Registers an instance.
 pub(super) async fn register(
@@ -38,13 +39,14 @@ pub(super) async fn deregister(
 
 /// All instances by id.
 pub(super) async fn list(State(handle): State<Handle>, asked: Asked) -> Result<Response, Error> {
-    asked.check_no_filter()?;
-    blocking::answer(&handle, &asked, vec![Topic::Instances], |agent| {
+    let filter = asked.filter(Shape::Service)?;
+    blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
         let shown = |registered: &Registered| {
             let instance = &registered.instance;
             (instance.id.clone(), to_agent_json(instance))
         };
-        Document::of(&agent.instances().iter().map(shown).collect::<Map<_, _>>())
+        let shown = agent.instances().iter().map(shown);
+        Document::of(&shown.filter(|(_, shown)| filter.matches(shown)).collect::<Map<_, _>>())
     })
     .await
 }

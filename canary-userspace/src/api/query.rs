@@ -8,8 +8,10 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 
 use super::answer::Error;
+use super::filter;
 use crate::agent::{Handle, Refusal};
 use crate::catalog::{DATACENTER, Health, Node, Registered};
+use crate::filter::{ListFilter, Shape};
 use crate::syntax::parse_duration;
 
 /// How long a query waits for a change where it does not say.
@@ -83,14 +85,9 @@ impl Asked {
             && self.is_node(&registered.node)
     }
 
-    /// Refuses what would have no effect: half of a list must not pass for the whole.
-    pub(super) fn check_no_filter(&self) -> Result<(), Error> {
-        match &self.filter {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error(Refusal::bad_request("the parameter filter is not supported yet")))
-            }
-        }
+    /// The filter of a list of `shape`.
+    pub(super) fn filter(&self, shape: Shape) -> Result<ListFilter, Error> {
+        filter::read(self.filter.as_deref(), shape)
     }
 }
 
