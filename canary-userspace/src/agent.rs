@@ -93,6 +93,8 @@ pub struct Agent {
     source: SourceState,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
+    /// What the store had is lost: an import may bring it back to frozen tables.
+    store_lost: bool,
     /// Why the tables are behind the health of instances, and when to try again.
     late: Option<(String, Instant)>,
 }

@@ -128,6 +128,7 @@ pub struct Store {
     shared: Arc<Shared>,
     /// What takes back writes that were refused when they may be on disk already.
     owed: Mutex<Vec<Write>>,
+    bounds: log::Bounds,
 }
 
 /// What the log's readers have in common with the store.
@@ -201,7 +202,7 @@ impl Store {
         })?;
         let database = RwLock::new(Some(database));
         let shared = Arc::new(Shared { database, open_again, path: path.to_owned() });
-        Ok((Self { shared, owed: Mutex::default() }, contents))
+        Ok((Self { shared, owed: Mutex::default(), bounds: log::Bounds::default() }, contents))
     }
 
     /// Performs `writes` as one, and remembers `index`; they are on disk when this returns.
@@ -211,7 +212,7 @@ impl Store {
     /// [`StoreError::Failed`]; nothing has changed then.
     pub fn commit(&self, index: u64, writes: &[Write]) -> Result<(), StoreError> {
         let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.shared.commit(index, [&owed, writes])?;
+        self.shared.commit(index, [&owed, writes], self.bounds)?;
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
@@ -244,8 +245,14 @@ impl Store {
 impl Shared {
     /// After a failure redb refuses everything: the database is closed, and opened again at once
     /// or at the next use.
-    fn commit(&self, index: u64, writes: [&[Write]; 2]) -> Result<(), StoreError> {
-        let error = match self.with(|database| tables::write_all(database, index, writes))? {
+    fn commit(
+        &self,
+        index: u64,
+        writes: [&[Write]; 2],
+        bounds: log::Bounds,
+    ) -> Result<(), StoreError> {
+        let written = self.with(|database| tables::write_all(database, index, writes, bounds))?;
+        let error = match written {
             Ok(()) => return Ok(()),
             Err(error) => failed(&self.path, "written", &error),
         };
@@ -300,6 +307,8 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
         DatabaseError::Storage(StorageError::Corrupted(text)) => corrupt(text),
+        // No agent ever wrote another version of the format.
+        error @ DatabaseError::UpgradeRequired(_) => corrupt(error.to_string()),
         // A file that is no database at all, or ends early.
         DatabaseError::Storage(StorageError::Io(error))
             if matches!(

@@ -36,6 +36,7 @@ impl Agent {
         datapath: Box<dyn Datapath>,
     ) -> anyhow::Result<(Self, mpsc::Receiver<HealthChange>)> {
         let Opened { store, contents, warning } = opened;
+        let store_lost = warning.is_some();
         if let Some(warning) = &warning {
             tracing::error!("{warning}");
         }
@@ -62,6 +63,7 @@ impl Agent {
             last_change: contents.last_change,
             source: SourceState::default(),
             frozen: None,
+            store_lost,
             late: None,
         };
         agent.move_index(agent.index);
@@ -93,6 +95,12 @@ impl Agent {
 
     /// Publishes what files and store say; if that cannot be, what they said last.
     fn first_revision(&mut self, contents: &Contents, adopted: bool) -> anyhow::Result<()> {
+        if adopted && self.store_lost && self.load_files().is_ok() {
+            tracing::warn!("{UNTIL_IMPORT}");
+            self.frozen = Some(UNTIL_IMPORT.to_owned());
+            self.remarks.push(UNTIL_IMPORT.to_owned());
+            return Ok(());
+        }
         let Err(error) = self.try_files(contents) else { return Ok(()) };
         tracing::error!(error = %error, "the configuration cannot be used");
         self.source.error = Some((error.clone(), Instant::now()));
@@ -109,6 +117,17 @@ impl Agent {
         anyhow::ensure!(adopted, "{error}");
         tracing::warn!(%fallback, "the tables stay as they are");
         self.frozen = Some(error);
+        Ok(())
+    }
+
+    /// Takes note of what files define, and publishes nothing.
+    fn load_files(&mut self) -> Result<(), String> {
+        let files = files::read(&self.config_dirs).map_err(|error| error.to_string())?;
+        let mut set = files::decode(&files).map_err(|errors| lines(&errors))?;
+        set.splits.clear();
+        self.state.apply(Edit::Files(set));
+        self.watch_checks();
+        self.refresh_health();
         Ok(())
     }
 
@@ -187,6 +206,10 @@ impl Agent {
     }
 }
 
+/// What is said while the tables hold what the lost store said.
+pub(super) const UNTIL_IMPORT: &str = "the tables stay as they are, for the store is lost: `canaryctl \
+                                       import` brings a backup of it, `canaryctl reload` goes on \
+                                       with the files alone";
 /// What is said when the files in force could not be copied.
 const NOT_KEPT: &str = "the files in force are not kept for a restart";
 

@@ -153,7 +153,6 @@ impl Agent {
         match &result {
             Ok(_) => {
                 self.source.error = None;
-                self.frozen = None;
                 tracing::info!(revision = self.datapath.revision(), "reloaded");
             }
             Err(refusal) => {

@@ -4,6 +4,7 @@ mod bad_input;
 mod blocking;
 mod catalog;
 mod consul;
+mod history;
 mod release;
 mod restart;
 
@@ -59,6 +60,7 @@ struct Reply {
     warnings: Vec<String>,
     index: u64,
     headers: HeaderMap,
+    changed: Option<String>,
 }
 
 impl Place {
@@ -166,9 +168,10 @@ impl Running {
         let warnings = header("x-canary-warning");
         let index = header("x-consul-index").first().map_or(0, |index| index.parse().unwrap());
         let headers = response.headers().clone();
+        let changed = header("x-canary-changed").pop();
         let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
         driver.abort();
-        Ok(Reply { status, text, warnings, index, headers })
+        Ok(Reply { status, text, warnings, index, headers, changed })
     }
 
     /// Puts what must be accepted.

@@ -115,17 +115,22 @@ pub(super) fn write_all(
     database: &Database,
     index: u64,
     writes: [&[Write]; 2],
+    bounds: log::Bounds,
 ) -> Result<(), Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(NUMBERS)?.insert(INDEX, index)?;
     for write in writes.into_iter().flatten() {
-        perform(&transaction, write)?;
+        perform(&transaction, write, bounds)?;
     }
     transaction.commit()?;
     Ok(())
 }
 
-fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
+fn perform(
+    transaction: &WriteTransaction,
+    write: &Write,
+    bounds: log::Bounds,
+) -> Result<(), Error> {
     match write {
         Write::Reserve(index) => {
             transaction.open_table(NUMBERS)?.insert(RESERVED, index)?;
@@ -139,7 +144,7 @@ fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
             let value = entry.as_ref().map(encode).transpose()?;
             set(&mut transaction.open_table(FILE_ENTRIES)?, (kind.as_str(), name.as_str()), value)
         }
-        Write::Record(record) => log::append(transaction, record),
+        Write::Record(record) => log::append(transaction, record, bounds),
         Write::NoRecord(number) => log::remove(transaction, *number),
         Write::Registration(id, registration) => {
             let value = registration.as_ref().map(encode).transpose()?;
