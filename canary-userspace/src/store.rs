@@ -55,6 +55,8 @@ pub type Past = BTreeMap<String, Value>;
 /// One thing to change in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
+    /// Promises that no later start finds an index below this one.
+    Reserve(u64),
     /// Puts or, with `None`, deletes a config entry.
     Entry(String, String, Option<Stored>),
     /// Remembers or, with `None`, forgets the entry of a file that is in force: at the next start
@@ -77,7 +79,7 @@ pub enum Write {
 /// Everything that the agent reads at its start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contents {
-    /// Index of the last write.
+    /// Index of the last write, or the one up to which indices were reserved.
     pub index: u64,
     /// Number of the last change.
     pub last_change: u64,

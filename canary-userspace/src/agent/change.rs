@@ -69,6 +69,7 @@ impl Agent {
             )));
         }
         let instances = edits.iter().any(|edit| !matches!(edit, Edit::Entry(..)));
+        let touched = self.services_of(&edits);
         let scope = scope(&edits);
         let before = self.entries_in(&scope);
         let mut inverses: Vec<Edit> =
@@ -107,8 +108,27 @@ impl Agent {
             if instances {
                 self.refresh_health();
             }
+        } else if instances {
+            self.announce_instances(touched.as_ref());
         }
         result
+    }
+
+    /// Services whose instances `edits` may change; `None` for any.
+    fn services_of(&self, edits: &[Edit]) -> Scope {
+        let mut services = BTreeSet::new();
+        for edit in edits {
+            match edit {
+                Edit::Entry(..) => {}
+                Edit::Instance(id, new) => {
+                    let old = self.state.instance(id).map(|old| &old.instance);
+                    let both = [old, new.as_deref()].into_iter().flatten();
+                    services.extend(both.map(|instance| instance.service.clone()));
+                }
+                Edit::Files(_) => return None,
+            }
+        }
+        Some(services)
     }
 
     /// Checks the rules that hold between definitions.

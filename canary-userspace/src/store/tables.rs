@@ -31,6 +31,8 @@ pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new(
 
 /// Index of the last write, in `NUMBERS`.
 const INDEX: &str = "index";
+/// No index above it was shown to anybody, in `NUMBERS`.
+const RESERVED: &str = "reserved";
 /// Present in `NUMBERS` once `LAST_GOOD` was written: a set of no files is known too.
 const LAST_GOOD_KNOWN: &str = "last-good";
 
@@ -43,8 +45,9 @@ pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
         file_entries: entries(&read, FILE_ENTRIES)?,
         ..Contents::default()
     };
-    if let Some(index) = read.open_table(NUMBERS)?.get(INDEX)? {
-        contents.index = index.value();
+    for name in [INDEX, RESERVED] {
+        let number = read.open_table(NUMBERS)?.get(name)?.map_or(0, |number| number.value());
+        contents.index = contents.index.max(number);
     }
     for row in read.open_table(REGISTRATIONS)?.iter()? {
         let (id, value) = row?;
@@ -129,6 +132,10 @@ fn perform(
     bounds: log::Bounds,
 ) -> Result<(), Error> {
     match write {
+        Write::Reserve(index) => {
+            transaction.open_table(NUMBERS)?.insert(RESERVED, index)?;
+            Ok(())
+        }
         Write::Entry(kind, name, entry) => {
             let value = entry.as_ref().map(encode).transpose()?;
             set(&mut transaction.open_table(ENTRIES)?, (kind.as_str(), name.as_str()), value)

@@ -13,6 +13,7 @@ async fn what_the_api_wrote_is_there_after_a_restart() {
     let web = json!({"Name": "web", "ID": "w", "Address": "10.1.0.50", "Port": 1});
     agent.done("/v1/agent/service/register", web.to_string()).await;
     let before = agent.everything(&place).await;
+    let entry = agent.get("/v1/config/service-splitter/payments").await.json();
     let (index, revision) =
         (agent.get("/v1/agent/services").await.index, place.memory.get().revision);
     agent.stop().await;
@@ -21,7 +22,8 @@ async fn what_the_api_wrote_is_there_after_a_restart() {
     let agent = place.start().await;
 
     assert_eq!(agent.everything(&place).await, before);
-    assert_eq!(agent.get("/v1/agent/services").await.index, index);
+    assert_eq!(agent.get("/v1/config/service-splitter/payments").await.json(), entry);
+    assert!(agent.get("/v1/agent/services").await.index > index);
     assert_eq!(place.memory.get().revision, revision);
     agent.stop().await;
 }
