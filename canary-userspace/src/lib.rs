@@ -13,6 +13,8 @@ pub mod datapath;
 pub mod entry;
 pub mod error;
 pub mod filter;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod health;
 pub mod kernel;
 pub mod metrics;
