@@ -3,6 +3,7 @@
 mod decode;
 mod graph;
 mod kinds;
+pub mod reference;
 mod render;
 mod validate;
 
@@ -15,7 +16,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Value};
 
-pub use graph::{GraphError, check_graph, split_meant};
+pub use graph::{GraphError, Part, check_graph, check_names, circular, split_meant};
 pub use kinds::set_aside;
 pub use render::to_json;
 pub use validate::{WEIGHT_RANGE, check_sum, units_of};

@@ -8,16 +8,16 @@ use super::refusal::Refusal;
 use super::state::Edit;
 use super::{Agent, Indices};
 use crate::catalog::{Origin, Sourced};
-use crate::compile::{Compiled, DesiredService, compile, only_weights};
+use crate::compile::{Compiler, Names};
 use crate::entry::{self, Entry};
-use crate::source::{EntryKey, KINDS, SplitPlaces};
+use crate::source::{EntryKey, KINDS, PROXY, SplitPlaces};
 use crate::store::{Past, StoredEntry, Write};
 
 /// Config entries of some services.
 type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
 
-/// Services that a change is about; `None` for any.
-type Scope = Option<BTreeSet<String>>;
+/// Services whose entries or instances a change may change; `None` for any.
+type Scope = Option<Names>;
 
 /// Edits to perform as one, and the registrations that belong to them.
 #[derive(Debug, Default)]
@@ -28,12 +28,12 @@ pub(super) struct Change {
     pub(super) registrations: Vec<(String, Option<Value>)>,
 }
 
-/// What is put in force.
-enum Next {
-    /// Other shares of some services.
-    Shares(Vec<DesiredService>),
+/// What is to be put in force.
+pub(super) enum Next {
+    /// These services, as the agent's compiler has them now.
+    Services(Names),
     /// All of it.
-    Whole(Compiled),
+    Whole(Box<Compiler>),
 }
 
 /// What a change means for the store and for the agent's records.
@@ -61,38 +61,54 @@ impl Agent {
             )));
         }
         let instances = edits.iter().any(|edit| !matches!(edit, Edit::Entry(..)));
-        let scope = scope(&edits);
+        let mut scope = self.scope(&edits);
         let before = self.entries_in(&scope);
+        let ids: Vec<String> = edits.iter().filter_map(Edit::instance).map(str::to_owned).collect();
         let mut inverses: Vec<Edit> =
             edits.into_iter().filter_map(|edit| self.state.apply(edit)).collect();
+        if let Some(scope) = &mut scope {
+            // What the store covered may come back, as another service.
+            scope.extend(ids.iter().filter_map(|id| self.state.service_of(id)).map(str::to_owned));
+        }
         if instances {
-            self.refresh_health();
+            self.refresh_health(scope.as_ref());
         }
 
         let result = self
-            .check(instances, &places.unwrap_or_default())
+            .check(scope.as_ref(), places.as_ref())
             .and_then(|()| self.put_in_force(&before, &scope, registrations, instances));
         if result.is_err() {
             while let Some(inverse) = inverses.pop() {
                 self.state.apply(inverse);
             }
             if instances {
-                self.refresh_health();
+                self.refresh_health(scope.as_ref());
+            }
+            if let Some(scope) = scope.filter(|_| self.late.is_none()) {
+                self.compiler.update(&self.state.snapshot, &scope);
             }
         }
         result
     }
 
-    /// Checks the rules that hold between definitions.
+    /// Checks the rules that hold between definitions: those that the services of `scope` may
+    /// break, or all.
     ///
     /// # Errors
     ///
-    /// What is wrong, with its place if it is at one of `places`.
-    pub(super) fn check(&self, instances: bool, places: &SplitPlaces) -> Result<(), Refusal> {
-        if instances {
-            self.state.check_instances().map_err(Refusal::invalid)?;
-        }
-        self.state.check_graph(places).map_err(|error| Refusal::invalid(error.to_string()))
+    /// What is wrong, with its place if `places` are known.
+    pub(super) fn check(
+        &self,
+        scope: Option<&Names>,
+        places: Option<&SplitPlaces>,
+    ) -> Result<(), Refusal> {
+        self.state.check_instances(scope).map_err(Refusal::invalid)?;
+        let names: Option<BTreeSet<&str>> = scope.map(|names| {
+            let own = names.iter().map(String::as_str);
+            own.chain(names.iter().flat_map(|name| self.compiler.readers(name))).collect()
+        });
+        let checked = self.state.check_graph(names.as_ref(), places);
+        checked.map_err(|error| Refusal::invalid(error.to_string()))
     }
 
     /// Compiles, stores and publishes the state as it has been edited.
@@ -104,10 +120,7 @@ impl Agent {
         instances: bool,
     ) -> Result<(), Refusal> {
         let after = self.entries_in(scope);
-        let next = match self.reweighed(before, &after, scope) {
-            Some(services) => Next::Shares(services),
-            None => Next::Whole(self.compile()?),
-        };
+        let next = self.compile(scope.as_ref())?;
         let mut ledger = self.ledger(before, &after);
         for (id, value) in registrations {
             ledger.undo.push(Write::Registration(id.clone(), self.store.registration(&id)?));
@@ -118,7 +131,7 @@ impl Agent {
         if !ledger.writes.is_empty() {
             self.store.commit(index, &ledger.writes)?;
         }
-        if let Err(error) = self.put(next) {
+        if let Err(error) = self.publish(next) {
             if !ledger.undo.is_empty() {
                 self.store.commit(self.index, &ledger.undo)?;
             }
@@ -134,16 +147,31 @@ impl Agent {
         Ok(())
     }
 
-    /// Compiles the state.
+    /// Compiles the state, which differs from what was compiled last in the services of `scope`.
     ///
     /// # Errors
     ///
     /// Why a service of it cannot be served, in Consul's words.
-    pub(super) fn compile(&self) -> Result<Compiled, Refusal> {
-        let compiled = compile(&self.state.snapshot, &self.datapath.claims());
+    pub(super) fn compile(&mut self, scope: Option<&Names>) -> Result<Next, Refusal> {
+        let snapshot = &self.state.snapshot;
+        // Tables that are behind lack more than this change.
+        let (next, compiled) = match scope.filter(|_| self.late.is_none()) {
+            Some(names) => {
+                let changed = self.compiler.update(snapshot, names);
+                (Next::Services(changed), self.compiler.compiled())
+            }
+            None => {
+                let compiler = Box::new(Compiler::new(snapshot, &self.datapath.claims()));
+                let refused = compiler.compiled().refused.first();
+                if let Some(refused) = refused {
+                    return Err(Refusal::invalid(refused.text.clone()));
+                }
+                return Ok(Next::Whole(compiler));
+            }
+        };
         match compiled.refused.first() {
             Some(refused) => Err(Refusal::invalid(refused.text.clone())),
-            None => Ok(compiled),
+            None => Ok(next),
         }
     }
 
@@ -152,50 +180,21 @@ impl Agent {
     /// # Errors
     ///
     /// The datapath's reason; what it had stays in force.
-    pub(super) fn publish(&mut self, compiled: Compiled) -> Result<(), Refusal> {
-        let revision = self.datapath.publish(&compiled.desired)?;
+    pub(super) fn publish(&mut self, next: Next) -> Result<(), Refusal> {
+        let revision = match next {
+            Next::Services(names) => {
+                self.datapath.publish_some(&self.compiler.compiled().desired, &names)?
+            }
+            Next::Whole(compiler) => {
+                let revision = self.datapath.publish(&compiler.compiled().desired)?;
+                self.compiler = *compiler;
+                revision
+            }
+        };
         tracing::debug!(revision, "published");
-        self.in_force = compiled;
+        self.compiler.in_force();
         self.late = None;
         Ok(())
-    }
-
-    fn put(&mut self, next: Next) -> Result<(), Refusal> {
-        let services = match next {
-            Next::Whole(compiled) => return self.publish(compiled),
-            Next::Shares(services) => services,
-        };
-        let before = self.in_force.replace(services);
-        if let Err(error) = self.datapath.publish(&self.in_force.desired) {
-            self.in_force.replace(before);
-            return Err(error.into());
-        }
-        tracing::debug!(revision = self.datapath.revision(), "published new shares");
-        Ok(())
-    }
-
-    /// What is to be published where weights are all that a change changes: with a thousand other
-    /// services, compiling the whole takes a hundred times as long.
-    fn reweighed(
-        &self,
-        before: &Entries,
-        after: &Entries,
-        scope: &Scope,
-    ) -> Option<Vec<DesiredService>> {
-        // Only with a scope are these all the entries there are; late tables lack other changes.
-        if scope.is_none() || self.late.is_some() || before.len() != after.len() {
-            return None;
-        }
-        let others = before
-            .iter()
-            .zip(after)
-            .filter(|((key, old), (other, new))| (key, &old.value) != (other, &new.value));
-        let mut changed = others.map(|((_, old), (_, new))| (&old.value, &new.value));
-        let (Entry::Splitter(old), Entry::Splitter(new)) = changed.next()? else { return None };
-        if changed.next().is_some() || !only_weights(old, new) {
-            return None;
-        }
-        self.in_force.reweighed(&self.state.snapshot, &new.name)
     }
 
     /// What is different after a change, entry by entry.
@@ -241,6 +240,24 @@ impl Agent {
         self.past.extend(ledger.past);
     }
 
+    /// The services that `edits` are about, before they are made.
+    fn scope(&self, edits: &[Edit]) -> Scope {
+        let mut names = Names::new();
+        for edit in edits {
+            match edit {
+                // Defaults of all services.
+                Edit::Entry((kind, _), _) if kind == PROXY => return None,
+                Edit::Entry((_, name), _) => _ = names.insert(name.clone()),
+                Edit::Instance(id, new) => {
+                    names.extend(self.state.service_of(id).map(str::to_owned));
+                    names.extend(new.iter().map(|instance| instance.service.clone()));
+                }
+                Edit::Files(_) => return None,
+            }
+        }
+        Some(names)
+    }
+
     /// Entries in force of the services in `scope`.
     fn entries_in(&self, scope: &Scope) -> Entries {
         let keyed = |entry: Sourced<Entry>| (crate::source::key_of(&entry.value), entry);
@@ -254,15 +271,6 @@ impl Agent {
                 .collect(),
         }
     }
-}
-
-fn scope(edits: &[Edit]) -> Scope {
-    let names = edits.iter().map(|edit| match edit {
-        Edit::Entry((_, name), _) => Some(Some(name.clone())),
-        Edit::Instance(..) => Some(None),
-        Edit::Files(_) => None,
-    });
-    names.collect::<Option<Vec<_>>>().map(|names| names.into_iter().flatten().collect())
 }
 
 /// The write that makes the store hold what `entry` is, if it is the store's.

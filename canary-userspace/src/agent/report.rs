@@ -75,7 +75,8 @@ impl Agent {
     }
 
     fn services(&self) -> impl Iterator<Item = &DesiredService> {
-        self.in_force.desired.services.iter().chain(&self.in_force.idle)
+        let compiled = self.compiler.compiled();
+        compiled.desired.services.iter().chain(&compiled.idle)
     }
 
     fn source_report(&self) -> document::Source {
@@ -120,7 +121,7 @@ impl Agent {
         let late = self.late.iter().map(|(error, _)| {
             node(format!("the tables are behind the health of instances: {error}"))
         });
-        let mut warnings: Vec<Warning> = (self.in_force.warnings.iter())
+        let mut warnings: Vec<Warning> = (self.compiler.compiled().warnings.iter())
             .chain(self.state.file_warnings())
             .cloned()
             .chain(hidden)
@@ -137,7 +138,7 @@ fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
     document::Split {
         service: split.key.target.clone(),
         subset: split.key.subset.clone(),
-        weight: f64::from(split.share) / 100.0,
+        weight: f64::from(split.weight) / 100.0,
         backends: document::Backends {
             total: number(split.backends.len()),
             healthy: number(healthy),

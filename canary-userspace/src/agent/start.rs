@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
 use crate::catalog::{DATACENTER, Node, Pairs, parse_registration};
-use crate::compile::Compiled;
+use crate::compile::Compiler;
 use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::ConfigError;
@@ -46,7 +46,7 @@ impl Agent {
             store,
             datapath,
             checks,
-            in_force: Compiled::default(),
+            compiler: Compiler::default(),
             remarks: warning.into_iter().collect(),
             indices: BTreeMap::new(),
             past: contents.past.clone(),
@@ -110,11 +110,11 @@ impl Agent {
         let places = std::mem::take(&mut set.splits);
         let keys: Vec<_> = set.entries.keys().cloned().collect();
         self.state.apply(Edit::Files(set));
-        self.refresh_health();
+        self.refresh_health(None);
         let published = self
-            .check(true, &places)
-            .and_then(|()| self.compile())
-            .and_then(|compiled| self.publish(compiled));
+            .check(None, Some(&places))
+            .and_then(|()| self.compile(None))
+            .and_then(|next| self.publish(next));
         if let Err(refusal) = published {
             self.state.apply(Edit::Files(Definitions::default()));
             return Err(refusal.text);

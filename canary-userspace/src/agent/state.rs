@@ -4,13 +4,13 @@
 //! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
 //! taken back edit by edit.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
-use crate::compile::Warning;
-use crate::entry::{self, Entry};
+use crate::compile::{Names, Warning};
+use crate::entry::{self, Entry, GraphError, Part};
 use crate::error::ConfigError;
 use crate::source::files::place;
 use crate::source::{
@@ -34,6 +34,14 @@ impl Edit {
         match self {
             Self::Files(files) => Some(std::mem::take(&mut files.splits)),
             Self::Entry(..) | Self::Instance(..) => None,
+        }
+    }
+
+    /// The id of the instance that the edit is about.
+    pub(super) fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Instance(id, _) => Some(id),
+            Self::Entry(..) | Self::Files(_) => None,
         }
     }
 }
@@ -216,6 +224,11 @@ impl State {
         found.is_some_and(|found| std::mem::replace(&mut found.health, health) != health)
     }
 
+    /// The service of the instance in force.
+    pub(super) fn service_of(&self, id: &str) -> Option<&str> {
+        self.services.get(id).map(String::as_str)
+    }
+
     fn position(&self, id: &str) -> Option<usize> {
         let service = self.services.get(id)?.as_str();
         let instances = &self.snapshot.instances;
@@ -268,53 +281,73 @@ impl State {
         Some(Sourced { value: instance, origin })
     }
 
-    /// Checks that every split leads somewhere, and not in a circle.
+    /// Checks that every reference leads somewhere, and not in a circle: those of the entries of
+    /// `names`, or all of them without.
     ///
     /// # Errors
     ///
-    /// Consul's text, with file and position where `places` has the split.
-    pub(super) fn check_graph(&self, places: &SplitPlaces) -> Result<(), ConfigError> {
+    /// Consul's text; with file and position where it is of a file, given the `places` of files.
+    pub(super) fn check_graph(
+        &self,
+        names: Option<&BTreeSet<&str>>,
+        places: Option<&SplitPlaces>,
+    ) -> Result<(), ConfigError> {
         let Snapshot { resolvers, splitters, .. } = &self.snapshot;
-        let resolvers = resolvers.values().map(|resolver| &resolver.value);
-        entry::check_graph(resolvers, splitters.values().map(|splitter| &splitter.value)).map_err(
-            |error| {
-                let origin = splitters.get(&error.splitter).map(|splitter| &splitter.origin);
-                let place = places.get(&error.splitter).and_then(|splits| splits.get(error.split));
-                match (origin, place) {
-                    (Some(Origin::File { path, .. }), Some(position)) => {
-                        ConfigError::at(*position, error.text).in_file(path.clone())
-                    }
-                    _ => ConfigError::new(error.text),
+        let all = || resolvers.keys().chain(splitters.keys()).map(String::as_str).collect();
+        let checked = match names {
+            Some(names) => entry::check_names(&&self.snapshot, names),
+            None => entry::check_names(&&self.snapshot, &all()),
+        };
+        checked.map_err(|GraphError { service, part, text }| {
+            let (origin, split) = match part {
+                Part::Split(split) => (splitters.get(&service).map(|s| &s.origin), Some(split)),
+                Part::Redirect | Part::Failover(_) => {
+                    (resolvers.get(&service).map(|r| &r.origin), None)
                 }
-            },
-        )
+            };
+            let (Some(Origin::File { path, position }), Some(places)) = (origin, places) else {
+                // Who writes over the API did not write that file.
+                return ConfigError::new(text);
+            };
+            let place = split.and_then(|split| places.get(&service)?.get(split));
+            ConfigError::at(*place.unwrap_or(position), text).in_file(path.clone())
+        })
     }
 
-    /// Says which two instances of one service serve at one place, if any do.
+    /// Says which two instances of one service serve at one place, if any do: of the services
+    /// `names`, or of all.
     ///
     /// # Errors
     ///
     /// The sentence, naming both.
-    pub(super) fn check_instances(&self) -> Result<(), String> {
-        for of_service in
-            self.snapshot.instances.chunk_by(|a, b| a.instance.service == b.instance.service)
-        {
-            let mut seen = BTreeMap::new();
-            for registered in of_service {
-                let Instance { id, service, .. } = &registered.instance;
-                let Some(serves) = registered.socket() else { continue };
-                if let Some(first) = seen.insert(serves, registered) {
-                    return Err(format!(
-                        "service {service:?}: instances {:?} ({}) and {id:?} ({}) both serve at {serves}",
-                        first.instance.id,
-                        place(&first.origin),
-                        place(&registered.origin),
-                    ));
-                }
+    pub(super) fn check_instances(&self, names: Option<&Names>) -> Result<(), String> {
+        let instances = &self.snapshot.instances;
+        match names {
+            Some(names) => {
+                names.iter().try_for_each(|name| check_places(self.snapshot.instances_of(name)))
             }
+            None => instances
+                .chunk_by(|a, b| a.instance.service == b.instance.service)
+                .try_for_each(check_places),
         }
-        Ok(())
     }
+}
+
+fn check_places(of_service: &[Registered]) -> Result<(), String> {
+    let mut seen = BTreeMap::new();
+    for registered in of_service {
+        let Instance { id, service, .. } = &registered.instance;
+        let Some(serves) = registered.socket() else { continue };
+        if let Some(first) = seen.insert(serves, registered) {
+            return Err(format!(
+                "service {service:?}: instances {:?} ({}) and {id:?} ({}) both serve at {serves}",
+                first.instance.id,
+                place(&first.origin),
+                place(&registered.origin),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Where an instance stands in the snapshot.

@@ -11,9 +11,9 @@ use super::args::ConfigValidate;
 use super::console::Console;
 use super::failure::Failure;
 use super::input;
-use crate::catalog::{FileContent, Health, Registered, Snapshot, Sourced, parse_file};
+use crate::catalog::{FileContent, Health, Origin, Registered, Snapshot, Sourced, parse_file};
 use crate::compile::{Claims, compile};
-use crate::entry::{Entry, Places, Resolver, Splitter, Subset, check_graph};
+use crate::entry::{Entry, GraphError, Part, Places, Resolver, Splitter, Subset, check_graph};
 use crate::error::{ConfigError, Position};
 use crate::source::Definitions;
 use crate::source::files;
@@ -125,7 +125,7 @@ fn check_set(set: Definitions, places: &BTreeMap<String, Place>, found: &mut Fin
     let resolvers = snapshot.resolvers.values().map(|resolver| &resolver.value);
     let elsewhere = resolvers_elsewhere(&snapshot, &splitters, places, found);
     if let Err(error) = check_graph(resolvers.chain(&elsewhere), splitters) {
-        found.errors.push(at(places.get(&error.splitter), Some(error.split), error.text));
+        found.errors.push(misfit(&snapshot, places, error));
         return;
     }
     // Entries alone are a set too; only with instances is it known who is missing.
@@ -140,6 +140,21 @@ fn check_set(set: Definitions, places: &BTreeMap<String, Place>, found: &mut Fin
     found
         .warnings
         .extend(compiled.warnings.iter().map(|warning| sentence(&warning.service, &warning.text)));
+}
+
+/// A part of an entry that does not fit the others, where it is written.
+fn misfit(
+    snapshot: &Snapshot,
+    places: &BTreeMap<String, Place>,
+    GraphError { service, part, text }: GraphError,
+) -> ConfigError {
+    if let Part::Split(split) = part {
+        return at(places.get(&service), Some(split), text);
+    }
+    match snapshot.resolvers.get(&service).map(|resolver| &resolver.origin) {
+        Some(Origin::File { path, position }) => ConfigError::at(*position, text).in_file(path),
+        _ => ConfigError::new(text),
+    }
 }
 
 /// Stands in for the resolvers that splits need and the set does not hold, and warns of each.

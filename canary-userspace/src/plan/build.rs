@@ -11,7 +11,7 @@ use canary_common::service::Record;
 use super::pool::Spent;
 use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
 use super::{NOWHERE, Short, Table, Write};
-use crate::compile::{Desired, DesiredService, DesiredSplit, SplitKey, maglev};
+use crate::compile::{DesiredService, DesiredSplit, SplitKey, maglev};
 
 const SERVICES: Table = Table { name: "SERVICES", setting: "limits.services" };
 const FRONTENDS: Table = Table { name: "FRONTENDS", setting: "limits.frontends" };
@@ -20,40 +20,44 @@ const ENDPOINTS: Table = Table { name: "ENDPOINTS", setting: "limits.endpoints" 
 const SLOTS: Table = Table { name: "SLOTS", setting: "limits.slots" };
 const STATS: Table = Table { name: "STATS", setting: "limits.splits" };
 
-/// A plan that grows, beside the picture of the tables it leads to.
-pub(super) struct Builder {
-    tables: Tables,
+/// What is to be planned, each service with what was published of it.
+pub(super) struct Delta<'d> {
+    /// Services that come or change, by name.
+    pub(super) put: Vec<(Option<&'d DesiredService>, &'d DesiredService)>,
+    /// Services that go, by name.
+    pub(super) gone: Vec<(&'d str, Option<&'d DesiredService>)>,
+}
+
+/// A plan that grows, with the picture of the tables it leads to.
+pub(super) struct Builder<'t> {
+    tables: &'t mut Tables,
     writes: Vec<Write>,
     /// Frontends, with their services, where a backend serves that some record still names.
     late: Vec<(String, Endpoint)>,
+    /// Frontends that are not found any more since a backend serves there.
+    unlisted: Vec<Endpoint>,
 }
 
-impl Builder {
+impl<'t> Builder<'t> {
     /// Starts from what the tables hold.
-    pub(super) fn new(tables: Tables) -> Self {
-        Self { tables, writes: Vec::new(), late: Vec::new() }
+    pub(super) fn new(tables: &'t mut Tables) -> Self {
+        Self { tables, writes: Vec::new(), late: Vec::new(), unlisted: Vec::new() }
     }
 
-    /// What the tables hold in the end, and the stores in order.
-    pub(super) fn finish(self) -> (Tables, Vec<Write>) {
-        (self.tables, self.writes)
-    }
-
-    /// Plans the way from `old` to `new`.
-    pub(super) fn build(&mut self, old: &Desired, new: &Desired) -> Result<(), Short> {
-        let before: BTreeMap<&str, &DesiredService> =
-            old.services.iter().map(|service| (service.name.as_str(), service)).collect();
-        let changed = new.services.iter().filter(|new| before.get(new.name.as_str()) != Some(new));
+    /// Plans `delta`, and gives the stores in order; with `rest`, what no service of it names is
+    /// let go of.
+    pub(super) fn build(mut self, delta: &Delta<'_>, rest: bool) -> Result<Vec<Write>, Short> {
         // A frontend that moves shall not see the change of the service it leaves.
-        let (gaining, others): (Vec<_>, Vec<_>) = changed.partition(|service| self.gains(service));
-        for service in gaining.into_iter().chain(others) {
-            self.put(service)?;
+        let (gaining, others): (Vec<_>, Vec<_>) =
+            delta.put.iter().copied().partition(|(_, service)| self.gains(service));
+        for (old, service) in gaining.into_iter().chain(others) {
+            self.put(old, service)?;
         }
         for (service, frontend) in mem::take(&mut self.late) {
             self.list_frontend(&service, &frontend)?;
         }
-        self.remove(new);
-        Ok(())
+        self.remove(delta, rest);
+        Ok(self.writes)
     }
 
     /// Whether `service` takes over a frontend of another one.
@@ -64,7 +68,11 @@ impl Builder {
     }
 
     /// Puts one service in force.
-    fn put(&mut self, service: &DesiredService) -> Result<(), Short> {
+    fn put(
+        &mut self,
+        before: Option<&DesiredService>,
+        service: &DesiredService,
+    ) -> Result<(), Short> {
         let name = &service.name;
         let old = self.tables.services.get(name).cloned();
         let id = match &old {
@@ -72,7 +80,7 @@ impl Builder {
             None => self.start(name)?,
         };
         self.frontend_rows(service, id)?;
-        self.backends(service)?;
+        self.backends(before, service)?;
         let slices = self.slices(service, old.as_ref())?;
         for split in &service.splits {
             self.count(service, &split.key)?;
@@ -134,16 +142,19 @@ impl Builder {
     }
 
     /// Makes every backend of `service` one that answers can be restored from.
-    fn backends(&mut self, service: &DesiredService) -> Result<(), Short> {
+    fn backends(
+        &mut self,
+        before: Option<&DesiredService>,
+        service: &DesiredService,
+    ) -> Result<(), Short> {
         let Some(home) = service.frontends.first() else { return Ok(()) };
-        let wanted: BTreeSet<Endpoint> = service
-            .splits
-            .iter()
-            .flat_map(|split| split.backends.iter().map(|backend| backend.endpoint))
-            .collect();
-        for endpoint in wanted {
+        let known = before.map(DesiredService::endpoints).unwrap_or_default();
+        for endpoint in service.endpoints() {
             match self.tables.backends.get(&endpoint).copied() {
-                Some(row) => self.refresh_backend(service, endpoint, row),
+                Some(mut row) => {
+                    row.users += u32::from(!known.contains(&endpoint));
+                    self.refresh_backend(service, endpoint, row);
+                }
                 None => self.add_backend(service, endpoint, *home)?,
             }
         }
@@ -155,8 +166,8 @@ impl Builder {
         let row = BackendRow { flags, state: State::Alive, ..old };
         if (row.flags, row.state) != (old.flags, old.state) {
             self.writes.push(row.status());
-            self.tables.backends.insert(endpoint, row);
         }
+        self.tables.backends.insert(endpoint, row);
     }
 
     fn add_backend(
@@ -172,7 +183,7 @@ impl Builder {
         home_row.homes += 1;
         let (home_id, home_generation) = (home_row.id, home_row.generation);
         let flags = returns(service, &home);
-        let row = BackendRow { id, generation, state: State::Alive, flags, home };
+        let row = BackendRow { id, generation, state: State::Alive, flags, home, users: 1 };
         self.writes.push(Write::Backend { id, endpoint, home: home_id, home_generation });
         self.writes.push(row.status());
         self.tables.backends.insert(endpoint, row);
@@ -180,6 +191,7 @@ impl Builder {
         // A frontend that leaves the very endpoint is not found from here on.
         if let Some(row) = self.tables.frontends.get_mut(&endpoint) {
             row.listed = false;
+            self.unlisted.push(endpoint);
         }
         Ok(())
     }
@@ -324,48 +336,73 @@ impl Builder {
         }
     }
 
-    /// Lets go of what `new` does not have: new flows first, rows last.
-    fn remove(&mut self, new: &Desired) {
-        let claimed: BTreeSet<Endpoint> =
-            new.services.iter().flat_map(|service| service.frontends.iter().copied()).collect();
-        for (endpoint, row) in &mut self.tables.frontends {
-            if row.service != NOWHERE && !claimed.contains(endpoint) {
-                row.service = NOWHERE;
-                self.writes.push(Write::FrontendService { id: row.id, service: NOWHERE });
-            }
+    /// Lets go of what the services of `delta` had and have no more: new flows first, rows last.
+    ///
+    /// With `rest` also of what nobody had: tables of an earlier agent.
+    fn remove(&mut self, delta: &Delta<'_>, rest: bool) {
+        for endpoint in self.left_frontends(delta, rest) {
+            let Some(row) = self.tables.frontends.get_mut(&endpoint) else { continue };
+            row.service = NOWHERE;
+            self.writes.push(Write::FrontendService { id: row.id, service: NOWHERE });
         }
-        let names: BTreeSet<&str> = new.services.iter().map(|s| s.name.as_str()).collect();
-        let gone: Vec<String> = self
-            .tables
-            .services
-            .keys()
-            .filter(|name| !names.contains(name.as_str()))
-            .cloned()
-            .collect();
-        for name in gone {
-            let Some(row) = self.tables.services.remove(&name) else { continue };
+        for (name, _) in &delta.gone {
+            let Some(row) = self.tables.services.remove(&(*name).to_owned()) else { continue };
             self.writes.push(Write::Current { service: row.id, record: 0 });
             self.writes.push(Write::ServiceLabel { service: row.id, name: String::new() });
             self.free(&row, None, &BTreeMap::new());
             self.tables.service_ids.free(row.id, 0);
         }
-        let wanted: BTreeSet<Endpoint> = (new.services.iter())
-            .flat_map(|service| &service.splits)
-            .flat_map(|split| split.backends.iter().map(|backend| backend.endpoint))
-            .collect();
-        for (endpoint, row) in &mut self.tables.backends {
-            if row.state == State::Alive && !wanted.contains(endpoint) {
-                row.state = State::Draining;
-                self.writes.push(row.status());
-            }
+        for endpoint in self.left_backends(delta, rest) {
+            let Some(row) = self.tables.backends.get_mut(&endpoint) else { continue };
+            row.state = State::Draining;
+            self.writes.push(row.status());
         }
-        let unlisted: Vec<Endpoint> = (self.tables.frontends.iter())
-            .filter(|(_, row)| !row.listed && row.homes == 0)
-            .map(|(endpoint, _)| *endpoint)
-            .collect();
-        for endpoint in unlisted {
+        for endpoint in mem::take(&mut self.unlisted) {
             self.tables.release_frontend(&endpoint);
         }
+    }
+
+    /// Frontends that lead to a service that does not have them any more.
+    fn left_frontends(&self, delta: &Delta<'_>, rest: bool) -> BTreeSet<Endpoint> {
+        let frontends = &self.tables.frontends;
+        if rest {
+            let claimed: BTreeSet<&Endpoint> =
+                delta.put.iter().flat_map(|(_, service)| &service.frontends).collect();
+            let all = frontends.all().iter();
+            let left = all.filter(|(at, row)| row.service != NOWHERE && !claimed.contains(at));
+            return left.map(|(at, _)| *at).collect();
+        }
+        let nothing = DesiredService::default();
+        let changed = delta.put.iter().filter_map(|(old, new)| Some(((*old)?, *new)));
+        let gone = delta.gone.iter().filter_map(|(_, old)| Some(((*old)?, &nothing)));
+        let mut left = BTreeSet::new();
+        for (old, new) in changed.chain(gone) {
+            let id = self.tables.services.get(&old.name).map(|row| row.id);
+            // Those that another service has taken over lead there by now.
+            let own = |at: &&Endpoint| frontends.get(at).map(|row| row.service) == id;
+            left.extend(old.frontends.iter().filter(|at| !new.frontends.contains(at)).filter(own));
+        }
+        left
+    }
+
+    /// Backends that no service names any more.
+    fn left_backends(&mut self, delta: &Delta<'_>, rest: bool) -> BTreeSet<Endpoint> {
+        let changed = delta.put.iter().filter_map(|(old, new)| Some(((*old)?, new.endpoints())));
+        let gone = delta.gone.iter().filter_map(|(_, old)| Some(((*old)?, BTreeSet::new())));
+        let mut left = BTreeSet::new();
+        for (old, kept) in changed.chain(gone) {
+            for endpoint in old.endpoints().difference(&kept) {
+                let Some(row) = self.tables.backends.get_mut(endpoint) else { continue };
+                row.users = row.users.saturating_sub(1);
+                left.insert(*endpoint);
+            }
+        }
+        if rest {
+            left.extend(self.tables.backends.all().keys());
+        }
+        let row = |at: &Endpoint| self.tables.backends.get(at).copied();
+        left.retain(|at| row(at).is_some_and(|row| row.state == State::Alive && row.users == 0));
+        left
     }
 }
 
