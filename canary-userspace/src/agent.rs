@@ -1,7 +1,10 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod explain;
 mod heap;
+mod import;
+mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;
@@ -9,6 +12,7 @@ mod report;
 mod split;
 mod start;
 mod state;
+mod undo;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -27,13 +31,14 @@ pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
 use self::state::State;
 use crate::api::{self, Listeners};
+use crate::audit::{Author, Intent};
 use crate::catalog::{Node, Registered};
 use crate::compile::{Compiler, Names};
 use crate::datapath::Datapath;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
 use crate::settings::Settings;
 use crate::source::EntryKey;
-use crate::store::{Past, Store, Write};
+use crate::store::{Log, Past, Store, Write};
 
 /// Time between two ticks of the datapath.
 const TICK: Duration = Duration::from_millis(100);
@@ -70,9 +75,15 @@ pub struct Agent {
     /// What is true of the agent itself, such as a store that was moved aside.
     remarks: Vec<String>,
     indices: BTreeMap<EntryKey, Indices>,
+    /// Of instances that changed since the start.
+    instance_indices: BTreeMap<String, Indices>,
+    /// Index after the start: that of every instance since.
+    index_at_start: u64,
     past: BTreeMap<String, Past>,
     /// Index of the last write.
     index: u64,
+    /// Number of the last change in the log.
+    last_change: u64,
     source: SourceState,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
@@ -213,7 +224,7 @@ impl Agent {
             Err(error) => tracing::warn!(%error, "read the monotonic clock"),
         }
         // A refusal is in the log and in status; there is nobody to answer.
-        _ = self.reload();
+        _ = self.reload(&Intent::of(Author::Signal));
         notify(&[NotifyState::Ready]);
     }
 
@@ -292,6 +303,12 @@ impl Agent {
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The log of changes.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.store.log()
     }
 
     /// The node the agent runs on.

@@ -15,7 +15,7 @@ use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
 
 pub use definition::{parse_registration, service};
-pub use file::{FileContent, parse_file};
+pub use file::{FileContent, content, parse_file};
 pub use pairs::Pairs;
 pub use render::{to_agent_json, to_definition};
 

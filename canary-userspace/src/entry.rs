@@ -152,6 +152,15 @@ pub struct Resolver {
     pub meta: BTreeMap<String, String>,
 }
 
+impl Resolver {
+    /// Whether the entry says nothing but whose it is.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        let (name, meta) = (self.name.clone(), self.meta.clone());
+        *self == Self { name, meta, ..Self::default() }
+    }
+}
+
 /// One share of a splitter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {

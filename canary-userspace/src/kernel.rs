@@ -44,7 +44,7 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
-use crate::plan::{Blocked, Published, Write, plan, plan_some};
+use crate::plan::{Blocked, Published, Write, fits, plan, plan_some};
 use crate::settings::Settings;
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
@@ -323,6 +323,10 @@ impl Datapath for Kernel {
         let start = Instant::now();
         let planned = self.planned(|published| plan_some(published, desired, names))?;
         self.carry_out(desired, planned, start)
+    }
+
+    fn check(&self, desired: &Desired) -> Result<(), PublishError> {
+        fits(&self.published, desired)
     }
 
     fn revision(&self) -> u64 {

@@ -1,31 +1,42 @@
 //! One change: apply, compile, store, publish. Whatever fails, the state before is in force.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
-use serde_json::Value;
-
+use super::Agent;
+use super::ledger::Ledger;
 use super::refusal::Refusal;
 use super::state::Edit;
-use super::{Agent, Indices};
-use crate::catalog::{Origin, Sourced};
+use crate::audit::{Action, Altered, Intent};
+use crate::catalog::Sourced;
 use crate::compile::{Compiler, Names};
-use crate::entry::{self, Entry};
+use crate::entry::Entry;
 use crate::source::{EntryKey, KINDS, PROXY, SplitPlaces};
-use crate::store::{Past, StoredEntry, Write};
 
 /// Config entries of some services.
-type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
+pub(super) type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
 
 /// Services whose entries or instances a change may change; `None` for any.
 type Scope = Option<Names>;
 
-/// Edits to perform as one, and the registrations that belong to them.
-#[derive(Debug, Default)]
+/// Edits to perform as one, for whom and as what.
+#[derive(Debug)]
 pub(super) struct Change {
+    /// What was asked for.
+    pub(super) action: Action,
+    /// Who asked, and whether it is to be made.
+    pub(super) intent: Intent,
     /// What to do, in this order.
     pub(super) edits: Vec<Edit>,
-    /// Registrations to keep or, with `None`, to forget, as the store holds them.
-    pub(super) registrations: Vec<(String, Option<Value>)>,
+    /// Where the splits of the edits are, if they come from files.
+    pub(super) places: SplitPlaces,
+}
+
+impl Change {
+    /// A change whose edits come from no file.
+    pub(super) fn new(action: Action, intent: &Intent, edits: Vec<Edit>) -> Self {
+        Self { action, intent: intent.clone(), edits, places: SplitPlaces::default() }
+    }
 }
 
 /// What is to be put in force.
@@ -36,26 +47,21 @@ pub(super) enum Next {
     Whole(Box<Compiler>),
 }
 
-/// What a change means for the store and for the agent's records.
-#[derive(Default)]
-struct Ledger {
-    writes: Vec<Write>,
-    /// Takes `writes` back.
-    undo: Vec<Write>,
-    indices: Vec<(EntryKey, Option<Indices>)>,
-    past: Vec<(String, Past)>,
-}
-
 impl Agent {
-    /// Puts `change` in force and on disk, or leaves everything as it was.
+    /// Puts `change` in force and on disk, or leaves everything as it was; `report` says what
+    /// there is to say of the state after it. Where nothing may change, that is all that happens.
     ///
     /// # Errors
     ///
     /// The [`Refusal`].
-    pub(super) fn change(&mut self, change: Change) -> Result<(), Refusal> {
-        let Change { mut edits, registrations } = change;
-        let places = edits.iter_mut().find_map(Edit::take_places);
-        if let Some(reason) = self.frozen.as_ref().filter(|_| places.is_none()) {
+    pub(super) fn change<T>(
+        &mut self,
+        change: Change,
+        report: impl FnOnce(&Self, &[Altered]) -> T,
+    ) -> Result<T, Refusal> {
+        let Change { action, intent, edits, mut places } = change;
+        let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
+        if let Some(reason) = self.frozen.as_ref().filter(|_| !files) {
             return Err(Refusal::failed(format!(
                 "nothing can be changed until the configuration is mended and reloaded: {reason}"
             )));
@@ -74,10 +80,26 @@ impl Agent {
             self.refresh_health(scope.as_ref());
         }
 
-        let result = self
-            .check(scope.as_ref(), places.as_ref())
-            .and_then(|()| self.put_in_force(&before, &scope, registrations, instances));
-        if result.is_err() {
+        if files {
+            self.state.retain_of_files(&mut places);
+        }
+
+        let dry_run = intent.dry_run;
+        let result = self.check(scope.as_ref(), &places).and_then(|()| {
+            let after = self.entries_in(&scope);
+            let mut ledger = self.ledger(&before, &after, &inverses);
+            let next = self.compile(scope.as_ref())?;
+            if dry_run {
+                return self.pretend(next, |agent| report(agent, &ledger.altered));
+            }
+            ledger.sign(action, intent.author, self.revision_with(&next));
+            let altered = self.put_in_force(next, ledger)?;
+            if instances {
+                self.watch_checks();
+            }
+            Ok(report(self, &altered))
+        });
+        if result.is_err() || dry_run {
             while let Some(inverse) = inverses.pop() {
                 self.state.apply(inverse);
             }
@@ -96,12 +118,8 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// What is wrong, with its place if `places` are known.
-    pub(super) fn check(
-        &self,
-        scope: Option<&Names>,
-        places: Option<&SplitPlaces>,
-    ) -> Result<(), Refusal> {
+    /// What is wrong, with its place if it is one of `places`.
+    pub(super) fn check(&self, scope: Option<&Names>, places: &SplitPlaces) -> Result<(), Refusal> {
         self.state.check_instances(scope).map_err(Refusal::invalid)?;
         let names: Option<BTreeSet<&str>> = scope.map(|names| {
             let own = names.iter().map(String::as_str);
@@ -111,40 +129,45 @@ impl Agent {
         checked.map_err(|error| Refusal::invalid(error.to_string()))
     }
 
-    /// Compiles, stores and publishes the state as it has been edited.
-    fn put_in_force(
-        &mut self,
-        before: &Entries,
-        scope: &Scope,
-        registrations: Vec<(String, Option<Value>)>,
-        instances: bool,
-    ) -> Result<(), Refusal> {
-        let after = self.entries_in(scope);
-        let next = self.compile(scope.as_ref())?;
-        let mut ledger = self.ledger(before, &after);
-        for (id, value) in registrations {
-            ledger.undo.push(Write::Registration(id.clone(), self.store.registration(&id)?));
-            ledger.writes.push(Write::Registration(id, value));
+    /// Looks at the state as it has been edited and compiled as if it were in force.
+    fn pretend<T>(&mut self, next: Next, report: impl FnOnce(&Self) -> T) -> Result<T, Refusal> {
+        let in_force = match next {
+            Next::Whole(compiler) => Some(mem::replace(&mut self.compiler, *compiler)),
+            Next::Services(_) => None,
+        };
+        let fits = self.datapath.check(&self.compiler.compiled().desired);
+        let said = report(self);
+        if let Some(compiler) = in_force {
+            self.compiler = compiler;
         }
+        Ok(fits.map(|()| said)?)
+    }
 
-        let index = self.index.saturating_add(1);
-        if !ledger.writes.is_empty() {
-            self.store.commit(index, &ledger.writes)?;
-        }
-        if let Err(error) = self.publish(next) {
-            if !ledger.undo.is_empty() {
-                self.store.commit(self.index, &ledger.undo)?;
+    /// The revision that is in force once `next` is.
+    fn revision_with(&self, next: &Next) -> u64 {
+        let moves = match next {
+            Next::Services(names) => !names.is_empty(),
+            Next::Whole(compiler) => {
+                let (new, old) = (compiler.compiled(), self.compiler.compiled());
+                self.late.is_some() || new.desired != old.desired
             }
-            return Err(error);
+        };
+        self.datapath.revision().saturating_add(u64::from(moves))
+    }
+
+    /// Stores and publishes; what is different is returned.
+    fn put_in_force(&mut self, next: Next, mut ledger: Ledger) -> Result<Vec<Altered>, Refusal> {
+        if ledger.writes.is_empty() {
+            self.publish(next)?;
+            return Ok(Vec::new());
         }
-        if !ledger.writes.is_empty() || !ledger.indices.is_empty() {
-            self.index = index;
+        let undo = mem::take(&mut ledger.undo);
+        let stored = self.store.commit(ledger.index, &ledger.writes).map_err(Refusal::from);
+        if let Err(refusal) = stored.and_then(|()| self.publish(next)) {
+            self.store.take_back(self.index, undo);
+            return Err(refusal);
         }
-        self.record(ledger);
-        if instances {
-            self.watch_checks();
-        }
-        Ok(())
+        Ok(self.record(ledger))
     }
 
     /// Compiles the state, which differs from what was compiled last in the services of `scope`.
@@ -197,49 +220,6 @@ impl Agent {
         Ok(())
     }
 
-    /// What is different after a change, entry by entry.
-    fn ledger(&self, before: &Entries, after: &Entries) -> Ledger {
-        let index = self.index.saturating_add(1);
-        let mut ledger = Ledger::default();
-        let mut services = BTreeSet::new();
-        let keys: BTreeSet<&EntryKey> = before.keys().chain(after.keys()).collect();
-        for key in keys {
-            let (old, new) = (before.get(key), after.get(key));
-            if old == new {
-                continue;
-            }
-            let known = self.indices.get(key).copied();
-            let create = known.map_or(index, |known| known.create);
-            let indices = new.map(|_| Indices { create, modify: index });
-            ledger.indices.push((key.clone(), indices));
-            if [old, new].into_iter().flatten().any(|entry| entry.origin == Origin::Store) {
-                ledger.writes.push(stored(key, new, indices));
-                ledger.undo.push(stored(key, old, known));
-            }
-            if old.map(|entry| &entry.value) != new.map(|entry| &entry.value) {
-                services.insert(key.1.as_str());
-            }
-        }
-        for service in services {
-            let past = past(service, before);
-            let known = self.past.get(service).cloned();
-            ledger.writes.push(Write::Past(service.to_owned(), Some(past.clone())));
-            ledger.undo.push(Write::Past(service.to_owned(), known));
-            ledger.past.push((service.to_owned(), past));
-        }
-        ledger
-    }
-
-    fn record(&mut self, ledger: Ledger) {
-        for (key, indices) in ledger.indices {
-            match indices {
-                Some(indices) => self.indices.insert(key, indices),
-                None => self.indices.remove(&key),
-            };
-        }
-        self.past.extend(ledger.past);
-    }
-
     /// The services that `edits` are about, before they are made.
     fn scope(&self, edits: &[Edit]) -> Scope {
         let mut names = Names::new();
@@ -259,7 +239,7 @@ impl Agent {
     }
 
     /// Entries in force of the services in `scope`.
-    fn entries_in(&self, scope: &Scope) -> Entries {
+    pub(super) fn entries_in(&self, scope: &Scope) -> Entries {
         let keyed = |entry: Sourced<Entry>| (crate::source::key_of(&entry.value), entry);
         match scope {
             None => self.state.entries().into_iter().map(keyed).collect(),
@@ -271,24 +251,4 @@ impl Agent {
                 .collect(),
         }
     }
-}
-
-/// The write that makes the store hold what `entry` is, if it is the store's.
-fn stored(key: &EntryKey, entry: Option<&Sourced<Entry>>, indices: Option<Indices>) -> Write {
-    let (kind, name) = key.clone();
-    let of_store = entry.filter(|entry| entry.origin == Origin::Store);
-    let value = of_store.zip(indices).map(|(entry, Indices { create, modify })| StoredEntry {
-        json: entry::to_json(&entry.value),
-        create_index: create,
-        modify_index: modify,
-    });
-    Write::Entry(kind, name, value)
-}
-
-fn past(service: &str, before: &Entries) -> Past {
-    let of_kind = |kind: &str| {
-        let entry = before.get(&(kind.to_owned(), service.to_owned()));
-        (kind.to_owned(), entry.map_or(Value::Null, |entry| entry::to_json(&entry.value)))
-    };
-    KINDS.into_iter().map(of_kind).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use canary_common::endpoint::Endpoint;
 use canary_common::layout::LAYOUT_VERSION;
 
 use super::Agent;
@@ -95,17 +96,9 @@ impl Agent {
             let origin = self.origin(&(kind.to_owned(), service.name.clone()))?;
             Some((word.to_owned(), origin_name(&origin)))
         });
-        let frontend = |frontend: &canary_common::endpoint::Endpoint| {
-            let socket = compile::socket(frontend);
-            document::Frontend {
-                address: socket.ip().to_string(),
-                port: socket.port(),
-                protocol: compile::protocol_name(frontend.protocol).to_owned(),
-            }
-        };
         document::Service {
             service: service.name.clone(),
-            frontends: service.frontends.iter().map(frontend).collect(),
+            frontends: frontends(service),
             origin: origin.collect(),
             splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
         }
@@ -130,6 +123,19 @@ impl Agent {
         let remarks = self.remarks.iter().cloned().map(node);
         remarks.chain(late).chain(self.datapath.warnings()).chain(warnings).collect()
     }
+}
+
+/// The virtual addresses of a service.
+pub(super) fn frontends(service: &DesiredService) -> Vec<document::Frontend> {
+    let frontend = |frontend: &Endpoint| {
+        let socket = compile::socket(frontend);
+        document::Frontend {
+            address: socket.ip().to_string(),
+            port: socket.port(),
+            protocol: compile::protocol_name(frontend.protocol).to_owned(),
+        }
+    };
+    service.frontends.iter().map(frontend).collect()
 }
 
 fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {

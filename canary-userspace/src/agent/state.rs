@@ -4,6 +4,8 @@
 //! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
 //! taken back edit by edit.
 
+mod moves;
+
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::source::{
     DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
 };
 
+pub(super) use self::moves::InstanceMove;
+
 /// A step of a change to what is wanted.
 #[derive(Debug)]
 pub(super) enum Edit {
@@ -29,14 +33,6 @@ pub(super) enum Edit {
 }
 
 impl Edit {
-    /// Takes the places of splits out of the edit; `None` if it is not about files.
-    pub(super) fn take_places(&mut self) -> Option<SplitPlaces> {
-        match self {
-            Self::Files(files) => Some(std::mem::take(&mut files.splits)),
-            Self::Entry(..) | Self::Instance(..) => None,
-        }
-    }
-
     /// The id of the instance that the edit is about.
     pub(super) fn instance(&self) -> Option<&str> {
         match self {
@@ -281,16 +277,25 @@ impl State {
         Some(Sourced { value: instance, origin })
     }
 
+    /// Leaves the places of splitters that are in force from files: the store hides the others.
+    pub(super) fn retain_of_files(&self, places: &mut SplitPlaces) {
+        let splitters = &self.snapshot.splitters;
+        places.retain(|service, _| {
+            splitters.get(service).is_some_and(|splitter| splitter.origin != Origin::Store)
+        });
+    }
+
     /// Checks that every reference leads somewhere, and not in a circle: those of the entries of
     /// `names`, or all of them without.
     ///
     /// # Errors
     ///
-    /// Consul's text; with file and position where it is of a file, given the `places` of files.
+    /// Consul's text, with file and position where `places` has the split, or where all is checked
+    /// and a file has the resolver.
     pub(super) fn check_graph(
         &self,
         names: Option<&BTreeSet<&str>>,
-        places: Option<&SplitPlaces>,
+        places: &SplitPlaces,
     ) -> Result<(), ConfigError> {
         let Snapshot { resolvers, splitters, .. } = &self.snapshot;
         let all = || resolvers.keys().chain(splitters.keys()).map(String::as_str).collect();
@@ -299,18 +304,24 @@ impl State {
             None => entry::check_names(&&self.snapshot, &all()),
         };
         checked.map_err(|GraphError { service, part, text }| {
-            let (origin, split) = match part {
-                Part::Split(split) => (splitters.get(&service).map(|s| &s.origin), Some(split)),
+            let place = match part {
+                Part::Split(split) => {
+                    let place = places.get(&service);
+                    place.and_then(|place| Some((&place.path, place.splits.get(split)?)))
+                }
                 Part::Redirect | Part::Failover(_) => {
-                    (resolvers.get(&service).map(|r| &r.origin), None)
+                    match resolvers.get(&service).map(|resolver| &resolver.origin) {
+                        Some(Origin::File { path, position }) if names.is_none() => {
+                            Some((path, position))
+                        }
+                        _ => None,
+                    }
                 }
             };
-            let (Some(Origin::File { path, position }), Some(places)) = (origin, places) else {
-                // Who writes over the API did not write that file.
-                return ConfigError::new(text);
-            };
-            let place = split.and_then(|split| places.get(&service)?.get(split));
-            ConfigError::at(*place.unwrap_or(position), text).in_file(path.clone())
+            match place {
+                Some((path, position)) => ConfigError::at(*position, text).in_file(path),
+                None => ConfigError::new(text),
+            }
         })
     }
 

@@ -76,6 +76,11 @@ impl<'a> Members<'a> {
         filter
     }
 
+    /// What they are members of.
+    pub(super) fn snapshot(&self) -> &'a Snapshot {
+        self.snapshot
+    }
+
     /// The subset that `target` names, as it is written.
     pub(super) fn subset(&self, target: Target<'_>) -> Option<&'a Subset> {
         self.snapshot.resolver(target.service)?.subsets.get(target.subset)
@@ -85,7 +90,8 @@ impl<'a> Members<'a> {
 /// Reads a filter.
 pub(super) fn read(text: &str) -> Usable {
     let filter = Filter::parse(text).map_err(|error| error.to_string())?;
-    filter.check().map(|()| filter)
+    filter.check().map_err(|error| error.to_string())?;
+    Ok(filter)
 }
 
 /// Whether `registered` takes new connections, and its weight, 1 to 128, by its health.

@@ -7,11 +7,13 @@ use serde_json::{Map, Value};
 use super::args::ServiceList;
 use super::client::{Client, escape};
 use super::console::Console;
+use super::excerpt;
 use super::failure::Failure;
 use super::input;
 use super::table::{Column, Table};
 use crate::catalog::{FileContent, parse_file, to_definition};
 use crate::error::ConfigError;
+use crate::filter::{ListFilter, Shape};
 
 /// Registers the instances of a file of service definitions.
 ///
@@ -24,7 +26,12 @@ pub async fn register(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let name = file.display().to_string();
-    let content = parse_file(&input::load(file)?).map_err(|error| error.in_file(&name))?;
+    let bytes = input::load(file)?;
+    let paint = console.word_paint;
+    let refused = |error: ConfigError| {
+        Failure::Invalid(excerpt::with_line(&error.in_file(&name), &bytes, paint))
+    };
+    let content = parse_file(&bytes).map_err(refused)?;
     let FileContent::Services(services) = content else {
         let text =
             "no service is defined here; config entries are written by `canaryctl config write`";
@@ -34,7 +41,7 @@ pub async fn register(
         let body = to_definition(&instance).to_string();
         let answer = client.put("/v1/agent/service/register", body).await?;
         let answer = answer.accepted().map_err(|failure| match failure {
-            Failure::Invalid(text) => ConfigError::at(position, text).in_file(&name).into(),
+            Failure::Invalid(text) => refused(ConfigError::at(position, text)),
             other => other,
         })?;
         console.data(format_args!("Registered service: {} ({})", instance.service, instance.id))?;
@@ -70,7 +77,14 @@ pub async fn list(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let services: Map<String, Value> = client.get("/v1/agent/services").await?.ok()?.json()?;
+    let mut path = "/v1/agent/services".to_owned();
+    if let Some(filter) = &options.filter {
+        // The agent says the same, but not what may have been meant.
+        ListFilter::parse(filter, Shape::Service)
+            .map_err(|error| Failure::Usage(format!("--filter: {error}")))?;
+        path = format!("{path}?filter={}", escape(filter));
+    }
+    let services: Map<String, Value> = client.get(&path).await?.ok()?.json()?;
     if options.json { console.json(&services) } else { console.raw(&render(&services)) }
 }
 

@@ -60,9 +60,10 @@ pub(super) fn resolver(
     for (subset, (position, filter)) in subsets {
         subset_name(subset).map_err(|text| ConfigError::at(*position, text))?;
         let parsed = Filter::parse(&filter.value).map_err(|error| {
-            let text =
-                format!("Filter for subset {subset:?} is not a valid expression: {}", error.text);
-            ConfigError::at(filter.position, text)
+            let words = |text: &str| {
+                format!("Filter for subset {subset:?} is not a valid expression: {text}")
+            };
+            error.in_words(words).placed(filter.position)
         })?;
         if let Err(reason) = parsed.check() {
             let text = format!(
@@ -99,7 +100,10 @@ fn subset_name(name: &str) -> Result<(), String> {
 }
 
 /// Limits of a meta.
-fn meta(pairs: &BTreeMap<String, String>, position: Position) -> Result<(), ConfigError> {
+pub(super) fn meta(
+    pairs: &BTreeMap<String, String>,
+    position: Position,
+) -> Result<(), ConfigError> {
     let (count, key_len, value_len) = MAX_META;
     if pairs.len() > count {
         let text = format!("Meta exceeds maximum element count {count}");
