@@ -178,19 +178,13 @@ impl Agent {
     pub(super) fn compile(&mut self, scope: Option<&Names>) -> Result<Next, Refusal> {
         let snapshot = &self.state.snapshot;
         // Tables that are behind lack more than this change.
-        let (next, compiled) = match scope.filter(|_| self.late.is_none()) {
-            Some(names) => {
-                let changed = self.compiler.update(snapshot, names);
-                (Next::Services(changed), self.compiler.compiled())
-            }
-            None => {
-                let compiler = Box::new(Compiler::new(snapshot, &self.datapath.claims()));
-                let refused = compiler.compiled().refused.first();
-                if let Some(refused) = refused {
-                    return Err(Refusal::invalid(refused.text.clone()));
-                }
-                return Ok(Next::Whole(compiler));
-            }
+        let next = match scope.filter(|_| self.late.is_none()) {
+            Some(names) => Next::Services(self.compiler.update(snapshot, names)),
+            None => Next::Whole(Box::new(Compiler::new(snapshot, &self.datapath.claims()))),
+        };
+        let compiled = match &next {
+            Next::Services(_) => self.compiler.compiled(),
+            Next::Whole(compiler) => compiler.compiled(),
         };
         match compiled.refused.first() {
             Some(refused) => Err(Refusal::invalid(refused.text.clone())),

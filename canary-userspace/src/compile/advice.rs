@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Warning;
-use super::facts::Facts;
+use super::facts::{Facts, Kinds};
 
 /// Names without instances up to which likely names are looked for: one or two are typing errors,
 /// hundreds are a catalogue that is still filling.
@@ -20,7 +20,7 @@ pub(super) struct Missing {
 impl Missing {
     /// Takes note of how it is with `name` now; whether that is new.
     pub(super) fn note(&mut self, name: &str, facts: Option<&Facts>, referred: bool) -> bool {
-        let wanted = facts.is_some_and(|facts| facts.has_entry) || referred;
+        let wanted = facts.is_some_and(|facts| facts.entries != Kinds::None) || referred;
         let there = facts.is_some_and(|facts| facts.registered || facts.redirects);
         if wanted && !there { self.names.insert(name.to_owned()) } else { self.names.remove(name) }
     }
@@ -41,7 +41,7 @@ impl Missing {
         let sentence = |name: &String| {
             let guess = if guessing { likely(name, known()) } else { None };
             let hint = guess.map(|guess| format!(" (did you mean {guess:?}?)")).unwrap_or_default();
-            let own = facts.get(name).is_some_and(|facts| facts.has_entry);
+            let own = facts.get(name).is_some_and(|facts| facts.entries != Kinds::None);
             let first = referrers.get(name).and_then(BTreeSet::first).filter(|_| !own);
             Warning {
                 service: first.unwrap_or(name).clone(),
@@ -66,7 +66,8 @@ fn likely<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Option<&'a
 
 /// What is said of entries that would split traffic, were there a virtual address to send it to.
 pub(super) fn unreachable(name: &str, facts: &Facts, referred: bool) -> Option<Warning> {
-    let nobody = facts.has_chain && facts.registered && facts.claims.is_empty() && !referred;
+    let nobody =
+        facts.entries == Kinds::Chain && facts.registered && facts.claims.is_empty() && !referred;
     nobody.then(|| Warning {
         service: name.to_owned(),
         text: "no instance has a tagged address \"virtual\": nothing connects to this service"

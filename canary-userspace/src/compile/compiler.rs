@@ -11,7 +11,7 @@ use canary_common::endpoint::Endpoint;
 
 use super::advice::{self, Missing};
 use super::chain::Chains;
-use super::facts::Facts;
+use super::facts::{Facts, Kinds};
 use super::members::Members;
 use super::{Claims, Compiled, DesiredService, Refused, Shown, Warning, frontends, service};
 use crate::catalog::Snapshot;
@@ -161,7 +161,7 @@ impl Compiler {
             set(&mut self.referrers, other.clone(), name, new.refers.contains(other));
         }
         self.compiled.warnings.exchange(&old.warnings, &new.warnings);
-        let names = |facts: &Facts| (facts.registered, facts.has_entry);
+        let names = |facts: &Facts| (facts.registered, facts.entries);
         let renamed = names(&old) != names(&new) || old.refers != new.refers;
         if !new.is_empty() {
             self.facts.insert(name.to_owned(), new);
@@ -242,7 +242,7 @@ impl Compiler {
         flipped: &mut BTreeSet<Endpoint>,
     ) -> Option<Result<DesiredService, String>> {
         let reachable = !self.assigned_to(name).is_empty();
-        let has_chain = self.facts.get(name).is_some_and(|facts| facts.has_chain);
+        let has_chain = self.facts.get(name).is_some_and(|facts| facts.entries == Kinds::Chain);
         if !has_chain && !reachable {
             return None;
         }

@@ -69,13 +69,12 @@ fn splitters(snapshot: &Snapshot, service: &str) -> Vec<Splitter> {
         open.extend(nested.filter_map(|split| reference::nested(&snapshot, splitter, split)));
         let splits = splitter.splits.iter().map(|split| {
             let named = reference::named(splitter, split);
-            let next = match reference::nested(&snapshot, splitter, split) {
-                Some(next) => Next::Splitter(next.to_owned()),
-                None => {
-                    let target = reference::resolve(&snapshot, named, &mut Asked::new());
-                    Next::Target(target_of(target.unwrap_or(named)))
-                }
+            let target = || {
+                let target = reference::resolve(&snapshot, named, &mut Asked::new());
+                Next::Target(target_of(target.unwrap_or(named)))
             };
+            let nested = reference::nested(&snapshot, splitter, split);
+            let next = nested.map_or_else(target, |next| Next::Splitter(next.to_owned()));
             Written {
                 weight: percent(split.weight),
                 service: named.service.to_owned(),

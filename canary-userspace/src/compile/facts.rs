@@ -10,6 +10,18 @@ use crate::catalog::{Snapshot, VIRTUAL_PREFIX};
 use crate::entry::reference::Entries;
 use crate::entry::{FailoverTarget, reference};
 
+/// Which entries a name has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kinds {
+    /// None.
+    #[default]
+    None,
+    /// Only defaults.
+    Defaults,
+    /// A resolver or a splitter.
+    Chain,
+}
+
 /// What is known of a name.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Facts {
@@ -17,10 +29,8 @@ pub(super) struct Facts {
     pub(super) claims: BTreeSet<Endpoint>,
     /// An instance is registered under it.
     pub(super) registered: bool,
-    /// It has a resolver or a splitter.
-    pub(super) has_chain: bool,
-    /// It has an entry of any kind.
-    pub(super) has_entry: bool,
+    /// Which entries it has.
+    pub(super) entries: Kinds,
     /// It needs no instance: every reference to it leads to another service.
     pub(super) redirects: bool,
     /// Other names that its entries refer to.
@@ -35,10 +45,13 @@ impl Facts {
         let (resolver, splitter) = (snapshot.resolver(name), snapshot.splitter(name));
         let mut facts = Self {
             registered: !snapshot.instances_of(name).is_empty(),
-            has_chain: resolver.is_some() || splitter.is_some(),
-            has_entry: resolver.is_some()
-                || splitter.is_some()
-                || snapshot.defaults.contains_key(name),
+            entries: if resolver.is_some() || splitter.is_some() {
+                Kinds::Chain
+            } else if snapshot.defaults.contains_key(name) {
+                Kinds::Defaults
+            } else {
+                Kinds::None
+            },
             ..Self::default()
         };
         let splits = splitter.map_or(&[][..], |splitter| &splitter.splits);
@@ -66,7 +79,7 @@ impl Facts {
 
     /// Whether nothing is known of the name.
     pub(super) fn is_empty(&self) -> bool {
-        !self.registered && !self.has_entry
+        !self.registered && self.entries == Kinds::None
     }
 
     fn refer(&mut self, own: &str, names: impl Iterator<Item = impl AsRef<str>>) {

@@ -141,6 +141,7 @@ pub fn candidates<'e>(
 }
 
 /// The targets of a failover section.
+#[must_use]
 pub fn section(failover: &Failover) -> &[FailoverTarget] {
     match failover {
         Failover::One(target) => std::slice::from_ref(target),
