@@ -7,18 +7,21 @@
 
 mod adopt;
 mod build;
+mod delta;
 mod dump;
 mod kept;
 mod places;
 mod pool;
 mod published;
+mod rows;
 
 use canary_common::endpoint::Endpoint;
 use canary_common::limits;
 use canary_common::service::Record;
 
 pub use self::adopt::Image;
-use self::build::{Builder, Delta};
+use self::build::Builder;
+use self::delta::Delta;
 use self::pool::Spent;
 pub use self::published::{Leaving, Published};
 use crate::compile::{Desired, Names, SplitKey};

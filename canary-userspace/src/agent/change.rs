@@ -6,6 +6,7 @@ use std::mem;
 use super::Agent;
 use super::ledger::Ledger;
 use super::refusal::Refusal;
+use super::start::UNTIL_IMPORT;
 use super::state::Edit;
 use crate::audit::{Action, Altered, Intent};
 use crate::catalog::Sourced;
@@ -61,7 +62,8 @@ impl Agent {
     ) -> Result<T, Refusal> {
         let Change { action, intent, edits, mut places } = change;
         let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
-        if let Some(reason) = self.frozen.as_ref().filter(|_| !files) {
+        let mends = files || (self.store_lost && action == Action::Import);
+        if let Some(reason) = self.frozen.as_ref().filter(|_| !mends) {
             return Err(Refusal::failed(format!(
                 "nothing can be changed until the configuration is mended and reloaded: {reason}"
             )));
@@ -94,6 +96,7 @@ impl Agent {
             }
             ledger.sign(action, intent.author, self.revision_with(&next));
             let altered = self.put_in_force(next, ledger)?;
+            self.thaw();
             if instances {
                 self.watch_checks();
             }
@@ -106,9 +109,11 @@ impl Agent {
             if instances {
                 self.refresh_health(scope.as_ref());
             }
-            if let Some(scope) = scope.filter(|_| self.late.is_none()) {
+            if let Some(scope) = scope.filter(|_| !self.is_behind()) {
                 self.compiler.update(&self.state.snapshot, &scope);
             }
+        } else if instances {
+            self.announce_instances(scope.as_ref());
         }
         result
     }
@@ -143,13 +148,26 @@ impl Agent {
         Ok(fits.map(|()| said)?)
     }
 
+    /// The tables hold what is wanted again.
+    fn thaw(&mut self) {
+        if self.frozen.take().is_some() {
+            self.store_lost = false;
+            self.remarks.retain(|remark| remark != UNTIL_IMPORT);
+        }
+    }
+
+    /// Whether the tables hold something else than what was compiled last.
+    fn is_behind(&self) -> bool {
+        self.late.is_some() || self.frozen.is_some()
+    }
+
     /// The revision that is in force once `next` is.
     fn revision_with(&self, next: &Next) -> u64 {
         let moves = match next {
             Next::Services(names) => !names.is_empty(),
             Next::Whole(compiler) => {
                 let (new, old) = (compiler.compiled(), self.compiler.compiled());
-                self.late.is_some() || new.desired != old.desired
+                self.is_behind() || new.desired != old.desired
             }
         };
         self.datapath.revision().saturating_add(u64::from(moves))
@@ -178,7 +196,7 @@ impl Agent {
     pub(super) fn compile(&mut self, scope: Option<&Names>) -> Result<Next, Refusal> {
         let snapshot = &self.state.snapshot;
         // Tables that are behind lack more than this change.
-        let next = match scope.filter(|_| self.late.is_none()) {
+        let next = match scope.filter(|_| !self.is_behind()) {
             Some(names) => Next::Services(self.compiler.update(snapshot, names)),
             None => Next::Whole(Box::new(Compiler::new(snapshot, &self.datapath.claims()))),
         };

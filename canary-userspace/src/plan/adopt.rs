@@ -7,7 +7,8 @@ use canary_common::directory::{Bucket, OVERFLOW, Occupant};
 use canary_common::endpoint::{Address, Endpoint};
 use canary_common::service::Record;
 
-use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
+use super::published::Tables;
+use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow};
 use super::{NOWHERE, Published, Sizes, Write};
 use crate::compile::SplitKey;
 
