@@ -19,8 +19,8 @@ pub fn explain(snapshot: &Snapshot, service: &str) -> Explain {
     let (chain, _) = Chains::new(snapshot).chain(service);
     let protocol = frontends::protocol(snapshot, service);
     let on_empty = match snapshot.splitter(service) {
-        Some(splitter) if service::redistributes(splitter) => "redistribute",
-        _ => "refuse",
+        Some(splitter) if splitter.redistributes() => "redistribute",
+        _ => "reset",
     };
     let mut explain = Explain {
         service: service.to_owned(),

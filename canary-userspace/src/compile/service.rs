@@ -14,9 +14,6 @@ use crate::catalog::Snapshot;
 use crate::entry::reference::{Entries, Target};
 use crate::entry::{LoadBalancer, Splitter, Units};
 
-/// The key of a splitter's meta that says what becomes of a share that nobody can take.
-const ON_EMPTY: &str = "on_empty";
-
 /// A leaf with its backends.
 struct Served<'a> {
     target: Target<'a>,
@@ -57,7 +54,7 @@ pub(super) fn assemble<'a>(
         leaves.push(serve(leaf.target, *weight, levels));
     }
     let splitter = snapshot.splitter(name);
-    let redistributes = splitter.is_some_and(redistributes);
+    let redistributes = splitter.is_some_and(Splitter::redistributes);
     let weights: Vec<Units> = leaves.iter().map(|leaf| leaf.weight).collect();
     let shares = if redistributes {
         let taken: Vec<bool> = leaves.iter().map(Served::is_taken).collect();
@@ -91,11 +88,6 @@ pub(super) fn assemble<'a>(
         histograms: splitter.is_some(),
         affinity: affinity(chain.balancer),
     })
-}
-
-/// Whether the shares of leaves that have no healthy instance go to the others.
-pub(super) fn redistributes(splitter: &Splitter) -> bool {
-    splitter.meta.get(ON_EMPTY).is_some_and(|value| value == "redistribute")
 }
 
 /// What a client keeps its backend by.
