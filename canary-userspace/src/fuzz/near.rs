@@ -220,17 +220,14 @@ pub(super) fn text(choices: &[u8]) -> String {
     // What is still to be written, the next one last.
     let mut open = vec!["ENTRY"];
     while let Some(word) = open.pop() {
-        match RULES.iter().find(|(name, _)| *name == word) {
-            Some((_, ways)) => {
-                let choice = usize::from(choices.next().unwrap_or_default());
-                let way = ways.iter().cycle().nth(choice).copied().unwrap_or_default();
-                open.extend(way.split(' ').rev());
-            }
-            None => {
-                text.push_str(word);
-                text.push(' ');
-            }
-        }
+        let Some((_, ways)) = RULES.iter().find(|(name, _)| *name == word) else {
+            text.push_str(word);
+            text.push(' ');
+            continue;
+        };
+        let choice = usize::from(choices.next().unwrap_or_default());
+        let way = ways.iter().cycle().nth(choice).copied().unwrap_or_default();
+        open.extend(way.split(' ').rev());
     }
     text
 }
