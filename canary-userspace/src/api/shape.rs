@@ -4,7 +4,6 @@
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -20,26 +19,39 @@ const BACKEND: HeaderName = HeaderName::from_static("x-consul-query-backend");
 /// What Consul indents with.
 const INDENT: &[u8] = b"    ";
 
-/// Adds what every answer has.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
-    let length = body_length(&request);
-    let pretty = query::has(request.uri(), "pretty");
-    let consistency = ["stale", "consistent"]
-        .into_iter()
-        .find(|mode| query::has(request.uri(), mode))
-        .unwrap_or("leader");
-    let mut response = next.run(request).await;
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        response = (StatusCode::PAYLOAD_TOO_LARGE, too_large(length)).into_response();
+/// What of a request says how its answer is to look.
+pub(super) struct Look {
+    length: Option<usize>,
+    pretty: bool,
+    consistency: &'static str,
+}
+
+impl Look {
+    pub(super) fn of(request: &Request) -> Self {
+        let modes = ["stale", "consistent"];
+        let mode = modes.into_iter().find(|mode| query::has(request.uri(), mode));
+        Self {
+            length: body_length(request),
+            pretty: query::has(request.uri(), "pretty"),
+            consistency: mode.unwrap_or("leader"),
+        }
     }
-    let headers = response.headers_mut();
-    headers.entry(header::VARY).or_insert(HeaderValue::from_static("Accept-Encoding"));
-    if headers.contains_key(INDEX) {
-        headers.insert(CONSISTENCY, HeaderValue::from_static(consistency));
-        headers.insert(BACKEND, HeaderValue::from_static("blocking-query"));
+
+    /// Adds what every answer has.
+    pub(super) async fn finish(self, mut response: Response) -> Response {
+        if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            response = (StatusCode::PAYLOAD_TOO_LARGE, too_large(self.length)).into_response();
+        }
+        let headers = response.headers_mut();
+        headers.entry(header::VARY).or_insert(HeaderValue::from_static("Accept-Encoding"));
+        if headers.contains_key(INDEX) {
+            headers.insert(CONSISTENCY, HeaderValue::from_static(self.consistency));
+            headers.insert(BACKEND, HeaderValue::from_static("blocking-query"));
+        }
+        let is_json =
+            headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+        if self.pretty && is_json { indented(response).await } else { response }
     }
-    let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    if pretty && is_json { indented(response).await } else { response }
 }
 
 fn body_length(request: &Request) -> Option<usize> {

@@ -5,8 +5,10 @@ mod blocking;
 mod catalog;
 mod consul;
 mod history;
+mod many;
 mod release;
 mod restart;
+mod security;
 
 use std::fs;
 use std::path::PathBuf;
@@ -88,20 +90,12 @@ impl Place {
         self.dir.path().join("etc").join(name)
     }
 
-    fn settings(&self) -> Settings {
+    fn settings_with(&self, more: &[&str]) -> Settings {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        Settings::from_args([
-            "canary-agent",
-            "--config-dir",
-            &path("etc"),
-            "--data-dir",
-            &path("data"),
-            "--socket",
-            &path("agent.sock"),
-            "--node-name",
-            "node-1",
-        ])
-        .unwrap()
+        let (etc, data, socket) = (path("etc"), path("data"), path("agent.sock"));
+        let own = ["canary-agent", "--config-dir", &etc, "--data-dir", &data, "--socket", &socket];
+        let name = ["--node-name", "node-1"];
+        Settings::from_args(own.iter().chain(&name).chain(more).copied()).unwrap()
     }
 
     /// Starts an agent and waits until it serves.
@@ -113,7 +107,11 @@ impl Place {
     }
 
     async fn try_start(&self) -> Running {
-        let settings = self.settings();
+        self.try_start_with(&[]).await
+    }
+
+    async fn try_start_with(&self, more: &[&str]) -> Running {
+        let settings = self.settings_with(more);
         let opened = Store::open(&settings.data_dir).unwrap();
         let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
         let (stop, stopped) = oneshot::channel();
