@@ -5,6 +5,7 @@ mod author;
 mod blocking;
 mod canary;
 mod catalog;
+mod chain;
 mod config;
 pub mod document;
 mod filter;
@@ -81,6 +82,8 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
             "/v1/canary/import",
             put(transfer::import).layer(DefaultBodyLimit::max(transfer::MAX_IMPORT)),
         )
+        .route("/v1/canary/explain/{service}", get(chain::explain))
+        .route("/v1/discovery-chain/{service}", get(chain::discovery_chain))
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
         .fallback(shape::nowhere)
@@ -104,6 +107,7 @@ async fn pass(State(door): State<Door>, mut request: Request, next: Next) -> Res
     let limit = REQUEST_TIMEOUT.saturating_add(query::longest_wait(request.uri()));
     let response = match door.gate.pass(&mut request) {
         Err(text) => (StatusCode::FORBIDDEN, text).into_response(),
+        Ok(()) if look.is_too_large() => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         // Gives up on a client that sends its body too slowly.
         Ok(()) => timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
             (StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()

@@ -4,6 +4,7 @@ mod bad_input;
 mod blocking;
 mod catalog;
 mod consul;
+mod full_disk;
 mod history;
 mod many;
 mod release;
@@ -29,7 +30,7 @@ use super::Listeners;
 use crate::agent;
 use crate::agent::memory::Memory;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Opened, Store};
 
 const RESOLVER: &str = r#"
 kind = "service-resolver"
@@ -113,9 +114,18 @@ impl Place {
     async fn try_start_with(&self, more: &[&str]) -> Running {
         let settings = self.settings_with(more);
         let opened = Store::open(&settings.data_dir).unwrap();
+        Self::run(&self.memory, settings, opened).await
+    }
+
+    /// Starts an agent whose store is open already.
+    async fn try_start_on(&self, opened: Opened) -> Running {
+        Self::run(&self.memory, self.settings_with(&[]), opened).await
+    }
+
+    async fn run(memory: &Memory, settings: Settings, opened: Opened) -> Running {
         let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
         let (stop, stopped) = oneshot::channel();
-        let datapath = Box::new(self.memory.clone());
+        let datapath = Box::new(memory.clone());
         let socket = settings.socket.clone();
         let task = tokio::spawn(async move {
             let stop = async { _ = stopped.await };
