@@ -213,7 +213,7 @@ pub struct HashPolicy {
 /// Whole numbers without a fraction: `60`, and `33.33`.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn as_go<S: Serializer>(percent: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    match (0..=100_u8).find(|whole| f64::from(*whole) == *percent) {
+    match (0..=100_u8).find(|whole| (f64::from(*whole) - *percent).abs() < f64::EPSILON) {
         Some(whole) => serializer.serialize_u8(whole),
         None => serializer.serialize_f64(*percent),
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A resolver in Consul's JSON.
-fn resolver_of(name: &str, rest: Value) -> String {
+fn resolver_of(name: &str, rest: &Value) -> String {
     let mut entry = json!({"Kind": "service-resolver", "Name": name});
     entry.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
     entry.to_string()
@@ -43,10 +43,10 @@ async fn what_another_entry_refers_to_can_neither_be_deleted_nor_changed_away() 
     let agent = place.start().await;
     let missing = r#"service "shop" does not have a subset named "v2""#;
     let redirect =
-        resolver_of("web", json!({"Redirect": {"Service": "shop", "ServiceSubset": "v2"}}));
+        resolver_of("web", &json!({"Redirect": {"Service": "shop", "ServiceSubset": "v2"}}));
     let failover = resolver_of(
         "web",
-        json!({"Failover": {"*": {"Targets": [{"Service": "shop", "ServiceSubset": "v2"}]}}}),
+        &json!({"Failover": {"*": {"Targets": [{"Service": "shop", "ServiceSubset": "v2"}]}}}),
     );
     let nested = json!({"Kind": "service-splitter", "Name": "web",
         "Splits": [{"Weight": 100, "Service": "shop", "ServiceSubset": "v2"}]})
@@ -55,12 +55,12 @@ async fn what_another_entry_refers_to_can_neither_be_deleted_nor_changed_away() 
     for reference in [redirect, failover, nested] {
         let early = agent.put("/v1/config", reference.clone()).await;
         assert_eq!((early.status, early.text.as_str()), (500, missing), "{reference}");
-        agent.done("/v1/config", resolver_of("shop", json!({"Subsets": subsets()}))).await;
+        agent.done("/v1/config", resolver_of("shop", &json!({"Subsets": subsets()}))).await;
         agent.done("/v1/config", reference.clone()).await;
         let before = agent.everything(&place).await;
 
         let deleted = agent.delete("/v1/config/service-resolver/shop").await;
-        let emptied = agent.put("/v1/config", resolver_of("shop", json!({}))).await;
+        let emptied = agent.put("/v1/config", resolver_of("shop", &json!({}))).await;
 
         assert_eq!((deleted.status, deleted.text.as_str()), (500, missing), "{reference}");
         assert_eq!((emptied.status, emptied.text.as_str()), (500, missing), "{reference}");
@@ -76,10 +76,11 @@ async fn what_another_entry_refers_to_can_neither_be_deleted_nor_changed_away() 
 async fn circles_are_refused_with_their_way() {
     let place = place();
     let agent = place.start().await;
-    agent.done("/v1/config", resolver_of("web", json!({"Redirect": {"Service": "shop"}}))).await;
+    agent.done("/v1/config", resolver_of("web", &json!({"Redirect": {"Service": "shop"}}))).await;
 
-    let circle =
-        agent.put("/v1/config", resolver_of("shop", json!({"Redirect": {"Service": "web"}}))).await;
+    let circle = agent
+        .put("/v1/config", resolver_of("shop", &json!({"Redirect": {"Service": "web"}})))
+        .await;
 
     assert_eq!(circle.status, 500);
     assert_eq!(
@@ -112,7 +113,7 @@ async fn failover_moves_new_connections_and_back_and_counters_stay_those_of_the_
     let place = place();
     let agent = place.start().await;
     agent
-        .done("/v1/config", resolver_of("web", json!({"Failover": {"*": {"Service": "shop"}}})))
+        .done("/v1/config", resolver_of("web", &json!({"Failover": {"*": {"Service": "shop"}}})))
         .await;
     assert_eq!(healthy(&place, "web"), [(10_000, vec![1, 2])]);
 
@@ -154,18 +155,18 @@ async fn failover_moves_new_connections_and_back_and_counters_stay_those_of_the_
 async fn a_share_that_is_given_on_keeps_its_weight_in_status() {
     let place = place();
     let agent = place.start().await;
-    agent.done("/v1/config", resolver_of("web", json!({"Subsets": {
+    agent.done("/v1/config", resolver_of("web", &json!({"Subsets": {
         "v1": {"Filter": "Service.Meta.version == 1"}, "v9": {"Filter": "Service.Meta.version == 9"}}})))
         .await;
-    let splitter = |meta: Value| {
+    let splitter = |meta: &Value| {
         json!({"Kind": "service-splitter", "Name": "web", "Meta": meta,
             "Splits": [{"Weight": 90, "ServiceSubset": "v1"}, {"Weight": 10, "ServiceSubset": "v9"}]})
         .to_string()
     };
 
-    let refused = agent.done("/v1/config", splitter(json!({}))).await;
+    let refused = agent.done("/v1/config", splitter(&json!({}))).await;
     assert_eq!(healthy(&place, "web"), [(9000, vec![1]), (1000, vec![])]);
-    let given = agent.done("/v1/config", splitter(json!({"on_empty": "redistribute"}))).await;
+    let given = agent.done("/v1/config", splitter(&json!({"on_empty": "redistribute"}))).await;
     assert_eq!(healthy(&place, "web"), [(10_000, vec![1]), (0, vec![])]);
 
     let (nobody, others) =
@@ -191,7 +192,7 @@ async fn explain_says_of_each_instance_why_it_is_in_a_subset_or_not() {
     agent
         .done(
             "/v1/config",
-            resolver_of("web", json!({"DefaultSubset": "v1", "Subsets": subsets()})),
+            resolver_of("web", &json!({"DefaultSubset": "v1", "Subsets": subsets()})),
         )
         .await;
 
@@ -235,7 +236,7 @@ async fn the_discovery_chain_is_consuls_and_that_of_a_name_nobody_knows_the_defa
     agent
         .done(
             "/v1/config",
-            resolver_of("web", json!({"Subsets": subsets(), "ConnectTimeout": "15s"})),
+            resolver_of("web", &json!({"Subsets": subsets(), "ConnectTimeout": "15s"})),
         )
         .await;
     let split = json!({"Kind": "service-splitter", "Name": "web",
