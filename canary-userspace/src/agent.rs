@@ -1,6 +1,7 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod flow;
 mod heap;
 mod import;
 mod ledger;

@@ -5,6 +5,7 @@ mod author;
 mod canary;
 mod config;
 pub mod document;
+mod flow;
 mod history;
 mod instances;
 mod server;
@@ -52,6 +53,7 @@ pub fn router(handle: Handle) -> Router {
             "/v1/canary/import",
             put(transfer::import).layer(DefaultBodyLimit::max(transfer::MAX_IMPORT)),
         )
+        .route("/v1/canary/explain-flow", get(flow::explain))
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
         .fallback(nowhere)

@@ -5,6 +5,7 @@ pub mod attach;
 pub mod conntrack;
 pub mod counters;
 pub mod doctor;
+mod foresee;
 pub mod grace;
 pub mod interfaces;
 pub mod links;
@@ -28,6 +29,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use canary_common::endpoint::Endpoint;
 use canary_common::settings::Settings as Row;
 use canary_common::word::Word;
 
@@ -44,6 +46,7 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::foresee::Foreseen;
 use crate::plan::{Blocked, Published, Write, fits, plan};
 use crate::settings::Settings;
 
@@ -67,6 +70,7 @@ pub struct Kernel {
     published: Published,
     grace: Grace,
     sweep: Sweep,
+    flows: foresee::Flows,
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
@@ -111,6 +115,7 @@ impl Kernel {
         published.end_grace();
         let revision = writer.settings.load_wide(0, offset_of!(Row, revision))?;
         let splits = mapped::Mapped::from_ebpf(&ebpf, "SPLITS")?;
+        let flows = foresee::Flows::open(&ebpf, hertz)?;
         let sweep = Sweep::start(&mut ebpf, splits, row, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let foreign = Foreign::take(&mut ebpf, hertz)?;
@@ -121,6 +126,7 @@ impl Kernel {
             published,
             grace,
             sweep,
+            flows,
             attachments,
             per_cpu,
             usage,
@@ -320,6 +326,11 @@ impl Datapath for Kernel {
 
     fn counters(&self) -> BTreeMap<SplitKey, Counters> {
         self.per_cpu.counters(&self.published, &self.writer.splits)
+    }
+
+    fn foresee(&self, client: Endpoint, frontend: Endpoint) -> Result<Option<Foreseen>> {
+        let (writer, published, flows) = (&self.writer, &self.published, &self.flows);
+        crate::foresee::foresee(&foresee::Live { writer, published, flows }, client, frontend)
     }
 
     fn draining(&self) -> BTreeMap<SplitKey, u64> {

@@ -3,6 +3,7 @@
 //! What a build or a protocol does not measure is `null`, never 0.
 
 pub mod explain;
+pub mod flow;
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,14 @@
 //! The command line's shape.
 
+mod reading;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use self::reading::{ConfigDiff, Explain};
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
 use crate::settings::{BPFFS, POD_INTERFACES};
@@ -56,6 +59,8 @@ pub enum Verb {
     Undo(Undo),
     /// Show services, splits and what the kernel counted
     Status(Status),
+    /// Explain where new connections of a service go and why, or where one flow goes
+    Explain(Explain),
     /// Read the configuration directory again, all or nothing
     Reload,
     /// Show the tables: entries, capacity and memory
@@ -66,7 +71,7 @@ pub enum Verb {
     Detach(Detach),
     /// Show the versions of this command and of the agent
     Version(Json),
-    /// Print a shell's completion script
+    /// Print the script that makes a shell ask this program, which asks the running agent
     Completions(Completions),
 }
 
@@ -85,12 +90,15 @@ pub enum Config {
     Write(ConfigWrite),
     /// Print a config entry as JSON
     Read(ConfigRead),
-    /// Print the names of a kind's config entries
+    /// Print the names of config entries, of one kind or of all
     List(ConfigList),
     /// Delete a config entry
     Delete(ConfigDelete),
     /// Check files as one set, without an agent
     Validate(ConfigValidate),
+    /// Show what files would change at the running agent
+    #[command(after_long_help = "Exit codes: 0 the same, 1 different, 2 error.")]
+    Diff(ConfigDiff),
 }
 
 /// A check of the index before a change.
@@ -147,9 +155,9 @@ pub struct ConfigRead {
 /// `config list`
 #[derive(Debug, Args)]
 pub struct ConfigList {
-    /// Kind, such as service-splitter
+    /// Kind, such as service-splitter; every kind where absent
     #[arg(long)]
-    pub kind: String,
+    pub kind: Option<String>,
     /// Print the entries as one JSON document
     #[arg(long)]
     pub json: bool,
@@ -259,7 +267,7 @@ pub struct Status {
     /// How long to wait
     #[arg(long, requires = "wait", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
-    /// Show it again every second
+    /// Show it again whenever it is another
     #[arg(long)]
     pub watch: bool,
     /// Print one JSON document; one a line with --watch
@@ -343,7 +351,7 @@ mod tests {
 
     #[test]
     fn verbs_that_are_not_built_are_refused() {
-        for verb in ["explain", "flows", "observe", "top", "history"] {
+        for verb in ["flows", "observe", "top"] {
             let error = Options::try_parse_from(["canaryctl", verb]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{verb}");
         }

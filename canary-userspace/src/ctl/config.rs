@@ -12,7 +12,9 @@ use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
 use super::input;
+use super::table::{Column, Table};
 use crate::error::ConfigError;
+use crate::source::KINDS;
 
 /// Writes an entry.
 ///
@@ -83,11 +85,31 @@ pub async fn list(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let answer = client.get(&kind_path(&options.kind)).await?.accepted()?;
+    let Some(kind) = &options.kind else { return list_all(options.json, client, console).await };
+    let answer = client.get(&kind_path(kind)).await?.accepted()?;
     if options.json {
         return console.json(&answer.json::<Value>()?);
     }
     names(&answer)?.into_iter().try_for_each(|name| console.data(name))
+}
+
+/// Every kind's entries: with several kinds a name alone is not enough.
+async fn list_all(json: bool, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+    let mut entries: Vec<Value> = Vec::new();
+    for kind in KINDS {
+        entries.extend(client.get(&kind_path(kind)).await?.accepted()?.json::<Vec<Value>>()?);
+    }
+    if json {
+        return console.json(&entries);
+    }
+    let text = |entry: &Value, key: &str| {
+        entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let mut table = Table::new([Column::left("KIND"), Column::left("NAME")]);
+    for entry in &entries {
+        table.row([&text(entry, "Kind"), &text(entry, "Name")]);
+    }
+    console.raw(&table.to_string())
 }
 
 /// Deletes an entry.
