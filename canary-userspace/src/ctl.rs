@@ -4,6 +4,7 @@
 //! outcome it was ([`failure::Failure`]).
 
 pub mod address;
+pub mod applied;
 pub mod args;
 pub mod argv;
 pub mod client;
@@ -17,7 +18,10 @@ pub mod doctor;
 mod examples;
 pub mod excerpt;
 pub mod explain;
+pub mod export;
 pub mod failure;
+pub mod history;
+pub mod import;
 pub mod input;
 pub mod maps;
 pub mod moved;
@@ -109,8 +113,12 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Config(Config::Delete(options)) => config::delete(options, client, console).await,
         Verb::Config(Config::Validate(options)) => validate::run(options, console),
         Verb::Config(Config::Diff(options)) => diff::run(options, client, console).await,
-        Verb::Service(Service::Register { file }) => service::register(file, client, console).await,
-        Verb::Service(Service::Deregister { id }) => service::deregister(id, client, console).await,
+        Verb::Service(Service::Register { file, dry_run }) => {
+            service::register(file, *dry_run, client, console).await
+        }
+        Verb::Service(Service::Deregister { id, dry_run }) => {
+            service::deregister(id, *dry_run, client, console).await
+        }
         Verb::Service(Service::List(options)) => service::list(options, client, console).await,
         Verb::Split(Split::Show(options)) => split::show(options, client, console).await,
         Verb::Split(Split::Set(options)) => split::set(options, client, console).await,
@@ -118,7 +126,10 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Undo(options) => undo::run(options, client, console).await,
         Verb::Status(options) => status::run(options, client, console).await,
         Verb::Explain(options) => explain::run(options, client, console).await,
-        Verb::Reload => reload::run(client, console).await,
+        Verb::History(options) => history::run(options, client, console).await,
+        Verb::Export(options) => export::run(options, client, console).await,
+        Verb::Import(options) => import::run(options, client, console).await,
+        Verb::Reload(options) => reload::run(*options, client, console).await,
         Verb::Maps(options) => maps::run(*options, client, console).await,
         Verb::Doctor(options) => doctor::run(options, client, console).await,
         Verb::Detach(options) => detach::run(options, console),

@@ -1,5 +1,6 @@
 //! The command line's shape.
 
+mod config;
 mod reading;
 
 use std::path::PathBuf;
@@ -8,7 +9,10 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use self::reading::{ConfigDiff, Explain};
+pub use self::config::{
+    Cas, Config, ConfigDelete, ConfigDiff, ConfigList, ConfigRead, ConfigValidate, ConfigWrite,
+};
+pub use self::reading::{Explain, Export, History, Import};
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
 use crate::settings::{BPFFS, POD_INTERFACES};
@@ -57,12 +61,18 @@ pub enum Verb {
     Rollback(Rollback),
     /// Put back what was in force before a service's last change; twice is redo
     Undo(Undo),
+    /// Show who changed a service, when, and what moved
+    History(History),
+    /// Write the entries and registrations of the agent's store as files
+    Export(Export),
+    /// Take files of entries and services into the agent's store, all or nothing
+    Import(Import),
     /// Show services, splits and what the kernel counted
     Status(Status),
     /// Explain where new connections of a service go and why, or where one flow goes
     Explain(Explain),
     /// Read the configuration directory again, all or nothing
-    Reload,
+    Reload(Reload),
     /// Show the tables: entries, capacity and memory
     Maps(Json),
     /// Check what this node needs to run the agent
@@ -75,111 +85,39 @@ pub enum Verb {
     Completions(Completions),
 }
 
-/// Whether a program reads.
+/// Whether a change is made.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Json {
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
+pub struct DryRun {
+    /// Say what would change, and change nothing
+    #[arg(long = "dry-run")]
+    pub wanted: bool,
 }
 
-/// `config` verbs; their flags may also be written with one dash.
-#[derive(Debug, Subcommand)]
-pub enum Config {
-    /// Write a config entry from a file of HCL or JSON
-    Write(ConfigWrite),
-    /// Print a config entry as JSON
-    Read(ConfigRead),
-    /// Print the names of config entries, of one kind or of all
-    List(ConfigList),
-    /// Delete a config entry
-    Delete(ConfigDelete),
-    /// Check files as one set, without an agent
-    Validate(ConfigValidate),
-    /// Show what files would change at the running agent
-    #[command(after_long_help = "Exit codes: 0 the same, 1 different, 2 error.")]
-    Diff(ConfigDiff),
-}
-
-/// A check of the index before a change.
-#[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Cas {
-    /// Change the entry only if it is still at --modify-index
-    #[arg(long)]
-    pub cas: bool,
-    /// The entry's index; 0 if it must not exist yet
-    #[arg(long, requires = "cas", value_name = "N", default_value_t = 0)]
-    pub modify_index: u64,
-}
-
-impl Cas {
+impl DryRun {
     /// The query that carries it.
     #[must_use]
-    pub fn query(self) -> String {
-        if self.cas { format!("?cas={}", self.modify_index) } else { String::new() }
+    pub fn query(self) -> &'static str {
+        if self.wanted { "?dry-run" } else { "" }
+    }
+
+    /// What carries it in a query of several parameters.
+    #[must_use]
+    pub fn parameter(self) -> Option<String> {
+        self.wanted.then(|| "dry-run".to_owned())
     }
 }
 
-/// `config write`
-#[derive(Debug, Args)]
-pub struct ConfigWrite {
-    /// The file; - for standard input
-    pub file: PathBuf,
-    /// Only if unchanged.
+/// `reload`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Reload {
+    /// Only look.
     #[command(flatten)]
-    pub cas: Cas,
+    pub dry_run: DryRun,
 }
 
-/// Which config entry.
-#[derive(Debug, Args)]
-pub struct EntryName {
-    /// Kind, such as service-splitter
-    #[arg(long)]
-    pub kind: String,
-    /// Name of the service
-    #[arg(long)]
-    pub name: String,
-}
-
-/// `config read`
-#[derive(Debug, Args)]
-pub struct ConfigRead {
-    /// Which.
-    #[command(flatten)]
-    pub entry: EntryName,
-    /// Print JSON, which this verb always does
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `config list`
-#[derive(Debug, Args)]
-pub struct ConfigList {
-    /// Kind, such as service-splitter; every kind where absent
-    #[arg(long)]
-    pub kind: Option<String>,
-    /// Print the entries as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `config delete`
-#[derive(Debug, Args)]
-pub struct ConfigDelete {
-    /// Which.
-    #[command(flatten)]
-    pub entry: EntryName,
-    /// Only if unchanged.
-    #[command(flatten)]
-    pub cas: Cas,
-}
-
-/// `config validate`
-#[derive(Debug, Args)]
-pub struct ConfigValidate {
-    /// Files, and directories whose *.hcl and *.json are read
-    #[arg(required = true, value_name = "FILE|DIR")]
-    pub paths: Vec<PathBuf>,
+/// Whether a program reads.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Json {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -192,11 +130,17 @@ pub enum Service {
     Register {
         /// The file; - for standard input
         file: PathBuf,
+        /// Only look.
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// Deregister an instance
     Deregister {
         /// Its id
         id: String,
+        /// Only look.
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// List the registered instances
     List(ServiceList),
@@ -205,6 +149,9 @@ pub enum Service {
 /// `service list`
 #[derive(Debug, Args)]
 pub struct ServiceList {
+    /// Only instances that pass, such as 'Meta.version == 2 and "v2" in Tags'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -237,6 +184,9 @@ pub struct SplitSet {
     /// New weights in percent, such as blue=90 green=10
     #[arg(required = true, value_name = "SUBSET=WEIGHT", value_parser = super::split::parse_weight)]
     pub weights: Vec<(String, f64)>,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// `rollback`
@@ -247,6 +197,9 @@ pub struct Rollback {
     /// Subset that gets everything, the resolver's default subset where absent
     #[arg(long, value_name = "SUBSET")]
     pub to: Option<String>,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// `undo`
@@ -254,6 +207,12 @@ pub struct Rollback {
 pub struct Undo {
     /// The service
     pub service: String,
+    /// Put back what was in force after this change, a number that `history` shows
+    #[arg(long, value_name = "N")]
+    pub to: Option<u64>,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// `status`

@@ -5,7 +5,7 @@ use clap::{Command, CommandFactory};
 use super::args::Options;
 
 /// Verbs with an example each.
-const EXAMPLES: [(&str, &str); 21] = [
+const EXAMPLES: [(&str, &str); 24] = [
     ("config write", "config write payments_splitter.hcl"),
     ("config read", "config read --kind service-splitter --name payments"),
     ("config list", "config list --kind service-resolver"),
@@ -19,6 +19,9 @@ const EXAMPLES: [(&str, &str); 21] = [
     ("split set", "split set payments blue=90 green=10"),
     ("rollback", "rollback payments --to blue"),
     ("undo", "undo payments"),
+    ("history", "history payments"),
+    ("export", "export backup/"),
+    ("import", "import backup/ --dry-run"),
     ("status", "status payments --watch"),
     ("explain", "explain 10.244.1.7:51234 10.96.0.10:80"),
     ("reload", "reload"),

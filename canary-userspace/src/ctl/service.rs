@@ -4,15 +4,16 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::args::ServiceList;
+use super::args::{DryRun, ServiceList};
 use super::client::{Client, escape};
 use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
-use super::input;
 use super::table::{Column, Table};
+use super::{input, moved};
 use crate::catalog::{FileContent, parse_file, to_definition};
 use crate::error::ConfigError;
+use crate::filter::{ListFilter, Shape};
 
 /// Registers the instances of a file of service definitions.
 ///
@@ -21,6 +22,7 @@ use crate::error::ConfigError;
 /// [`Failure::Invalid`] with file, line and column; what was registered before that is told.
 pub async fn register(
     file: &Path,
+    dry_run: DryRun,
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
@@ -38,12 +40,19 @@ pub async fn register(
     };
     for (instance, position) in services {
         let body = to_definition(&instance).to_string();
-        let answer = client.put("/v1/agent/service/register", body).await?;
+        let path = format!("/v1/agent/service/register{}", dry_run.query());
+        let answer = client.put(&path, body).await?;
         let answer = answer.accepted().map_err(|failure| match failure {
             Failure::Invalid(text) => refused(ConfigError::at(position, text)),
             other => other,
         })?;
-        console.data(format_args!("Registered service: {} ({})", instance.service, instance.id))?;
+        let which = format!("{} ({})", instance.service, instance.id);
+        if dry_run.wanted {
+            console.data(format_args!("Would register service: {which}"))?;
+            moved::print_aside(&answer, console)?;
+            continue;
+        }
+        console.data(format_args!("Registered service: {which}"))?;
         console.warn(&answer.warnings)?;
     }
     Ok(())
@@ -56,12 +65,16 @@ pub async fn register(
 /// [`Failure`]
 pub async fn deregister(
     id: &str,
+    dry_run: DryRun,
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let answer =
-        client.put(&format!("/v1/agent/service/deregister/{}", escape(id)), String::new()).await?;
-    let answer = answer.accepted()?;
+    let path = format!("/v1/agent/service/deregister/{}{}", escape(id), dry_run.query());
+    let answer = client.put(&path, String::new()).await?.accepted()?;
+    if dry_run.wanted {
+        console.data(format_args!("Would deregister service: {id}"))?;
+        return moved::print_aside(&answer, console);
+    }
     console.data(format_args!("Deregistered service: {id}"))?;
     console.warn(&answer.warnings)
 }
@@ -76,14 +89,26 @@ pub async fn list(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let services: Map<String, Value> = client.get("/v1/agent/services").await?.ok()?.json()?;
-    if options.json { console.json(&services) } else { console.raw(&render(&services)) }
+    let mut path = "/v1/agent/services".to_owned();
+    if let Some(filter) = &options.filter {
+        // The agent says the same, but not what may have been meant.
+        ListFilter::parse(filter, Shape::Service)
+            .map_err(|error| Failure::Usage(format!("--filter: {error}")))?;
+        path = format!("{path}?filter={}", escape(filter));
+    }
+    let services: Map<String, Value> = client.get(&path).await?.ok()?.json()?;
+    if options.json {
+        return console.json(&services);
+    }
+    let checks: Vec<Value> = client.get("/v1/health/state/any").await?.ok()?.json()?;
+    console.raw(&render(&services, &checks))
 }
 
-fn render(services: &Map<String, Value>) -> String {
-    let mut rows: Vec<_> = services.iter().map(|(id, service)| row(id, service)).collect();
+fn render(services: &Map<String, Value>, checks: &[Value]) -> String {
+    let row = |(id, service): (&String, &Value)| row(id, service, health(id, checks));
+    let mut rows: Vec<_> = services.iter().map(row).collect();
     rows.sort();
-    let heads = ["SERVICE", "ID", "ADDRESS", "TAGS", "META"];
+    let heads = ["SERVICE", "ID", "ADDRESS", "HEALTH", "TAGS", "META"];
     let mut table = Table::new(heads.map(Column::left));
     for cells in &rows {
         table.row(cells.each_ref().map(String::as_str));
@@ -91,7 +116,21 @@ fn render(services: &Map<String, Value>) -> String {
     table.to_string()
 }
 
-fn row(id: &str, service: &Value) -> [String; 5] {
+/// The worst of an instance's checks and of its node's; one without checks is well.
+fn health(id: &str, checks: &[Value]) -> &'static str {
+    let text = |check: &Value, key: &str| {
+        check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let has = |wanted: &str| {
+        checks.iter().any(|check| {
+            let of = text(check, "ServiceID");
+            (of.is_empty() || of == id) && text(check, "Status") == wanted
+        })
+    };
+    ["critical", "warning"].into_iter().find(|state| has(state)).unwrap_or("passing")
+}
+
+fn row(id: &str, service: &Value, health: &str) -> [String; 6] {
     let text = |key: &str| service.get(key).and_then(Value::as_str).unwrap_or_default();
     let port = service.get("Port").and_then(Value::as_u64).unwrap_or_default();
     let address = text("Address");
@@ -108,7 +147,14 @@ fn row(id: &str, service: &Value) -> [String; 5] {
         .flatten()
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
-    [text("Service").to_owned(), id.to_owned(), address, tags.join(","), meta.join(",")]
+    [
+        text("Service").to_owned(),
+        id.to_owned(),
+        address,
+        health.to_owned(),
+        tags.join(","),
+        meta.join(","),
+    ]
 }
 
 #[cfg(test)]
@@ -125,13 +171,20 @@ mod tests {
                 "Tags": ["v3", "canary"], "Meta": {"version": "3"}},
         });
 
-        let text = render(services.as_object().unwrap());
+        let checks = [
+            json!({"ServiceID": "pay-2", "Status": "passing"}),
+            json!({"ServiceID": "web-1", "Status": "warning"}),
+            json!({"ServiceID": "web-1", "Status": "critical"}),
+            json!({"ServiceID": "gone", "Status": "critical"}),
+        ];
+
+        let text = render(services.as_object().unwrap(), &checks);
 
         assert_eq!(
             text,
-            "SERVICE   ID     ADDRESS        TAGS       META\n\
-             payments  pay-2  10.0.0.2:8080  v3,canary  version=3\n\
-             web       web-1  [fd00::1]:80\n"
+            "SERVICE   ID     ADDRESS        HEALTH    TAGS       META\n\
+             payments  pay-2  10.0.0.2:8080  passing   v3,canary  version=3\n\
+             web       web-1  [fd00::1]:80   critical\n"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Whole command lines against a server that records.
 
+mod manual;
 mod story;
 
 use std::ffi::OsString;

@@ -1,22 +1,11 @@
-//! Arguments of verbs that compare and explain.
+//! Arguments of verbs that explain, look back and carry away.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// `config diff`
-#[derive(Debug, Args)]
-pub struct ConfigDiff {
-    /// Files, and directories whose *.hcl and *.json are read
-    #[arg(required = true, value_name = "FILE|DIR")]
-    pub paths: Vec<PathBuf>,
-    /// Count entries that only the agent has as differences: the files are meant to be all
-    #[arg(long)]
-    pub prune: bool,
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
+use super::DryRun;
+use crate::store::MAX_RECORDS;
 
 /// `explain`
 #[derive(Debug, Args)]
@@ -36,4 +25,46 @@ pub struct Explain {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub struct History {
+    /// Only this service
+    pub service: Option<String>,
+    /// How many changes, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u64).range(1..=MAX_RECORDS))]
+    pub limit: u64,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The directory, made where it is missing
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// What files of the agent define, too
+    #[arg(long)]
+    pub all: bool,
+    /// Overwrite files that are there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Files, and directories whose *.hcl and *.json are read
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub paths: Vec<PathBuf>,
+    /// Delete what the store has and the files do not
+    #[arg(long)]
+    pub replace: bool,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }

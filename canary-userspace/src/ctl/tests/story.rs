@@ -18,14 +18,14 @@ use crate::settings::Settings;
 use crate::store::Store;
 
 /// A running agent; it ends with the test's runtime.
-struct Lab {
+pub(super) struct Lab {
     directory: TempDir,
     memory: Memory,
     _stop: oneshot::Sender<()>,
 }
 
 impl Lab {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         fs::create_dir(directory.path().join("etc")).unwrap();
@@ -53,8 +53,13 @@ impl Lab {
         lab
     }
 
-    async fn run(&self, line: &[&str]) -> Ran {
+    pub(super) async fn run(&self, line: &[&str]) -> Ran {
         canaryctl(&format!("unix://{}/agent.sock", self.directory.path().display()), line).await
+    }
+
+    /// A path beside the agent's own; of nothing it is the directory with its slash.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory.path().display())
     }
 
     /// Runs the tutorial's command.
@@ -80,7 +85,7 @@ impl Lab {
 }
 
 /// A file of the tutorial.
-fn example(name: &str) -> String {
+pub(super) fn example(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/payments").join(name);
     path.display().to_string()
 }
@@ -254,12 +259,14 @@ async fn a_write_says_what_it_changed() {
     assert_eq!(first.out, "Config entry written: service-resolver/payments\n");
     assert_eq!(
         first.err,
-        "  + blue  \"Service.Meta.version == 2\"\n  + green  \"Service.Meta.version == 3\"\n  \
+        "  + blue  \"Service.Meta.version == 2\"  2 instances\n  \
+         + green  \"Service.Meta.version == 3\"  1 instance\n  \
          ~ default subset  none -> blue\n"
     );
     assert_eq!(
         filter.err,
-        "  ~ green  \"Service.Meta.version == 3\" -> \"Service.Meta.version == \\\"3\\\"\"\n"
+        "  ~ green  \"Service.Meta.version == 3\" -> \"Service.Meta.version == \\\"3\\\"\"  \
+         1 instance\n"
     );
     assert_eq!(new.out, "Config entry written: service-splitter/payments\n");
     assert_eq!(
@@ -381,6 +388,10 @@ async fn a_flow_is_explained_as_the_datapath_would_draw_it() {
     );
     let known = ask("10.244.1.9:7", "10.96.0.10:80", &[]).await;
     assert!(known.out.contains("known already, opening: it stays with "), "{}", known.out);
+    lab.run(&["service", "deregister", "payments-green-1"]).await;
+    lab.run(&["split", "set", "payments", "blue=0", "green=100"]).await;
+    let refused = ask("10.244.1.9:40000", "10.96.0.10:80", &[]).await;
+    assert!(refused.out.contains("  no healthy backend -> refused\n"), "{}", refused.out);
     let nobody = ask("10.244.1.9:40000", "10.96.0.11:80", &[]).await;
     assert_eq!((nobody.code, nobody.err.as_str()), (3, "no frontend is at 10.96.0.11:80/tcp\n"));
     let udp = ask("10.244.1.9:40000", "10.96.0.10:80", &["--udp"]).await;
