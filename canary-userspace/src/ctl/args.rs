@@ -11,6 +11,7 @@ use clap_complete::Shell;
 
 pub use self::config::{
     Cas, Config, ConfigDelete, ConfigDiff, ConfigList, ConfigRead, ConfigValidate, ConfigWrite,
+    EntryFormat, EntryName,
 };
 pub use self::reading::{Explain, Export, History, Import};
 use super::address::{Address, DEFAULT_AGENT};

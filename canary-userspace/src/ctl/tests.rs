@@ -2,6 +2,7 @@
 
 mod manual;
 mod story;
+mod transfer;
 
 use std::ffi::OsString;
 use std::fs;
@@ -369,6 +370,7 @@ async fn a_screen_is_drawn_in_place_and_left_as_it_was() {
         Reply::new(200, ready(PAYMENTS)),
         Reply::new(503, "the agent is stopping"),
         Reply::new(200, ready(PAYMENTS)),
+        Reply::new(200, ready(&PAYMENTS.replace("100.0", "99.0"))),
     ]);
     let words = ["canaryctl", "--agent", &server.address(), "status", "payments", "--watch"];
     let words = words.map(OsString::from).to_vec();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::DryRun;
 
@@ -11,7 +11,7 @@ use super::DryRun;
 pub enum Config {
     /// Write a config entry from a file of HCL or JSON
     Write(ConfigWrite),
-    /// Print a config entry as JSON
+    /// Print a config entry as JSON or HCL
     Read(ConfigRead),
     /// Print the names of config entries, of one kind or of all
     List(ConfigList),
@@ -73,9 +73,22 @@ pub struct ConfigRead {
     /// Which.
     #[command(flatten)]
     pub entry: EntryName,
-    /// Print JSON, which this verb always does
-    #[arg(long)]
+    /// Print JSON, as without it
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+    /// The language to print in
+    #[arg(long, value_enum, default_value_t)]
+    pub format: EntryFormat,
+}
+
+/// A language that entries are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EntryFormat {
+    /// JSON as Consul shows it, with the indices
+    #[default]
+    Json,
+    /// HCL as people write it, ready to be written back
+    Hcl,
 }
 
 /// `config list`

@@ -171,12 +171,7 @@ impl World {
 }
 
 /// A line for each subset that is new, gone or another.
-async fn subsets(
-    old: &Resolver,
-    after: &Resolver,
-    client: &Client,
-    paint: Paint,
-) -> Vec<String> {
+async fn subsets(old: &Resolver, after: &Resolver, client: &Client, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, subset) in &after.subsets {
         let before = old.subsets.get(name);

@@ -19,8 +19,8 @@ use crate::store::Store;
 
 /// A running agent; it ends with the test's runtime.
 pub(super) struct Lab {
-    directory: TempDir,
-    memory: Memory,
+    pub(super) directory: TempDir,
+    pub(super) memory: Memory,
     _stop: oneshot::Sender<()>,
 }
 
@@ -72,7 +72,7 @@ impl Lab {
         (outcome.map_err(|failure| failure.to_string()), String::from_utf8(out).unwrap())
     }
 
-    async fn register(&self, id: &str, host: u8, version: u8) -> Ran {
+    pub(super) async fn register(&self, id: &str, host: u8, version: u8) -> Ran {
         let path = self.directory.path().join(format!("{id}.hcl"));
         let text = format!(
             "service {{\n  name = \"payments\"\n  id = \"{id}\"\n  address = \"10.244.1.{host}\"\n  port = 8080\n  \
@@ -90,7 +90,7 @@ pub(super) fn example(name: &str) -> String {
     path.display().to_string()
 }
 
-fn shares(of: &[(&str, u16)]) -> Vec<(String, u16)> {
+pub(super) fn shares(of: &[(&str, u16)]) -> Vec<(String, u16)> {
     of.iter().map(|(subset, share)| ((*subset).to_owned(), *share)).collect()
 }
 
@@ -150,6 +150,30 @@ async fn the_tutorials_story_by_its_own_commands() {
         lab.consul(&["config", "delete", "-kind", "service-splitter", "-name", "payments"]).await;
     assert_eq!(delete, Ok(()));
     assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 10_000)]));
+}
+
+#[tokio::test]
+async fn an_entry_shown_as_hcl_can_be_written_back() {
+    let lab = Lab::start().await;
+    let read = ["config", "read", "--kind", "service-resolver", "--name", "payments"];
+    lab.run(&["config", "write", &example("payments_resolver.hcl")]).await;
+
+    let json = lab.run(&read).await;
+    let hcl = lab.run(&[&read[..], &["--format", "hcl"]].concat()).await;
+    let file = lab.directory.path().join("shown.hcl").display().to_string();
+    fs::write(&file, &hcl.out).unwrap();
+    lab.run(&["config", "delete", "--kind", "service-resolver", "--name", "payments"]).await;
+    let write = lab.run(&["config", "write", &file]).await;
+    let again = lab.run(&[&read[..], &["--format", "hcl"]].concat()).await;
+
+    assert!(json.out.starts_with("{\n    \"Kind\": \"service-resolver\",\n"), "{}", json.out);
+    assert!(
+        hcl.out.starts_with("kind = \"service-resolver\"\nname = \"payments\"\n"),
+        "{}",
+        hcl.out
+    );
+    assert_eq!(write.code, 0, "{}", write.err);
+    assert_eq!(again.out, hcl.out);
 }
 
 #[tokio::test]
