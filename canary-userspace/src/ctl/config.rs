@@ -12,7 +12,7 @@ use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
 use super::table::{Column, Table};
-use super::{input, moved};
+use super::{input, moved, near};
 use crate::entry;
 use crate::error::ConfigError;
 use crate::source::KINDS;
@@ -42,10 +42,14 @@ pub async fn write(
     let document = input::decode(file, &bytes).map_err(refused)?;
     let before = change::before(&document.kind, &document.name, client).await;
     let answer = put(&document.json, options.cas, options.dry_run, client).await?;
-    let answer = answer.accepted().map_err(|failure| match failure {
-        Failure::Invalid(text) => refused(document.refused(file, text)),
-        other => other,
-    })?;
+    let answer = match answer.accepted() {
+        Err(Failure::Invalid(text)) => {
+            let hint = near::subset_hint(&text, client).await;
+            let shown = refused(document.refused(file, text));
+            return Err(Failure::Invalid(format!("{shown}{hint}")));
+        }
+        answer => answer?,
+    };
     let which = format!("{}/{}", document.kind, document.name);
     if missed(&answer, options.cas) {
         return Err(Failure::Conflict(format!("Config entry not updated: {which}")));

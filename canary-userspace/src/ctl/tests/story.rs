@@ -219,7 +219,7 @@ async fn what_the_agent_refuses_has_its_exit_code() {
         format!(
             "{bad}:3:44: service \"payments\" does not have a subset named \"gren\"\n  \
              3 | splits = [{{ weight = 100, service_subset = \"gren\" }}]\n    \
-             |                                            ^\n"
+             |                                            ^\n  hint: did you mean \"green\"?\n"
         )
     );
     assert_eq!([nobody.code, missing.code, unknown.code, stale.code], [3, 3, 3, 6]);
