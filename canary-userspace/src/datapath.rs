@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use canary_common::endpoint::Endpoint;
 
-use crate::compile::{Claims, Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::foresee::Foreseen;
 
 /// Counters of one split since the tables were made.
@@ -121,6 +121,14 @@ pub trait Datapath: Send {
     ///
     /// [`PublishError`]; the revision before stays in force then.
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError>;
+
+    /// As [`Datapath::publish`], where no service but those of `names` is another one than in what
+    /// was published last.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; the revision before stays in force then.
+    fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError>;
 
     /// Says whether `desired` could be put in force, and changes nothing.
     ///

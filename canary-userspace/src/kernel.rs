@@ -17,12 +17,12 @@ pub mod node;
 pub mod object;
 mod pinned;
 pub mod pins;
+mod seed;
 pub mod sweep;
 pub mod usage;
 pub mod writer;
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -44,10 +44,10 @@ use self::pins::{Lock, Pins};
 use self::sweep::{Alive, Sweep};
 use self::usage::Usage;
 use self::writer::Writer;
-use crate::compile::{Claims, Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 use crate::foresee::Foreseen;
-use crate::plan::{Blocked, Published, Write, fits, plan};
+use crate::plan::{Blocked, Published, Write, fits, plan, plan_some};
 use crate::settings::Settings;
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
@@ -147,13 +147,16 @@ impl Kernel {
         self.took
     }
 
-    /// The stores that put `desired` in force, after a grace period if they need one, and the
-    /// time that planning them took.
-    fn planned(&mut self, desired: &Desired) -> Result<(Vec<Write>, Duration), PublishError> {
+    /// The stores that `plan` wants, after a grace period if they need one, and the time that
+    /// planning them took.
+    fn planned(
+        &mut self,
+        mut plan: impl FnMut(&mut Published) -> Result<Vec<Write>, Blocked>,
+    ) -> Result<(Vec<Write>, Duration), PublishError> {
         let mut planning = Duration::ZERO;
         loop {
             let start = Instant::now();
-            let writes = plan(&mut self.published, desired);
+            let writes = plan(&mut self.published);
             planning = planning.saturating_add(start.elapsed());
             match writes {
                 Ok(writes) => return Ok((writes, planning)),
@@ -173,6 +176,40 @@ impl Kernel {
         self.grace.wait()?;
         self.published.end_grace();
         Ok(())
+    }
+
+    /// Carries out what was planned at `start`.
+    fn carry_out(
+        &mut self,
+        desired: &Desired,
+        (writes, planning): (Vec<Write>, Duration),
+        start: Instant,
+    ) -> Result<u64, PublishError> {
+        if writes.is_empty() && self.revision > 0 {
+            return Ok(self.revision);
+        }
+        // New weights alone do not move anybody.
+        let moves = |write: &Write| !matches!(write, Write::Record { .. } | Write::Current { .. });
+        let somebody_moves = writes.iter().any(moves);
+        if somebody_moves {
+            self.locality.withdraw(
+                desired,
+                &self.published,
+                &self.writer,
+                &mut self.attachments,
+            )?;
+        }
+        self.foreign.note(&writes)?;
+        self.perform(&writes).context("write the tables")?;
+        // Those that began between the two looks.
+        self.foreign.note(&writes)?;
+        if somebody_moves {
+            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
+        }
+        self.revision = self.revision.saturating_add(1);
+        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
+        self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
+        Ok(self.revision)
     }
 
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
@@ -250,7 +287,7 @@ fn tell(writer: &Writer, settings: &Settings, hertz: u64) -> Result<Row> {
     for (place, seconds) in idle.into_iter().enumerate() {
         table.store(0, offset_of!(Row, idle).saturating_add(place.saturating_mul(4)), seconds)?;
     }
-    table.store_wide(0, offset_of!(Row, seed), seed(&settings.cluster_name))?;
+    table.store_wide(0, offset_of!(Row, seed), seed::of(&settings.cluster_name))?;
     table.store_wide(0, offset_of!(Row, seconds_per_jiffy), node::seconds_per_jiffy(hertz))?;
     table.store_wide(0, offset_of!(Row, netns), node::netns_cookie()?)?;
     table.store(0, offset_of!(Row, ipv6_checksums), u32::from(node::knows_ipv6_checksums()))?;
@@ -259,57 +296,17 @@ fn tell(writer: &Writer, settings: &Settings, hertz: u64) -> Result<Row> {
     Ok(Row { idle: idle.map(Word::new), ..Row::default() })
 }
 
-/// The hash seed of a cluster: the same for the same name on every node and version.
-fn seed(cluster: &str) -> u64 {
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    hasher.write(cluster.as_bytes());
-    hasher.finish()
-}
-
-/// FNV-1a: std promises nothing about its own hashers from one version to the next.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
-        let (writes, planning) = self.planned(desired)?;
-        if writes.is_empty() && self.revision > 0 {
-            return Ok(self.revision);
-        }
-        // New weights alone do not move anybody.
-        let moves = |write: &Write| !matches!(write, Write::Record { .. } | Write::Current { .. });
-        let somebody_moves = writes.iter().any(moves);
-        if somebody_moves {
-            self.locality.withdraw(
-                desired,
-                &self.published,
-                &self.writer,
-                &mut self.attachments,
-            )?;
-        }
-        self.foreign.note(&writes)?;
-        self.perform(&writes).context("write the tables")?;
-        // Those that began between the two looks.
-        self.foreign.note(&writes)?;
-        if somebody_moves {
-            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
-        }
-        self.revision = self.revision.saturating_add(1);
-        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
-        self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
-        Ok(self.revision)
+        let planned = self.planned(|published| plan(published, desired))?;
+        self.carry_out(desired, planned, start)
+    }
+
+    fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
+        let start = Instant::now();
+        let planned = self.planned(|published| plan_some(published, desired, names))?;
+        self.carry_out(desired, planned, start)
     }
 
     fn check(&self, desired: &Desired) -> Result<(), PublishError> {
@@ -391,17 +388,5 @@ impl Datapath for Kernel {
 
     fn events(&self) -> Option<OwnedFd> {
         self.attachments.as_fd().try_clone_to_owned().ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_seed_of_a_cluster_never_changes() {
-        assert_eq!(seed(""), 0xcbf2_9ce4_8422_2325);
-        // The published test vector of FNV-1a for this text.
-        assert_eq!(seed("foobar"), 0x8594_4171_f739_67e8);
     }
 }

@@ -38,6 +38,9 @@ pub async fn run(
             let explain: Explain = answer.json()?;
             let mut lines = chain::lines(&explain, paint);
             lines.extend(levels::lines(&explain.leaves, options.all, paint));
+            if !explain.warnings.is_empty() {
+                lines.push(String::new());
+            }
             lines.extend(explain.warnings.iter().map(|warning| {
                 paint.yellow(format_args!("‼ {}: {}", warning.service, warning.text))
             }));

@@ -59,9 +59,6 @@ pub(super) fn lines(leaves: &[Leaf], all: bool, paint: Paint) -> Vec<String> {
         }
         lines.extend(after);
     }
-    if !lines.is_empty() {
-        lines.push(String::new());
-    }
     lines
 }
 

@@ -75,8 +75,7 @@ web
     -  web-1     10.0.0.1:80  node-1  passing        1  Service.Meta.version is \"2\"
   failover 1: spare: 1 of 1 healthy, in use
     ✔  spare-1   10.0.0.1:80  node-1  passing        1
-✖ api/old  10.00 %  refused: nobody is healthy at any level
-"
+✖ api/old  10.00 %  refused: nobody is healthy at any level"
     );
 }
 

@@ -37,6 +37,8 @@ impl Lab {
             &path("data"),
             "--socket",
             &path("agent.sock"),
+            "--node-name",
+            "node-1",
         ])
         .unwrap();
         let store = Store::open(&settings.data_dir).unwrap();
