@@ -1,6 +1,7 @@
 //! The live rows that a draw reads.
 
 use std::mem::offset_of;
+use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
@@ -51,7 +52,9 @@ fn again<K: aya::Pod>(ebpf: &Ebpf, name: &str) -> Result<HashMap<MapData, K, Flo
     let Some(Map::LruHashMap(map) | Map::HashMap(map)) = ebpf.map(name) else {
         bail!("the BPF object has no hash {name}")
     };
-    let map = MapData::from_id(map.info()?.id()).with_context(|| format!("open {name}"))?;
+    // By its descriptor, not by its id: that would ask for the rights of an administrator.
+    let descriptor = map.fd().as_fd().try_clone_to_owned()?;
+    let map = MapData::from_fd(descriptor).with_context(|| format!("open {name}"))?;
     HashMap::try_from(Map::from_map_data(map)?).with_context(|| name.to_owned())
 }
 

@@ -33,7 +33,10 @@ fn files(lab: &Lab) {
 async fn run(lab: &Lab, line: &str) -> String {
     let words: Vec<String> = line
         .split(' ')
-        .map(|word| if word.ends_with(".hcl") { lab.path(word) } else { word.to_owned() })
+        .map(|word| match word.strip_suffix(".hcl") {
+            Some(_) => lab.path(word),
+            None => word.to_owned(),
+        })
         .collect();
     let ran = lab.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).await;
     (ran.out + &ran.err).replace(&lab.path(""), "")
