@@ -1,4 +1,8 @@
 //! Completions as a shell asks for them: by the environment, of the program itself.
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is test code, and the exemption of the lints covers only test functions"
+)]
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
