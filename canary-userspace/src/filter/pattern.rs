@@ -122,6 +122,16 @@ impl<'t> Reader<'t> {
         self.rest.peek().map_or(self.text.len(), |(at, _)| *at)
     }
 
+    /// Takes everything through `last`.
+    fn through(&mut self, last: char) {
+        for (_, character) in self.rest.by_ref() {
+            self.out.push(character);
+            if character == last {
+                break;
+            }
+        }
+    }
+
     fn literal(&mut self, character: char) {
         self.out.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
     }
@@ -150,12 +160,7 @@ impl<'t> Reader<'t> {
     fn repetition(&mut self, first: char) -> usize {
         self.out.push(first);
         if first == '{' {
-            while let Some((_, character)) = self.rest.next() {
-                self.out.push(character);
-                if character == '}' {
-                    break;
-                }
-            }
+            self.through('}');
         }
         if self.take('?') {
             self.out.push('?');
@@ -180,7 +185,7 @@ impl<'t> Reader<'t> {
             let behind = matches!(self.rest.peek(), Some((_, '=' | '!')));
             return if behind { Err(self.perl(at, 4)) } else { Ok(true) };
         }
-        while let Some((_, character)) = self.rest.next() {
+        for (_, character) in self.rest.by_ref() {
             match character {
                 'i' | 'm' | 's' | 'U' | '-' => self.out.push(character),
                 ')' | ':' => {
@@ -249,12 +254,7 @@ impl<'t> Reader<'t> {
         // What the braces of a class or a code hold is no count.
         if matches!(letter, 'p' | 'P' | 'x') && self.take('{') {
             self.out.push('{');
-            while let Some((_, character)) = self.rest.next() {
-                self.out.push(character);
-                if character == '}' {
-                    break;
-                }
-            }
+            self.through('}');
         }
     }
 
@@ -298,12 +298,7 @@ impl<'t> Reader<'t> {
                 '[' if self.text.get(place..).is_some_and(|rest| rest.starts_with("[:")) => {
                     // A class by name, as both know it.
                     self.out.push('[');
-                    while let Some((_, character)) = self.rest.next() {
-                        self.out.push(character);
-                        if character == ']' {
-                            break;
-                        }
-                    }
+                    self.through(']');
                 }
                 // At an end it is a letter, between two members a range.
                 '-' => {

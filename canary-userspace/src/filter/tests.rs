@@ -3,6 +3,7 @@ mod lists;
 mod mistakes;
 mod table;
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -176,7 +177,8 @@ proptest! {
             if !text.is_empty() {
                 text += if either { " or " } else { " and " };
             }
-            text += &format!("{}{selector} {operator} {value}", if negated { "not " } else { "" });
+            let not = if negated { "not " } else { "" };
+            _ = write!(text, "{not}{selector} {operator} {value}");
         }
         let native = Filter::parse(&text).unwrap();
         let listed = ListFilter::parse(&text, Shape::Instance).unwrap();

@@ -143,6 +143,24 @@ fn entries_have_the_fields_of_their_kind() {
             ("Redirect.Service == \"\"", true),
         ],
     );
+    let defaults = json!({"Kind": "service-defaults", "Name": "web", "Protocol": "udp"});
+    holds(
+        Shape::of_entries("service-defaults"),
+        &defaults,
+        &[("Protocol == udp", true), ("MeshGateway.Mode == \"\"", true)],
+    );
+    let proxies =
+        json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}});
+    holds(
+        Shape::of_entries("proxy-defaults"),
+        &proxies,
+        &[("protocol in Config", true), ("Config is empty", false)],
+    );
+    holds(Shape::of_entries("mesh"), &json!({"Kind": "mesh"}), &[("Kind == mesh", true)]);
+}
+
+#[test]
+fn splits_are_asked_one_by_one() {
     let splitter = json!({
         "Kind": "service-splitter", "Name": "payments",
         "Splits": [{"Weight": 66.67, "ServiceSubset": "blue"}, {"Weight": 33.33, "Service": "other"}],
@@ -162,20 +180,10 @@ fn entries_have_the_fields_of_their_kind() {
             ("CreateIndex == 0", true),
         ],
     );
-    let defaults = json!({"Kind": "service-defaults", "Name": "web", "Protocol": "udp"});
-    holds(
-        Shape::of_entries("service-defaults"),
-        &defaults,
-        &[("Protocol == udp", true), ("MeshGateway.Mode == \"\"", true)],
-    );
-    let proxies =
-        json!({"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}});
-    holds(
-        Shape::of_entries("proxy-defaults"),
-        &proxies,
-        &[("protocol in Config", true), ("Config is empty", false)],
-    );
-    holds(Shape::of_entries("mesh"), &json!({"Kind": "mesh"}), &[("Kind == mesh", true)]);
+}
+
+#[test]
+fn what_a_kind_does_not_have_is_refused() {
     for (kind, text, expected) in [
         ("service-splitter", "Subsets is empty", "Selector \"Subsets\" is not valid"),
         ("proxy-defaults", "Config.protocol == http", "Selector \"Config.protocol\" is not valid"),

@@ -232,6 +232,13 @@ fn every_selector_of_consul_names_its_field() {
         ("Service.Weights.Warning == 3", Blue, false),
         ("Service.EnableTagOverride == true", Blue, false),
         ("Service.PeerName == \"\"", Blue, true),
+    ]);
+}
+
+/// No instance here is a proxy: it answers as one of Consul's that is none.
+#[test]
+fn fields_of_proxies_are_zero() {
+    holds(&[
         ("Service.Connect.Native == false", Blue, true),
         ("Service.Proxy.DestinationServiceName == \"\"", Blue, true),
         ("Service.Proxy.DestinationServiceName != payments", Blue, true),
@@ -253,6 +260,12 @@ fn every_selector_of_consul_names_its_field() {
         ("Service.Proxy.Upstreams.DestinationName != db", Blue, false),
         ("not Service.Proxy.Upstreams.DestinationName == db", Blue, true),
         ("Service.Proxy.Upstreams.LocalBindPort == 0", Blue, false),
+    ]);
+}
+
+#[test]
+fn checks_have_all_their_fields() {
+    holds(&[
         ("Checks.Node == n1", Blue, true),
         ("Checks.CheckID == tcp", Blue, true),
         ("Checks.Name == `Check tcp`", Blue, true),
