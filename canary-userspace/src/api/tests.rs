@@ -4,6 +4,7 @@ mod bad_input;
 mod blocking;
 mod catalog;
 mod consul;
+mod filters;
 mod history;
 mod release;
 mod restart;
