@@ -1,6 +1,7 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod explain;
 mod heap;
 mod import;
 mod ledger;
@@ -33,8 +34,8 @@ use self::state::State;
 pub use self::topics::{Topic, Topics, Watch};
 use crate::api::{self, Listeners};
 use crate::audit::{Author, Intent};
-use crate::catalog::Node;
-use crate::compile::Compiled;
+use crate::catalog::{Node, Registered};
+use crate::compile::{Compiler, Names};
 use crate::datapath::Datapath;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
 use crate::settings::Settings;
@@ -73,8 +74,8 @@ pub struct Agent {
     store: Store,
     datapath: Box<dyn Datapath>,
     checks: Checks,
-    /// What the datapath has, and what the compiler said of it.
-    in_force: Compiled,
+    /// What the datapath has, unless it is `late`, and what is to be said of it.
+    compiler: Compiler,
     /// What is true of the agent itself, such as a store that was moved aside.
     remarks: Vec<String>,
     indices: BTreeMap<EntryKey, Indices>,
@@ -222,7 +223,7 @@ impl Agent {
     fn tick(&mut self) {
         self.datapath.tick();
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
-            self.catch_up();
+            self.catch_up(None);
         }
     }
 
@@ -238,7 +239,7 @@ impl Agent {
 
     /// Takes note of what checks found, and publishes if that changes somebody's health.
     fn note_health(&mut self, changes: Vec<HealthChange>) {
-        let mut moved = false;
+        let mut moved = Names::new();
         let mut states = Vec::new();
         let mut services = BTreeSet::new();
         for change in changes {
@@ -248,11 +249,13 @@ impl Agent {
             let (id, key, passes) = (id.clone(), change.key.to_text(), change.outcome.is_ok());
             if self.checks.record(change) {
                 states.push((key, Some(passes)));
-                moved |= self.refresh_health_of(&id);
+                if self.refresh_health_of(&id) {
+                    moved.extend(self.state.service_of(&id).map(str::to_owned));
+                }
             }
         }
-        if moved {
-            self.catch_up();
+        if !moved.is_empty() {
+            self.catch_up(Some(&moved));
         }
         self.announce_instances(Some(&services));
         self.remember_checks(states);
@@ -287,12 +290,13 @@ impl Agent {
         &mut self.topics
     }
 
-    /// Publishes the state as it is, or says why it is late and tries again later.
-    fn catch_up(&mut self) {
+    /// Publishes the state as it is, where only the services `moved` are others than before if
+    /// that is known; or says why it is late and tries again later.
+    fn catch_up(&mut self, moved: Option<&Names>) {
         if self.frozen.is_some() {
             return;
         }
-        let published = self.compile().and_then(|compiled| self.publish(compiled));
+        let published = self.compile(moved).and_then(|next| self.publish(next));
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
             self.late = Some((refusal.text, Instant::now() + RETRY));
@@ -305,10 +309,17 @@ impl Agent {
         self.state.set_health(id, health)
     }
 
-    /// Asks the checks for the health of every instance.
-    fn refresh_health(&mut self) {
-        for registered in &mut self.state.snapshot.instances {
-            registered.health = self.checks.health(&registered.instance);
+    /// Asks the checks for the health of every instance, or of those of the services `names`.
+    fn refresh_health(&mut self, names: Option<&Names>) {
+        let all = || self.state.snapshot.instances.iter();
+        let some: Vec<&Registered> = match names {
+            Some(names) => names.iter().flat_map(|n| self.state.snapshot.instances_of(n)).collect(),
+            None => all().collect(),
+        };
+        let found =
+            some.into_iter().map(|r| (r.instance.id.clone(), self.checks.health(&r.instance)));
+        for (id, health) in found.collect::<Vec<_>>() {
+            self.state.set_health(&id, health);
         }
     }
 
