@@ -63,7 +63,7 @@ impl Compiler {
         let mut compiler = Self { held: in_force.clone(), ..Self::default() };
         let Snapshot { resolvers, splitters, defaults, instances, .. } = snapshot;
         let of_service = instances.chunk_by(|a, b| a.instance.service == b.instance.service);
-        let registered = of_service.flat_map(|of_service| of_service.first());
+        let registered = of_service.filter_map(|of_service| of_service.first());
         let registered = registered.map(|first| &first.instance.service);
         let entries = resolvers.keys().chain(splitters.keys()).chain(defaults.keys());
         let names: Names = entries.chain(registered).cloned().collect();
