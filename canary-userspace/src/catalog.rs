@@ -36,6 +36,8 @@ pub enum Origin {
     },
     /// The agent's own store: somebody wrote it over the API.
     Store,
+    /// The source that the agent follows, by its kind.
+    Followed(&'static str),
 }
 
 /// Something together with where it came from.

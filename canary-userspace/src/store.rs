@@ -57,6 +57,8 @@ pub enum Write {
     LastGood(Vec<SourceFile>),
     /// Last known states of checks by their keys; `None` forgets one.
     Checks(Vec<(String, Option<bool>)>),
+    /// What the followed source of this kind said last, piece by piece; `None` forgets one.
+    Followed(&'static str, Vec<(String, Option<Vec<u8>>)>),
 }
 
 /// Everything that the agent reads at its start.
@@ -175,6 +177,15 @@ impl Store {
     /// [`StoreError::Failed`].
     pub fn registration(&self, id: &str) -> Result<Option<Value>, StoreError> {
         tables::registration(&self.database, id).map_err(|error| failed(&self.path, "read", &error))
+    }
+
+    /// What the followed source of this kind said last, by its own keys; `None` if it never did.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`].
+    pub fn followed(&self, kind: &str) -> Result<Option<BTreeMap<String, Vec<u8>>>, StoreError> {
+        tables::followed(&self.database, kind).map_err(|error| failed(&self.path, "read", &error))
     }
 
     /// The files that were in force last; `None` if there never were any.

@@ -189,6 +189,7 @@ fn origin_name(origin: &Origin) -> String {
             format!("file {}", name.to_string_lossy())
         }
         Origin::Store => "store".to_owned(),
+        Origin::Followed(kind) => (*kind).to_owned(),
     }
 }
 

@@ -1,0 +1,69 @@
+//! Writes of config entries, which go through to Consul.
+
+use std::sync::Arc;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde_json::Value;
+
+use super::client::{ANSWER_TIMEOUT, Client, Fault};
+use crate::source::EntryKey;
+
+/// Writes to the Consul that is followed.
+#[derive(Debug)]
+pub struct Writer {
+    client: Arc<Client>,
+}
+
+/// What Consul said to a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// The body, without blanks around it.
+    pub text: String,
+}
+
+impl Writer {
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Self { client }
+    }
+
+    /// Writes `entry`, Consul's JSON of it, or deletes `key` where there is none.
+    ///
+    /// `token` is that of whoever asked for it; without one the agent's own is used.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer. The write may have been done all the same.
+    pub async fn write(
+        &self,
+        key: &EntryKey,
+        entry: Option<&Value>,
+        cas: Option<u64>,
+        token: Option<HeaderValue>,
+    ) -> Result<Answered, String> {
+        let cas = cas.map(|cas| format!("?cas={cas}")).unwrap_or_default();
+        let asked = match entry {
+            Some(json) => {
+                let (path, body) = (format!("/v1/config{cas}"), json.to_string());
+                self.client.ask(Method::PUT, &path, Some(body), token, ANSWER_TIMEOUT).await
+            }
+            None => {
+                let [kind, name] =
+                    [&key.0, &key.1].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC));
+                let path = format!("/v1/config/{kind}/{name}{cas}");
+                self.client.ask(Method::DELETE, &path, None, token, ANSWER_TIMEOUT).await
+            }
+        };
+        let answer = asked.map_err(|Fault { text, .. }| format!("Consul: {text}"))?;
+        let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
+        Ok(Answered { status: answer.status, text })
+    }
+
+    /// Reads the token and the certificates anew.
+    pub fn read_again(&self) {
+        self.client.read_again();
+    }
+}
