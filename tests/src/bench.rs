@@ -2,6 +2,7 @@
 
 mod case;
 mod first;
+pub mod model;
 mod report;
 mod rig;
 mod sample;

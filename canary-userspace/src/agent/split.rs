@@ -118,7 +118,7 @@ impl Agent {
         if !wanted.is_null() {
             let decoded = entry::parse(wanted.to_string().as_bytes())
                 .map_err(|error| Refusal::failed(error.to_string()))?;
-            return Ok(Some(Edit::Entry(key, Some(decoded.entry))));
+            return Ok(Some(Edit::Entry(key, Some(Box::new(decoded.entry)))));
         }
         let of_a_file = below.or(current.as_ref()).filter(|entry| entry.origin != Origin::Store);
         match of_a_file {

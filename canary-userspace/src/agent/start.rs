@@ -68,7 +68,7 @@ impl Agent {
             let key = (kind.clone(), name.clone());
             let indices = Indices { create: stored.create_index, modify: stored.modify_index };
             self.indices.insert(key.clone(), indices);
-            self.state.apply(Edit::Entry(key, Some(decoded.entry)));
+            self.state.apply(Edit::Entry(key, Some(Box::new(decoded.entry))));
         }
         for (id, json) in &contents.registrations {
             let instance = parse_registration(json.to_string().as_bytes())

@@ -21,7 +21,7 @@ use crate::source::{
 #[derive(Debug)]
 pub(super) enum Edit {
     /// Puts a config entry into the store's layer or, with `None`, takes it out.
-    Entry(EntryKey, Option<Entry>),
+    Entry(EntryKey, Option<Box<Entry>>),
     /// Puts an instance into the store's layer or, with `None`, takes it out.
     Instance(String, Option<Box<Instance>>),
     /// Replaces the layer of files.
@@ -62,9 +62,9 @@ impl State {
     pub(super) fn apply(&mut self, edit: Edit) -> Option<Edit> {
         match edit {
             Edit::Entry(key, Some(entry)) => {
-                let covered = self.put_entry(Sourced { value: entry, origin: Origin::Store });
+                let covered = self.put_entry(Sourced { value: *entry, origin: Origin::Store });
                 let old = covered.and_then(|old| keep_stored(&mut self.hidden.entries, &key, old));
-                Some(Edit::Entry(key, old))
+                Some(Edit::Entry(key, old.map(Box::new)))
             }
             Edit::Entry(key, None) => {
                 self.entry(&key).filter(|entry| entry.origin == Origin::Store)?;
@@ -72,7 +72,7 @@ impl State {
                 if let Some(below) = self.hidden.entries.remove(&key) {
                     self.put_entry(below);
                 }
-                Some(Edit::Entry(key, Some(old.value)))
+                Some(Edit::Entry(key, Some(Box::new(old.value))))
             }
             Edit::Instance(id, Some(instance)) => {
                 let covered = self.take_instance(&id);

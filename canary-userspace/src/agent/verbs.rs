@@ -26,7 +26,7 @@ impl Agent {
         if !self.is_at(&key, cas) {
             return Ok(false);
         }
-        let edits = vec![Edit::Entry(key, Some(entry))];
+        let edits = vec![Edit::Entry(key, Some(Box::new(entry)))];
         self.change(Change { edits, ..Change::default() })?;
         Ok(true)
     }

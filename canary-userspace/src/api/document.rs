@@ -2,6 +2,8 @@
 //!
 //! What a build or a protocol does not measure is `null`, never 0.
 
+pub mod explain;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use crate::syntax::{self, Data, Item, Remarks, Value};
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileContent {
     /// One config entry.
-    Entry(Decoded),
+    Entry(Box<Decoded>),
     /// Services, each with the place where it starts.
     Services(Vec<(Instance, Position)>),
     /// An entry of a kind that Consul has and this agent does not use, and what to say of it.
@@ -32,7 +32,7 @@ pub fn parse_file(text: &[u8]) -> Result<FileContent, ConfigError> {
     if !items.iter().any(is_service) {
         return match entry::set_aside(&root) {
             Some(reason) => Ok(FileContent::Skipped(reason)),
-            None => entry::decode(&root).map(FileContent::Entry),
+            None => entry::decode(&root).map(Box::new).map(FileContent::Entry),
         };
     }
     let mut remarks = Remarks::default();

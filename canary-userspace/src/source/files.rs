@@ -77,7 +77,7 @@ pub fn decode(files: &[SourceFile]) -> Result<Definitions, Vec<ConfigError>> {
 /// Adds what `file` defines to `set`.
 fn decode_one(set: &mut Definitions, file: &SourceFile) -> Result<(), ConfigError> {
     match parse_file(&file.content)? {
-        FileContent::Entry(decoded) => add_entry(set, file, decoded)?,
+        FileContent::Entry(decoded) => add_entry(set, file, *decoded)?,
         FileContent::Services(services) => {
             for (instance, position) in services {
                 add_instance(set, file, instance, position)?;

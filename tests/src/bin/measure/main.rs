@@ -22,6 +22,8 @@ enum What {
     Verify(verify::Options),
     /// What a packet costs in each program, and a weight change in the tables
     Packet(bench::Options),
+    /// What Consul's model costs at size: compiling, filtering, writing, waiting
+    Model(bench::model::Options),
     /// Pages of the documentation that are drawn from the code
     Docs(docs::Options),
 }
@@ -41,6 +43,7 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.what {
         What::Verify(options) => verify::run(options),
         What::Packet(options) => bench::packet(options),
+        What::Model(options) => bench::model::model(options),
         What::Docs(options) => docs::run(options),
     }
 }
