@@ -1,6 +1,7 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod follow;
 mod heap;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -25,9 +26,11 @@ use tokio::time::MissedTickBehavior;
 
 pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
+use self::follow::{Followed, next_news};
+use self::start::Started;
 use self::state::State;
 use crate::api::{self, Listeners};
-use crate::catalog::Node;
+use crate::catalog::{Node, Origin};
 use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
@@ -74,6 +77,8 @@ pub struct Agent {
     /// Index of the last write.
     index: u64,
     source: SourceState,
+    /// The source that runs beside the agent, where there is one.
+    followed: Option<Followed>,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
     /// Why the tables are behind the health of instances, and when to try again.
@@ -146,19 +151,23 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let (mut agent, mut changes) = Agent::start(settings, opened, datapath)?;
+    let Started { mut agent, mut changes, mut news } = Agent::start(settings, opened, datapath)?;
     let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
     let server = listeners.serve(api::router(Handle { requests: sender }));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
     let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
-    notify(&[NotifyState::Ready]);
-    tracing::info!(revision = agent.datapath.revision(), "ready");
     heap::give_back();
 
     tokio::pin!(stop);
+    let mut is_ready = false;
     loop {
+        if !is_ready && agent.datapath.revision() > 0 {
+            is_ready = true;
+            notify(&[NotifyState::Ready]);
+            tracing::info!(revision = agent.datapath.revision(), "ready");
+        }
         tokio::select! {
             () = &mut stop => break,
             Some(request) = requests.recv() => request(&mut agent),
@@ -166,6 +175,7 @@ pub async fn serve(
                 let rest = std::iter::from_fn(|| changes.try_recv().ok());
                 agent.note_health(std::iter::once(change).chain(rest).collect());
             }
+            heard = next_news(news.as_mut()) => agent.hear(heard),
             _ = hangup.recv() => agent.reload_on_signal(),
             _ = ticks.tick() => agent.tick(),
             ready = readable(events.as_ref()) => {
@@ -177,6 +187,7 @@ pub async fn serve(
     }
 
     notify(&[NotifyState::Stopping]);
+    agent.keep_followed_now();
     drop(server);
     tracing::info!(
         "stopping; the datapath keeps forwarding as last published: `canaryctl detach` removes it"
@@ -205,6 +216,7 @@ impl Agent {
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
             self.catch_up();
         }
+        self.keep_followed(Instant::now());
     }
 
     fn reload_on_signal(&mut self) {
@@ -241,7 +253,10 @@ impl Agent {
         if self.frozen.is_some() {
             return;
         }
-        let published = self.compile().and_then(|compiled| self.publish(compiled));
+        let published = match &self.followed {
+            Some(_) => self.publish_followed().map_err(Refusal::from),
+            None => self.compile().and_then(|compiled| self.publish(compiled)),
+        };
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
             self.late = Some((refusal.text, Instant::now() + RETRY));
@@ -256,7 +271,9 @@ impl Agent {
 
     /// Asks the checks for the health of every instance.
     fn refresh_health(&mut self) {
-        for registered in &mut self.state.snapshot.instances {
+        let instances = self.state.snapshot.instances.iter_mut();
+        // What a followed source says of health is not for checks of ours to judge.
+        for registered in instances.filter(|r| !matches!(r.origin, Origin::Followed(_))) {
             registered.health = self.checks.health(&registered.instance);
         }
     }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::agent::Indices;
@@ -61,8 +60,6 @@ pub struct Definitions {
 pub struct Following {
     /// What `status` calls it.
     pub kind: &'static str,
-    /// What it says, in order. The first [`News::Changed`] makes the picture whole.
-    pub news: mpsc::Receiver<News>,
     /// What it said before the agent was started anew; `None` if nothing is known of that.
     pub last: Option<Update>,
     /// Where writes of config entries go.
@@ -76,7 +73,8 @@ impl Drop for Following {
     }
 }
 
-/// Something that a followed source says.
+/// Something that a followed source says, in order: the first [`News::Changed`] makes the picture
+/// whole.
 #[derive(Debug)]
 pub enum News {
     /// What is other than before: one unit, to be put in force as a whole.

@@ -14,10 +14,10 @@ use crate::source::{EntryKey, KINDS, SplitPlaces};
 use crate::store::{Past, StoredEntry, Write};
 
 /// Config entries of some services.
-type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
+pub(super) type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
 
 /// Services that a change is about; `None` for any.
-type Scope = Option<BTreeSet<String>>;
+pub(super) type Scope = Option<BTreeSet<String>>;
 
 /// Edits to perform as one, and the registrations that belong to them.
 #[derive(Debug, Default)]
@@ -53,6 +53,12 @@ impl Agent {
     ///
     /// The [`Refusal`].
     pub(super) fn change(&mut self, change: Change) -> Result<(), Refusal> {
+        if let Some(followed) = &self.followed {
+            return Err(Refusal::not_allowed(format!(
+                "instances and their health are read from {0}: register them there",
+                followed.kind()
+            )));
+        }
         let Change { mut edits, registrations } = change;
         let places = edits.iter_mut().find_map(Edit::take_places);
         if let Some(reason) = self.frozen.as_ref().filter(|_| places.is_none()) {
@@ -242,7 +248,7 @@ impl Agent {
     }
 
     /// Entries in force of the services in `scope`.
-    fn entries_in(&self, scope: &Scope) -> Entries {
+    pub(super) fn entries_in(&self, scope: &Scope) -> Entries {
         let keyed = |entry: Sourced<Entry>| (crate::source::key_of(&entry.value), entry);
         match scope {
             None => self.state.entries().into_iter().map(keyed).collect(),
@@ -277,7 +283,8 @@ fn stored(key: &EntryKey, entry: Option<&Sourced<Entry>>, indices: Option<Indice
     Write::Entry(kind, name, value)
 }
 
-fn past(service: &str, before: &Entries) -> Past {
+/// The entries of `service` among `before`, as undo needs them.
+pub(super) fn past(service: &str, before: &Entries) -> Past {
     let of_kind = |kind: &str| {
         let entry = before.get(&(kind.to_owned(), service.to_owned()));
         (kind.to_owned(), entry.map_or(Value::Null, |entry| entry::to_json(&entry.value)))

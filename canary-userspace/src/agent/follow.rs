@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::{Agent, RETRY, change};
-use crate::catalog::{Node, Origin};
+use crate::catalog::Node;
 use crate::compile::{self, Compiled, DesiredService, Refused, Warning, only_weights};
 use crate::datapath::PublishError;
 use crate::entry::Entry;
@@ -58,8 +58,12 @@ impl Followed {
         &self.condition
     }
 
-    pub(super) fn warnings(&self) -> &[Warning] {
-        &self.warnings
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let waits = (!self.is_begun).then(|| Warning {
+            service: String::new(),
+            text: format!("what is in force is from before: {} has not said all yet", self.kind()),
+        });
+        self.warnings.iter().cloned().chain(waits)
     }
 
     /// Where writes go, and how to wait until they are in force.
@@ -257,6 +261,14 @@ impl Agent {
         }
     }
 
+    /// Writes down what is to be kept, before the agent goes.
+    pub(super) fn keep_followed_now(&mut self) {
+        let waits = |followed: &Followed| followed.keep_at.is_some();
+        if self.followed.as_ref().is_some_and(waits) {
+            self.keep_followed(Instant::now() + KEEP_EVERY);
+        }
+    }
+
     /// Writes down what is to be kept, if that is due.
     pub(super) fn keep_followed(&mut self, now: Instant) {
         let Some(followed) = &mut self.followed else { return };
@@ -285,11 +297,6 @@ impl Agent {
             followed.keep_at = Some(now + KEEP_EVERY);
         }
         followed.unkept.extend(held);
-    }
-
-    /// Whether the health of `origin`'s instances is the source's, and no check's.
-    pub(super) fn is_followed(origin: &Origin) -> bool {
-        matches!(origin, Origin::Followed(_))
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     NotFound,
     /// It is understood, and its content is refused.
     Invalid,
+    /// The source of configuration does not allow it here.
+    NotAllowed,
     /// The machine or the agent's own state is in the way.
     Failed,
 }
@@ -47,6 +49,11 @@ impl Refusal {
     /// The content is refused.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self { kind: Kind::Invalid, text: text.into() }
+    }
+
+    /// The source of configuration does not allow it here.
+    pub fn not_allowed(text: impl Into<String>) -> Self {
+        Self { kind: Kind::NotAllowed, text: text.into() }
     }
 
     /// The machine or the agent's own state is in the way.

@@ -6,6 +6,7 @@ use std::path::Path;
 use canary_common::layout::LAYOUT_VERSION;
 
 use super::Agent;
+use super::follow::Followed;
 use crate::api::document;
 use crate::catalog::Origin;
 use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
@@ -79,9 +80,16 @@ impl Agent {
     }
 
     fn source_report(&self) -> document::Source {
-        let error = self.source.error.as_ref();
+        let (kind, address, error) = match &self.followed {
+            None => ("files", None, self.source.error.as_ref()),
+            Some(followed) => {
+                let condition = followed.condition();
+                (followed.kind(), Some(condition.address.clone()), condition.error.as_ref())
+            }
+        };
         document::Source {
-            kind: "files".to_owned(),
+            kind: kind.to_owned(),
+            address,
             ok: error.is_none(),
             stale_seconds: error.map_or(0, |(_, since)| since.elapsed().as_secs()),
             error: error.map(|(text, _)| text.clone()),
@@ -124,6 +132,7 @@ impl Agent {
             .chain(self.state.file_warnings())
             .cloned()
             .chain(hidden)
+            .chain(self.followed.iter().flat_map(Followed::warnings))
             .collect();
         warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
         let remarks = self.remarks.iter().cloned().map(node);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
+use super::follow::Followed;
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
 use crate::catalog::{DATACENTER, Node, Pairs, parse_registration};
@@ -16,12 +17,21 @@ use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::ConfigError;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
-use crate::settings::Settings;
-use crate::source::{Definitions, files};
+use crate::settings::{Settings, Source};
+use crate::source::{Definitions, Following, News, consul, files};
 use crate::store::{Contents, Opened, SourceFile, Write};
 
+/// An agent, and what it is to listen to.
+pub(super) struct Started {
+    pub(super) agent: Agent,
+    /// Of its checks.
+    pub(super) changes: mpsc::Receiver<HealthChange>,
+    /// Of the source it follows.
+    pub(super) news: Option<mpsc::Receiver<News>>,
+}
+
 impl Agent {
-    /// An agent whose first revision is in force, and the changes of its checks.
+    /// An agent whose first revision is in force, or is once the source it follows has answered.
     ///
     /// # Errors
     ///
@@ -31,7 +41,7 @@ impl Agent {
         settings: &Settings,
         opened: Opened,
         datapath: Box<dyn Datapath>,
-    ) -> anyhow::Result<(Self, mpsc::Receiver<HealthChange>)> {
+    ) -> anyhow::Result<Started> {
         let Opened { store, contents, warning } = opened;
         if let Some(warning) = &warning {
             tracing::error!("{warning}");
@@ -54,10 +64,36 @@ impl Agent {
             source: SourceState::default(),
             frozen: None,
             late: None,
+            followed: None,
         };
-        agent.load_store(&contents)?;
-        agent.first_revision(adopted)?;
-        Ok((agent, changes))
+        let news = match &settings.source {
+            Source::Files => {
+                agent.load_store(&contents)?;
+                agent.first_revision(adopted)?;
+                None
+            }
+            Source::Consul(consul) => {
+                let kept = agent.store.followed(consul::KIND)?;
+                let (following, news) = consul::follow(consul, kept.as_ref())?;
+                agent.begin_to_follow(following, &contents);
+                Some(news)
+            }
+        };
+        Ok(Started { agent, changes, news })
+    }
+
+    /// Takes what the source said before as what is in force, and leaves the store's layer out.
+    fn begin_to_follow(&mut self, following: Following, contents: &Contents) {
+        let unused = [
+            (contents.entries.len(), "config entries"),
+            (contents.registrations.len(), "registrations"),
+        ];
+        for (count, what) in unused.into_iter().filter(|(count, _)| *count > 0) {
+            let kind = following.kind;
+            self.remarks.push(format!("{count} {what} in the store are not used: {kind} is followed"));
+        }
+        self.followed = Some(Followed::new(following));
+        self.remember_followed();
     }
 
     /// Fills the store's layer.

@@ -4,6 +4,8 @@
 //! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
 //! taken back edit by edit.
 
+mod followed;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;

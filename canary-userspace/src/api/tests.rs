@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod consul;
+mod follow;
 mod release;
 mod restart;
 
@@ -84,18 +85,14 @@ impl Place {
 
     fn settings(&self) -> Settings {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        Settings::from_args([
-            "canary-agent",
-            "--config-dir",
-            &path("etc"),
-            "--data-dir",
-            &path("data"),
-            "--socket",
-            &path("agent.sock"),
-            "--node-name",
-            "node-1",
-        ])
-        .unwrap()
+        let (etc, data, socket) = (path("etc"), path("data"), path("agent.sock"));
+        let mut args = vec!["canary-agent", "--config-dir", &etc, "--data-dir", &data];
+        args.extend(["--socket", &socket, "--node-name", "node-1"]);
+        let file = path("agent.hcl");
+        if self.dir.path().join("agent.hcl").exists() {
+            args.extend(["--config", &file]);
+        }
+        Settings::from_args(args).unwrap()
     }
 
     /// Starts an agent and waits until it serves.

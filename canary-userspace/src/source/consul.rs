@@ -6,6 +6,8 @@
 
 mod answers;
 mod client;
+#[cfg(test)]
+pub(crate) mod fake;
 mod follower;
 mod pace;
 mod picture;
@@ -23,7 +25,7 @@ use self::client::Client;
 use self::follower::Follower;
 use self::question::Shared;
 pub use self::writer::{Answered, Writer};
-use super::Following;
+use super::{Following, News};
 use crate::settings::consul::Consul;
 
 /// What `status` and the store call this source.
@@ -42,7 +44,10 @@ pub type Kept = BTreeMap<String, Vec<u8>>;
 /// # Errors
 ///
 /// A certificate, a key or a token that cannot be read.
-pub fn follow(settings: &Consul, kept: Option<&Kept>) -> anyhow::Result<Following> {
+pub fn follow(
+    settings: &Consul,
+    kept: Option<&Kept>,
+) -> anyhow::Result<(Following, mpsc::Receiver<News>)> {
     let client = Arc::new(Client::new(settings.clone())?);
     let (reports, reported) = mpsc::channel(REPORTS_WAITING);
     let (news, receiver) = mpsc::channel(NEWS_WAITING);
@@ -57,7 +62,7 @@ pub fn follow(settings: &Consul, kept: Option<&Kept>) -> anyhow::Result<Followin
     let last = kept.map(|kept| follower.restore(kept));
     let task = tokio::spawn(follower.run(reported)).abort_handle();
     let writes = Arc::new(Writer::new(client));
-    Ok(Following { kind: KIND, news: receiver, last, writes, tasks: vec![task] })
+    Ok((Following { kind: KIND, last, writes, tasks: vec![task] }, receiver))
 }
 
 /// The key of an entry's row.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Certificate, Identity, Method, StatusCode};
@@ -26,6 +27,15 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Characters of a refusal's text that are shown.
 const MAX_TEXT: usize = 300;
+
+/// All but what RFC 3986 calls unreserved.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `name` as a part of a path.
+pub(super) fn escape(name: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(name, ESCAPED)
+}
 
 /// What Consul answered.
 #[derive(Debug)]

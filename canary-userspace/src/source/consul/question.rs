@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::answers::{self, Entries, Instances};
-use super::client::{ANSWER_TIMEOUT, Answer, Client, Fault};
+use super::client::{ANSWER_TIMEOUT, Answer, Client, Fault, escape};
 use super::pace::{BackOff, Bucket};
 
 /// The longest pause of a question about a kind, which notices that Consul is back.
@@ -35,10 +34,7 @@ impl Topic {
     fn path(&self) -> String {
         match self {
             Self::Kind(kind) => format!("/v1/config/{kind}?"),
-            Self::Service(name) => {
-                let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
-                format!("/v1/health/service/{name}?")
-            }
+            Self::Service(name) => format!("/v1/health/service/{}?", escape(name)),
         }
     }
 

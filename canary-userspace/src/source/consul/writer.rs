@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::Value;
 
-use super::client::{ANSWER_TIMEOUT, Client, Fault};
+use super::client::{ANSWER_TIMEOUT, Client, Fault, escape};
 use crate::source::EntryKey;
 
 /// Writes to the Consul that is followed.
@@ -51,9 +50,7 @@ impl Writer {
                 self.client.ask(Method::PUT, &path, Some(body), token, ANSWER_TIMEOUT).await
             }
             None => {
-                let [kind, name] =
-                    [&key.0, &key.1].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC));
-                let path = format!("/v1/config/{kind}/{name}{cas}");
+                let path = format!("/v1/config/{}/{}{cas}", escape(&key.0), escape(&key.1));
                 self.client.ask(Method::DELETE, &path, None, token, ANSWER_TIMEOUT).await
             }
         };
