@@ -14,7 +14,7 @@ use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
 
 pub use definition::{parse_registration, service};
-pub use file::{FileContent, parse_file};
+pub use file::{FileContent, content, parse_file};
 pub use pairs::Pairs;
 pub use render::{to_agent_json, to_definition};
 
@@ -38,6 +38,14 @@ pub enum Origin {
     Store,
     /// The source that the agent follows, by its kind.
     Followed(&'static str),
+}
+
+impl Origin {
+    /// Whether only an editor can change it: everything else is written over the API.
+    #[must_use]
+    pub fn is_of_file(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
 }
 
 /// Something together with where it came from.

@@ -346,9 +346,8 @@ fn source(
     block: consul::Block,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Source, SettingsError> {
-    let usage = |text: String| {
-        Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, text)
-    };
+    let usage =
+        |text: String| Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, text);
     match kind {
         SourceKind::Files => match flags.first_given() {
             Some(flag) => Err(usage(format!("{flag} needs --source consul")).into()),

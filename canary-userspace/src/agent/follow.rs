@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::{Agent, RETRY, change};
+use super::{Agent, RETRY, ledger};
 use crate::catalog::Node;
 use crate::compile::{self, Compiled, DesiredService, Refused, Warning, only_weights};
 use crate::datapath::PublishError;
 use crate::entry::Entry;
-use crate::source::consul::Writer;
 use crate::source::{Condition, EntryKey, Following, News, Row, Update};
 use crate::store::Write;
 
@@ -64,11 +63,6 @@ impl Followed {
             text: format!("what is in force is from before: {} has not said all yet", self.kind()),
         });
         self.warnings.iter().cloned().chain(waits)
-    }
-
-    /// Where writes go, and how to wait until they are in force.
-    pub(super) fn writes(&self) -> (Arc<Writer>, watch::Receiver<u64>) {
-        (Arc::clone(&self.following.writes), self.heard.subscribe())
     }
 }
 
@@ -125,7 +119,6 @@ impl Agent {
 
     /// Puts `update` into the state; returns the entries that it replaced.
     fn apply_update(&mut self, update: Update) -> BTreeMap<EntryKey, Option<Entry>> {
-        let Some(kind) = self.followed.as_ref().map(Followed::kind) else { return BTreeMap::new() };
         self.note_past(&update);
         let Update { entries, instances, index, datacenter, .. } = update;
         if let Some(datacenter) = datacenter {
@@ -137,17 +130,14 @@ impl Agent {
         let mut before = BTreeMap::new();
         let is_news = !entries.is_empty() || !instances.is_empty();
         for (key, new) in entries {
-            let entry = match new {
-                Some((entry, indices)) => {
-                    self.indices.insert(key.clone(), indices);
-                    Some(entry)
-                }
-                None => {
-                    self.indices.remove(&key);
-                    None
-                }
+            let entry = if let Some((entry, indices)) = new {
+                self.indices.insert(key.clone(), indices);
+                Some(entry)
+            } else {
+                self.indices.remove(&key);
+                None
             };
-            let old = self.state.follow_entry(kind, &key, entry);
+            let old = self.state.follow_entry(&key, entry);
             before.insert(key, old);
         }
         for (service, instances) in instances {
@@ -244,7 +234,7 @@ impl Agent {
         let scope = Some(services);
         let before = self.entries_in(&scope);
         for service in scope.into_iter().flatten() {
-            let past = change::past(&service, &before);
+            let past = ledger::past(&service, &before);
             self.past.insert(service, past);
         }
     }
@@ -281,8 +271,9 @@ impl Agent {
         let (held, rows): (Vec<_>, Vec<_>) = std::mem::take(&mut followed.unkept)
             .into_iter()
             .partition(|((service, _), _)| refused.contains(service.as_str()));
-        let values =
-            rows.iter().map(|((_, key), value)| (key.clone(), value.as_deref().map(<[u8]>::to_vec)));
+        let values = rows
+            .iter()
+            .map(|((_, key), value)| (key.clone(), value.as_deref().map(<[u8]>::to_vec)));
         let mut writes = vec![Write::Followed(followed.kind(), values.collect())];
         let services: BTreeSet<&String> = rows.iter().map(|((service, _), _)| service).collect();
         writes.extend(services.into_iter().filter_map(|service| {

@@ -5,6 +5,7 @@
 //! taken back edit by edit.
 
 mod followed;
+mod moves;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
@@ -19,6 +20,8 @@ use crate::source::{
     DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
 };
 
+pub(super) use self::moves::InstanceMove;
+
 /// A step of a change to what is wanted.
 #[derive(Debug)]
 pub(super) enum Edit {
@@ -30,21 +33,13 @@ pub(super) enum Edit {
     Files(Definitions),
 }
 
-impl Edit {
-    /// Takes the places of splits out of the edit; `None` if it is not about files.
-    pub(super) fn take_places(&mut self) -> Option<SplitPlaces> {
-        match self {
-            Self::Files(files) => Some(std::mem::take(&mut files.splits)),
-            Self::Entry(..) | Self::Instance(..) => None,
-        }
-    }
-}
-
 /// Both layers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
     /// What is in force.
     pub(super) snapshot: Snapshot,
+    /// Where what is written belongs: the store, or the source that is followed.
+    layer: Origin,
     /// What files define and the store hides, and the warnings of all files.
     hidden: Definitions,
     /// Services of the instances in force, by instance id: with it one is found in the snapshot.
@@ -52,11 +47,13 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing is wanted yet on `node`.
-    pub(super) fn new(node: Node) -> Self {
+    /// Nothing is wanted yet on `node`; what is written belongs to `layer`.
+    pub(super) fn new(node: Node, layer: Origin) -> Self {
         Self {
             snapshot: Snapshot { node: Arc::new(node), ..Snapshot::default() },
-            ..Self::default()
+            layer,
+            hidden: Definitions::default(),
+            services: BTreeMap::new(),
         }
     }
 
@@ -64,12 +61,12 @@ impl State {
     pub(super) fn apply(&mut self, edit: Edit) -> Option<Edit> {
         match edit {
             Edit::Entry(key, Some(entry)) => {
-                let covered = self.put_entry(Sourced { value: *entry, origin: Origin::Store });
+                let covered = self.put_entry(Sourced { value: *entry, origin: self.layer.clone() });
                 let old = covered.and_then(|old| keep_stored(&mut self.hidden.entries, &key, old));
                 Some(Edit::Entry(key, old.map(Box::new)))
             }
             Edit::Entry(key, None) => {
-                self.entry(&key).filter(|entry| entry.origin == Origin::Store)?;
+                self.entry(&key).filter(|entry| !entry.origin.is_of_file())?;
                 let old = self.take_entry(&key)?;
                 if let Some(below) = self.hidden.entries.remove(&key) {
                     self.put_entry(below);
@@ -78,12 +75,12 @@ impl State {
             }
             Edit::Instance(id, Some(instance)) => {
                 let covered = self.take_instance(&id);
-                self.put_instance(Sourced { value: *instance, origin: Origin::Store });
+                self.put_instance(Sourced { value: *instance, origin: self.layer.clone() });
                 let old = covered.and_then(|old| keep_stored(&mut self.hidden.instances, &id, old));
                 Some(Edit::Instance(id, old.map(Box::new)))
             }
             Edit::Instance(id, None) => {
-                self.instance(&id).filter(|instance| instance.origin == Origin::Store)?;
+                self.instance(&id).filter(|instance| !instance.origin.is_of_file())?;
                 let old = self.take_instance(&id)?;
                 if let Some(below) = self.hidden.instances.remove(&id) {
                     self.put_instance(below);
@@ -99,7 +96,7 @@ impl State {
         let mut old = std::mem::take(&mut self.hidden);
         self.hidden.warnings = new.warnings;
         for entry in self.entries() {
-            if entry.origin != Origin::Store {
+            if entry.origin.is_of_file() {
                 let key = key_of(&entry.value);
                 self.take_entry(&key);
                 old.entries.insert(key, entry);
@@ -127,7 +124,7 @@ impl State {
     ) {
         let (stored, of_files): (Vec<_>, Vec<_>) = std::mem::take(&mut self.snapshot.instances)
             .into_iter()
-            .partition(|registered| registered.origin == Origin::Store);
+            .partition(|registered| !registered.origin.is_of_file());
         let keyed = |Registered { instance, origin, .. }| {
             (String::clone(&instance.id), Sourced { value: instance, origin })
         };
@@ -270,6 +267,14 @@ impl State {
         Some(Sourced { value: instance, origin })
     }
 
+    /// Leaves the places of splitters that are in force from files: the store hides the others.
+    pub(super) fn retain_of_files(&self, places: &mut SplitPlaces) {
+        let splitters = &self.snapshot.splitters;
+        places.retain(|service, _| {
+            splitters.get(service).is_some_and(|splitter| splitter.origin.is_of_file())
+        });
+    }
+
     /// Checks that every split leads somewhere, and not in a circle.
     ///
     /// # Errors
@@ -280,13 +285,12 @@ impl State {
         let resolvers = resolvers.values().map(|resolver| &resolver.value);
         entry::check_graph(resolvers, splitters.values().map(|splitter| &splitter.value)).map_err(
             |error| {
-                let origin = splitters.get(&error.splitter).map(|splitter| &splitter.origin);
-                let place = places.get(&error.splitter).and_then(|splits| splits.get(error.split));
-                match (origin, place) {
-                    (Some(Origin::File { path, .. }), Some(position)) => {
-                        ConfigError::at(*position, error.text).in_file(path.clone())
+                let place = places.get(&error.splitter);
+                match place.and_then(|place| Some((place, place.splits.get(error.split)?))) {
+                    Some((place, position)) => {
+                        ConfigError::at(*position, error.text).in_file(place.path.clone())
                     }
-                    _ => ConfigError::new(error.text),
+                    None => ConfigError::new(error.text),
                 }
             },
         )
@@ -341,7 +345,7 @@ fn keep_stored<K: Ord + Clone, T>(
     key: &K,
     covered: Sourced<T>,
 ) -> Option<T> {
-    if covered.origin == Origin::Store {
+    if !covered.origin.is_of_file() {
         return Some(covered.value);
     }
     hidden.insert(key.clone(), covered);

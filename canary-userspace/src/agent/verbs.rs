@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::change::Change;
 use super::refusal::Refusal;
 use super::start::lines;
 use super::state::Edit;
 use super::{Agent, Indices, heap};
+use crate::api::document::{Applied, Changed};
+use crate::audit::{Action, Intent};
 use crate::catalog::{Instance, Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
@@ -16,37 +16,53 @@ use crate::source::files::{self, place};
 use crate::source::{EntryKey, key_of};
 
 impl Agent {
-    /// Writes a config entry; `false` if `cas` names another state than the one in force.
+    /// Writes a config entry and says what moved; `None` if `cas` names another state than the
+    /// one in force.
     ///
     /// # Errors
     ///
     /// The [`Refusal`]; nothing has changed then.
-    pub fn write_entry(&mut self, entry: Entry, cas: Option<u64>) -> Result<bool, Refusal> {
+    pub fn write_entry(
+        &mut self,
+        intent: &Intent,
+        entry: Entry,
+        cas: Option<u64>,
+    ) -> Result<Option<Changed>, Refusal> {
         let key = key_of(&entry);
         if !self.is_at(&key, cas) {
-            return Ok(false);
+            return Ok(None);
         }
+        let service = key.1.clone();
         let edits = vec![Edit::Entry(key, Some(Box::new(entry)))];
-        self.change(Change { edits, ..Change::default() })?;
-        Ok(true)
+        self.change_of(&service, Change::new(Action::Write, intent, edits)).map(Some)
     }
 
-    /// Deletes a config entry; `false` if `cas` names another state than the one in force.
+    /// Deletes a config entry and says what moved; `None` if `cas` names another state than the
+    /// one in force.
     ///
     /// # Errors
     ///
     /// The [`Refusal`]: a file defines it, or something in force needs it.
-    pub fn delete_entry(&mut self, key: EntryKey, cas: Option<u64>) -> Result<bool, Refusal> {
+    pub fn delete_entry(
+        &mut self,
+        intent: &Intent,
+        key: EntryKey,
+        cas: Option<u64>,
+    ) -> Result<Option<Changed>, Refusal> {
         if !self.is_at(&key, cas) {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(entry) = self.state.entry(&key) else { return Ok(true) };
-        if entry.origin != Origin::Store {
-            let (kind, name) = key;
-            return Err(of_file(&format!("{kind}/{name}"), &entry.origin));
-        }
-        self.change(Change { edits: vec![Edit::Entry(key, None)], ..Change::default() })?;
-        Ok(true)
+        let service = key.1.clone();
+        let edits = match self.state.entry(&key) {
+            // Deleting what is not there is done already.
+            None => Vec::new(),
+            Some(entry) if !entry.origin.is_of_file() => vec![Edit::Entry(key, None)],
+            Some(entry) => {
+                let (kind, name) = key;
+                return Err(of_file(&format!("{kind}/{name}"), &entry.origin));
+            }
+        };
+        self.change_of(&service, Change::new(Action::Delete, intent, edits)).map(Some)
     }
 
     /// Consul's check-and-set: 0 is the index of what is not there.
@@ -72,15 +88,15 @@ impl Agent {
             .collect()
     }
 
-    /// Registers an instance; `json` is what the store keeps of it.
+    /// Registers an instance.
     ///
     /// # Errors
     ///
     /// The [`Refusal`]; nothing has changed then.
-    pub fn register(&mut self, instance: Instance, json: Value) -> Result<(), Refusal> {
-        let id = instance.id.clone();
-        let edits = vec![Edit::Instance(id.clone(), Some(Box::new(instance)))];
-        self.change(Change { edits, registrations: vec![(id, Some(json))] })
+    pub fn register(&mut self, intent: &Intent, instance: Instance) -> Result<Changed, Refusal> {
+        let service = instance.service.clone();
+        let edits = vec![Edit::Instance(instance.id.clone(), Some(Box::new(instance)))];
+        self.change_of(&service, Change::new(Action::Register, intent, edits))
     }
 
     /// Takes a registration back.
@@ -88,17 +104,18 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`]: nobody has registered it, or a file defines it.
-    pub fn deregister(&mut self, id: &str) -> Result<(), Refusal> {
-        let Some(Registered { origin, .. }) = self.state.instance(id) else {
+    pub fn deregister(&mut self, intent: &Intent, id: &str) -> Result<Changed, Refusal> {
+        let Some(Registered { origin, instance, .. }) = self.state.instance(id) else {
             return Err(Refusal::not_found(format!(
                 "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
             )));
         };
-        if *origin != Origin::Store {
+        if origin.is_of_file() {
             return Err(of_file(&format!("service id {id:?}"), origin));
         }
+        let service = instance.service.clone();
         let edits = vec![Edit::Instance(id.to_owned(), None)];
-        self.change(Change { edits, registrations: vec![(id.to_owned(), None)] })
+        self.change_of(&service, Change::new(Action::Deregister, intent, edits))
     }
 
     /// The instances in force, by service and id.
@@ -107,16 +124,19 @@ impl Agent {
         &self.state.snapshot.instances
     }
 
-    /// Reads the files again, as one set.
+    /// Reads the files again, as one set, and says what is different.
     ///
     /// # Errors
     ///
     /// What is wrong with them; the set before stays in force.
-    pub fn reload(&mut self) -> Result<(), Refusal> {
-        let result = self.try_reload();
+    pub fn reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
+        let result = self.try_reload(intent);
         heap::give_back();
+        if intent.dry_run {
+            return result;
+        }
         match &result {
-            Ok(()) => {
+            Ok(_) => {
                 self.source.error = None;
                 self.frozen = None;
                 tracing::info!(revision = self.datapath.revision(), "reloaded");
@@ -131,13 +151,18 @@ impl Agent {
         result
     }
 
-    fn try_reload(&mut self) -> Result<(), Refusal> {
+    fn try_reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
         let files =
             files::read(&self.config_dirs).map_err(|error| Refusal::invalid(error.to_string()))?;
-        let set = files::decode(&files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
-        self.change(Change { edits: vec![Edit::Files(set)], ..Change::default() })?;
-        self.keep_last_good(files);
-        Ok(())
+        let mut set = files::decode(&files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
+        let places = std::mem::take(&mut set.splits);
+        let edits = vec![Edit::Files(set)];
+        let change = Change { places, ..Change::new(Action::Reload, intent, edits) };
+        let applied = self.apply(change)?;
+        if !intent.dry_run {
+            self.keep_last_good(files);
+        }
+        Ok(applied)
     }
 
     /// What people should know of one service.

@@ -8,33 +8,33 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::answer::{Error, Listing, json as answer, sentences, with_warnings};
+use super::answer::{Error, Listing, json as answer, with_changed, with_warnings};
+use super::author::Asked;
+use super::document::Warning;
 use crate::agent::{Handle, Refusal};
-use crate::catalog::{Registered, parse_registration, to_agent_json, to_definition};
+use crate::catalog::{Registered, parse_registration, to_agent_json};
 
 /// Registers an instance.
-pub(super) async fn register(State(handle): State<Handle>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn register(
+    State(handle): State<Handle>,
+    Asked(intent): Asked,
+    body: Bytes,
+) -> Result<Response, Error> {
     let instance = parse_registration(&body).map_err(|error| {
         Refusal::bad_request(format!("Request decoding failed: {}", error.text))
     })?;
-    let json = to_definition(&instance);
-    let service = instance.service.clone();
-    let warnings = handle
-        .call(move |agent| {
-            agent.register(instance, json)?;
-            Ok::<_, Refusal>(agent.warnings_of(&service))
-        })
-        .await??;
-    Ok(with_warnings(StatusCode::OK.into_response(), &sentences(warnings)))
+    let changed = handle.call(move |agent| agent.register(&intent, instance)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// Takes a registration back.
 pub(super) async fn deregister(
     State(handle): State<Handle>,
     Path(id): Path<String>,
+    Asked(intent): Asked,
 ) -> Result<Response, Error> {
-    handle.call(move |agent| agent.deregister(&id)).await??;
-    Ok(StatusCode::OK.into_response())
+    let changed = handle.call(move |agent| agent.deregister(&intent, &id)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// All instances by id.
@@ -83,19 +83,26 @@ pub(super) async fn own_node(State(handle): State<Handle>) -> Result<Response, E
     Ok(answer(index, &document))
 }
 
-/// Reads the files again.
-pub(super) async fn reload(State(handle): State<Handle>) -> Result<Response, Error> {
-    let warnings = handle
-        .call(|agent| {
-            agent.reload()?;
-            Ok::<_, Refusal>(agent.status(&agent.measure()).warnings)
+/// Reads the files again: nothing to say but warnings or, where only that was asked for, what
+/// would be different.
+pub(super) async fn reload(
+    State(handle): State<Handle>,
+    Asked(intent): Asked,
+) -> Result<Response, Error> {
+    let (applied, index) = handle
+        .call(move |agent| {
+            let applied = agent.reload(&intent)?;
+            Ok::<_, Refusal>((applied, agent.index()))
         })
         .await??;
-    let sentence = |warning: super::document::Warning| match warning.service.as_str() {
+    if applied.dry_run {
+        return Ok(answer(index, &applied));
+    }
+    let sentence = |warning: Warning| match warning.service.as_str() {
         "" => warning.text,
         service => format!("{service}: {}", warning.text),
     };
-    let warnings: Vec<String> = warnings.into_iter().map(sentence).collect();
+    let warnings: Vec<String> = applied.warnings.into_iter().map(sentence).collect();
     Ok(with_warnings(StatusCode::OK.into_response(), &warnings))
 }
 

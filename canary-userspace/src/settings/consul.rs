@@ -132,43 +132,43 @@ impl fmt::Debug for Consul {
 #[command(next_help_heading = "Options of --source consul, each before its CONSUL_ variable")]
 pub(super) struct Flags {
     /// Where Consul answers; may be repeated: the next is asked when one fails [default: 127.0.0.1:8500]
-    #[arg(long, value_name = "ADDR")]
-    consul_addr: Vec<String>,
+    #[arg(long = "consul-addr", value_name = "ADDR")]
+    addresses: Vec<String>,
     /// Service to follow although it has no entries; may be repeated
-    #[arg(long, value_name = "NAME")]
-    consul_service: Vec<String>,
+    #[arg(long = "consul-service", value_name = "NAME")]
+    services: Vec<String>,
     /// File with the ACL token, read again when it changes
-    #[arg(long, value_name = "FILE")]
-    consul_token_file: Option<PathBuf>,
+    #[arg(long = "consul-token-file", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Certificates to trust over https [default: the machine's]
-    #[arg(long, value_name = "FILE")]
-    consul_ca_file: Option<PathBuf>,
+    #[arg(long = "consul-ca-file", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Directory of such certificates
-    #[arg(long, value_name = "DIR")]
-    consul_ca_path: Option<PathBuf>,
+    #[arg(long = "consul-ca-path", value_name = "DIR")]
+    ca_path: Option<PathBuf>,
     /// The agent's own certificate
-    #[arg(long, value_name = "FILE")]
-    consul_client_cert: Option<PathBuf>,
+    #[arg(long = "consul-client-cert", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
     /// The key of it
-    #[arg(long, value_name = "FILE")]
-    consul_client_key: Option<PathBuf>,
+    #[arg(long = "consul-client-key", value_name = "FILE")]
+    client_key: Option<PathBuf>,
     /// Name in Consul's certificate, where it is not its address
-    #[arg(long, value_name = "NAME")]
-    consul_tls_server_name: Option<String>,
+    #[arg(long = "consul-tls-server-name", value_name = "NAME")]
+    tls_server_name: Option<String>,
 }
 
 impl Flags {
     /// The first flag that was given, for a source that has no use for it.
     pub(super) fn first_given(&self) -> Option<&'static str> {
         let given = [
-            (!self.consul_addr.is_empty(), "--consul-addr"),
-            (!self.consul_service.is_empty(), "--consul-service"),
-            (self.consul_token_file.is_some(), "--consul-token-file"),
-            (self.consul_ca_file.is_some(), "--consul-ca-file"),
-            (self.consul_ca_path.is_some(), "--consul-ca-path"),
-            (self.consul_client_cert.is_some(), "--consul-client-cert"),
-            (self.consul_client_key.is_some(), "--consul-client-key"),
-            (self.consul_tls_server_name.is_some(), "--consul-tls-server-name"),
+            (!self.addresses.is_empty(), "--consul-addr"),
+            (!self.services.is_empty(), "--consul-service"),
+            (self.token_file.is_some(), "--consul-token-file"),
+            (self.ca_file.is_some(), "--consul-ca-file"),
+            (self.ca_path.is_some(), "--consul-ca-path"),
+            (self.client_cert.is_some(), "--consul-client-cert"),
+            (self.client_key.is_some(), "--consul-client-key"),
+            (self.tls_server_name.is_some(), "--consul-tls-server-name"),
         ];
         given.into_iter().find_map(|(given, name)| given.then_some(name))
     }
@@ -213,12 +213,12 @@ pub(super) fn merge(
     }
     let ssl = truth("CONSUL_HTTP_SSL", &variable)?.unwrap_or(false);
     let verify = truth("CONSUL_HTTP_SSL_VERIFY", &variable)?;
-    let given = [flags.consul_addr, block.addresses].into_iter().find(|given| !given.is_empty());
+    let given = [flags.addresses, block.addresses].into_iter().find(|given| !given.is_empty());
     let given = given.unwrap_or_else(|| {
         vec![variable("CONSUL_HTTP_ADDR").unwrap_or_else(|| DEFAULT_ADDRESS.to_owned())]
     });
     let addresses: Result<_, _> = given.iter().map(|text| Address::parse(text, ssl)).collect();
-    let token_file = flags.consul_token_file.or(block.token_file);
+    let token_file = flags.token_file.or(block.token_file);
     // What the file or a flag says is not mixed with a token of the environment.
     let said = block.token.is_some() || token_file.is_some();
     let consul = Consul {
@@ -226,21 +226,17 @@ pub(super) fn merge(
         token: block.token.or_else(|| variable("CONSUL_HTTP_TOKEN").filter(|_| !said)),
         token_file: token_file.or_else(|| file("CONSUL_HTTP_TOKEN_FILE").filter(|_| !said)),
         tls: Tls {
-            ca_file: flags.consul_ca_file.or(block.ca_file).or_else(|| file("CONSUL_CACERT")),
-            ca_path: flags.consul_ca_path.or(block.ca_path).or_else(|| file("CONSUL_CAPATH")),
-            client_cert: (flags.consul_client_cert.or(block.client_cert))
+            ca_file: flags.ca_file.or(block.ca_file).or_else(|| file("CONSUL_CACERT")),
+            ca_path: flags.ca_path.or(block.ca_path).or_else(|| file("CONSUL_CAPATH")),
+            client_cert: (flags.client_cert.or(block.client_cert))
                 .or_else(|| file("CONSUL_CLIENT_CERT")),
-            client_key: (flags.consul_client_key.or(block.client_key))
+            client_key: (flags.client_key.or(block.client_key))
                 .or_else(|| file("CONSUL_CLIENT_KEY")),
-            server_name: (flags.consul_tls_server_name.or(block.tls_server_name))
+            server_name: (flags.tls_server_name.or(block.tls_server_name))
                 .or_else(|| variable("CONSUL_TLS_SERVER_NAME")),
             verify: block.verify.or(verify).unwrap_or(true),
         },
-        services: if flags.consul_service.is_empty() {
-            block.services
-        } else {
-            flags.consul_service
-        },
+        services: if flags.services.is_empty() { block.services } else { flags.services },
         wait: block.wait.as_deref().map_or(Ok(DEFAULT_WAIT), read_wait)?,
         max_queries: block.max_queries.unwrap_or(DEFAULT_QUERIES),
     };

@@ -133,10 +133,8 @@ async fn what_changes_in_consul_changes_here() {
     until("one is critical", async || healthy(&agent.status().await) == [1, 1]).await;
 
     fake.change(|world| world.delete("service-splitter", "payments"));
-    until("all to blue", async || {
-        place.memory.shares("payments") == [("blue".to_owned(), 10_000)]
-    })
-    .await;
+    until("all to blue", async || place.memory.shares("payments") == [("blue".to_owned(), 10_000)])
+        .await;
     agent.stop().await;
 }
 
@@ -154,7 +152,10 @@ async fn a_consul_that_misbehaves_changes_nothing_and_recovers_at_once() {
         (Mischief::Status(301, "elsewhere"), "answered 301"),
         (Mischief::Body("<html>maintenance</html>"), "is not what Consul says"),
         (Mischief::Body(""), "is not what Consul says"),
-        (Mischief::Body("[{\"Kind\":\"mesh\",\"Name\":\"mesh\"}]"), "is not what Consul says|has \"mesh\""),
+        (
+            Mischief::Body("[{\"Kind\":\"mesh\",\"Name\":\"mesh\"}]"),
+            "is not what Consul says|has \"mesh\"",
+        ),
         (Mischief::CutOff, "body|before message completed"),
         (Mischief::Endless, "longer than"),
         (Mischief::NoIndex, "no X-Consul-Index"),
@@ -311,16 +312,16 @@ async fn an_entry_that_cannot_be_served_leaves_its_service_and_the_others_alone(
             world.put(bad);
             world.put(redirect);
         });
-        until("web goes on", async || {
-            place.memory.shares("web") == [("one".to_owned(), 10_000)]
-        })
-        .await;
+        until("web goes on", async || place.memory.shares("web") == [("one".to_owned(), 10_000)])
+            .await;
         until("payments is named", async || {
             let status = agent.status().await;
             let warnings = status["warnings"].as_array().unwrap().clone();
             warnings.iter().any(|warning| {
                 let text = warning["text"].as_str().unwrap();
-                warning["service"] == "payments" && text.contains("refused") && text.contains("stays")
+                warning["service"] == "payments"
+                    && text.contains("refused")
+                    && text.contains("stays")
             })
         })
         .await;
@@ -372,9 +373,10 @@ async fn services_without_entries_are_followed_where_they_are_named() {
         let mut row = row("named", "n", 9, "1", "passing");
         row["Service"]["TaggedAddresses"]["virtual"]["Address"] = "10.96.0.12".into();
         world.register("named", vec![row]);
-        world.register("other", vec![crate::source::consul::fake::row(
-            "other", "o", 8, "1", "passing",
-        )]);
+        world.register(
+            "other",
+            vec![crate::source::consul::fake::row("other", "o", 8, "1", "passing")],
+        );
     });
     let place = following(&[&fake], "services = [\"named\"]");
     let agent = place.try_start().await;

@@ -78,7 +78,10 @@ pub(super) fn entry(kind: &str, json: &str) -> Result<(String, Listed), Fault> {
     }
     let head: Head = parse(json.as_bytes())?;
     if head.kind != kind || head.name.is_empty() {
-        return Err(Fault::garbage(format!("a list of {kind} has {:?} {:?}", head.kind, head.name)));
+        return Err(Fault::garbage(format!(
+            "a list of {kind} has {:?} {:?}",
+            head.kind, head.name
+        )));
     }
     let (entry, warnings) = match entry::parse(json.as_bytes()) {
         Ok(decoded) => (Ok(decoded.entry), decoded.warnings),
@@ -99,7 +102,8 @@ pub(super) fn instances(service: &str, body: &[u8]) -> Result<Instances, Fault> 
     let mut instances = Instances::default();
     for row in rows {
         if row.service.service != service {
-            let text = format!("a list of {service:?} has an instance of {:?}", row.service.service);
+            let text =
+                format!("a list of {service:?} has an instance of {:?}", row.service.service);
             return Err(Fault::garbage(text));
         }
         let datacenter = row.node.datacenter.clone().filter(|name| !name.is_empty());

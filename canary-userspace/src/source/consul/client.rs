@@ -29,8 +29,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const MAX_TEXT: usize = 300;
 
 /// All but what RFC 3986 calls unreserved.
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// `name` as a part of a path.
 pub(super) fn escape(name: &str) -> PercentEncode<'_> {
@@ -64,10 +63,10 @@ impl Answer {
         }
         let text = String::from_utf8_lossy(&self.body);
         let text: String = text.trim().chars().take(MAX_TEXT).collect();
-        Err(Fault { is_refusal: (400..500).contains(&self.status) && self.status != 429, text: format!(
-            "answered {} ({text})",
-            self.status
-        ) })
+        Err(Fault {
+            is_refusal: (400..500).contains(&self.status) && self.status != 429,
+            text: format!("answered {} ({text})", self.status),
+        })
     }
 }
 
@@ -368,7 +367,8 @@ impl Resolve for Renamed {
         Box::pin(async move {
             // The port is that of the URL.
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let found: Addrs = Box::new(found.into_iter());
+            Ok(found)
         })
     }
 }

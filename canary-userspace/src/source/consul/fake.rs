@@ -272,7 +272,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         if mischief != Mischief::None && mischief != Mischief::Hung
             || !is_held && mischief == Mischief::None && (at > index || is_over)
         {
-            return reply(&shared, &path, at, mischief);
+            return reply(&shared, &path, at, &mischief);
         }
         tokio::select! {
             _ = news.changed() => {}
@@ -281,13 +281,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     }
 }
 
-fn write(
-    shared: &Shared,
-    method: &Method,
-    path: &str,
-    body: &Bytes,
-    cas: Option<u64>,
-) -> Response {
+fn write(shared: &Shared, method: &Method, path: &str, body: &Bytes, cas: Option<u64>) -> Response {
     let mut world = shared.world.lock().unwrap();
     match &world.mischief {
         Mischief::Status(status, text) => {
@@ -297,7 +291,8 @@ fn write(
         other => panic!("writes do not know {other:?}"),
     }
     let entry: Value = serde_json::from_slice(body).unwrap_or_default();
-    let (kind, name) = match path.strip_prefix("/v1/config/").and_then(|rest| rest.split_once('/')) {
+    let (kind, name) = match path.strip_prefix("/v1/config/").and_then(|rest| rest.split_once('/'))
+    {
         Some((kind, name)) => (kind.to_owned(), name.to_owned()),
         None => (entry["Kind"].as_str().unwrap().into(), entry["Name"].as_str().unwrap().into()),
     };
@@ -314,7 +309,7 @@ fn write(
     "true".into_response()
 }
 
-fn reply(shared: &Shared, path: &str, index: u64, mischief: Mischief) -> Response {
+fn reply(shared: &Shared, path: &str, index: u64, mischief: &Mischief) -> Response {
     let world = shared.world.lock().unwrap();
     if path == "/v1/agent/self" {
         return json!({"Config": {"Datacenter": "dc7"}}).to_string().into_response();
@@ -327,9 +322,9 @@ fn reply(shared: &Shared, path: &str, index: u64, mischief: Mischief) -> Respons
     };
     match mischief {
         Mischief::Status(status, text) => {
-            (StatusCode::from_u16(status).unwrap(), text).into_response()
+            (StatusCode::from_u16(*status).unwrap(), *text).into_response()
         }
-        Mischief::Body(body) => with(index + 1, body.into()),
+        Mischief::Body(body) => with(index + 1, (*body).into()),
         Mischief::CutOff => {
             let half = Bytes::from(text.as_bytes()[..text.len() / 2].to_vec());
             let parts = [Ok(half), Err(std::io::Error::other("cut"))];
@@ -341,7 +336,7 @@ fn reply(shared: &Shared, path: &str, index: u64, mischief: Mischief) -> Respons
             with(index + 1, Body::from_stream(parts))
         }
         Mischief::NoIndex => text.into_response(),
-        Mischief::Stuck(stuck) => with(stuck, text.into()),
+        Mischief::Stuck(stuck) => with(*stuck, text.into()),
         Mischief::Filtered => {
             let mut response = with(index + 1, "[]".into());
             let name = "x-consul-results-filtered-by-acls";

@@ -159,9 +159,10 @@ impl Follower {
     fn learn(&mut self, topic: Topic, found: Found) {
         let Found { content, index, is_filtered } = found;
         self.index = self.index.max(index);
-        let marked = match is_filtered {
-            true => self.filtered.insert(topic.clone()),
-            false => self.filtered.remove(&topic),
+        let marked = if is_filtered {
+            self.filtered.insert(topic.clone())
+        } else {
+            self.filtered.remove(&topic)
         };
         let is_first = self.answered.insert(topic.clone());
         match (topic, content) {
@@ -255,9 +256,10 @@ impl Follower {
             return true;
         }
         if condition.error.is_some() != self.condition.error.is_some() {
-            match &condition.error {
-                Some((error, _)) => tracing::warn!(%error, "consul: what it said last stays in force"),
-                None => tracing::info!("consul answers again"),
+            if let Some((error, _)) = &condition.error {
+                tracing::warn!(%error, "consul: what it said last stays in force");
+            } else {
+                tracing::info!("consul answers again");
             }
         }
         self.condition = condition.clone();

@@ -99,7 +99,8 @@ impl Picture {
         for key in keys {
             let (old, new) = (self.entries.get(key), target.get(key));
             let is_ready = |service: &str| self.services.contains_key(service);
-            let waits = references.has(&key.1) && !references.reach(&key.1).into_iter().all(is_ready);
+            let waits =
+                references.has(&key.1) && !references.reach(&key.1).into_iter().all(is_ready);
             let keep = if waits { old } else { new };
             let Some(listed) = keep else {
                 if old.is_some() {
@@ -108,11 +109,10 @@ impl Picture {
                 }
                 continue;
             };
-            if !waits && old.is_none_or(|old| !same(old, listed)) {
-                if let Ok(entry) = &listed.entry {
-                    update.entries.insert(key.clone(), Some((entry.clone(), listed.indices)));
-                    update.rows.push(row(key, Some(listed)));
-                }
+            let is_news = !waits && old.is_none_or(|old| !same(old, listed));
+            if let (true, Ok(entry)) = (is_news, &listed.entry) {
+                update.entries.insert(key.clone(), Some((entry.clone(), listed.indices)));
+                update.rows.push(row(key, Some(listed)));
             }
             passed.insert(key.clone(), Arc::clone(listed));
         }
@@ -130,7 +130,8 @@ impl Picture {
             };
             for (name, listed) in entries.iter() {
                 let key = (kind.to_owned(), name.clone());
-                let served = if listed.entry.is_ok() { Some(listed) } else { self.entries.get(&key) };
+                let served =
+                    if listed.entry.is_ok() { Some(listed) } else { self.entries.get(&key) };
                 if let Some(served) = served {
                     target.insert(key, Arc::clone(served));
                 }

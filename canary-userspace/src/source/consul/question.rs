@@ -192,7 +192,8 @@ impl State {
             Topic::Service(name) => Content::Instances(Arc::new(answers::instances(name, &body)?)),
         };
         if is_filtered && !self.is_filtered && self.content.is_some() {
-            let text = "the token may not read all of it any more: what is left out stays as it was";
+            let text =
+                "the token may not read all of it any more: what is left out stays as it was";
             return Err(Fault { is_refusal: true, text: text.to_owned() });
         }
         self.is_filtered = is_filtered;

@@ -44,16 +44,13 @@ impl Writer {
         token: Option<HeaderValue>,
     ) -> Result<Answered, String> {
         let cas = cas.map(|cas| format!("?cas={cas}")).unwrap_or_default();
-        let asked = match entry {
-            Some(json) => {
-                let (path, body) = (format!("/v1/config{cas}"), json.to_string());
-                self.client.ask(Method::PUT, &path, Some(body), token, ANSWER_TIMEOUT).await
-            }
-            None => {
-                let path = format!("/v1/config/{}/{}{cas}", escape(&key.0), escape(&key.1));
-                self.client.ask(Method::DELETE, &path, None, token, ANSWER_TIMEOUT).await
-            }
+        let (method, path, body) = if let Some(json) = entry {
+            (Method::PUT, format!("/v1/config{cas}"), Some(json.to_string()))
+        } else {
+            let path = format!("/v1/config/{}/{}{cas}", escape(&key.0), escape(&key.1));
+            (Method::DELETE, path, None)
         };
+        let asked = self.client.ask(method, &path, body, token, ANSWER_TIMEOUT).await;
         let answer = asked.map_err(|Fault { text, .. }| format!("Consul: {text}"))?;
         let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
         Ok(Answered { status: answer.status, text })
