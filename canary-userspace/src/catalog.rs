@@ -65,7 +65,7 @@ impl<T> Sourced<T> {
 }
 
 /// Weights of an instance within its subset, by health, as Consul has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Weights {
     /// Weight while every check passes.
     pub passing: u32,
@@ -80,7 +80,7 @@ impl Default for Weights {
 }
 
 /// A `tcp` check: healthy while a connection can be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TcpCheck {
     /// Where to connect, `host:port`.
     pub target: SocketAddr,
@@ -91,7 +91,7 @@ pub struct TcpCheck {
 }
 
 /// One registered copy of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Instance {
     /// Name of the service.
     pub service: String,
@@ -114,7 +114,7 @@ pub struct Instance {
 }
 
 /// Health of an instance over all its checks, worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// A check failed, or has not succeeded yet.
     Critical,
@@ -125,7 +125,7 @@ pub enum Health {
 }
 
 /// A check of an instance or of its node, as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CheckState {
     /// Identity on the node.
     pub id: String,
@@ -169,7 +169,7 @@ impl Registered {
 }
 
 /// A node that instances run on, for `Node.*` selectors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Node {
     /// Identity, a UUID; empty if it has none.
     pub id: String,

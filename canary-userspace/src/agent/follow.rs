@@ -140,12 +140,15 @@ impl Agent {
             let old = self.state.follow_entry(&key, entry);
             before.insert(key, old);
         }
+        let services: BTreeSet<String> = instances.keys().cloned().collect();
         for (service, instances) in instances {
             self.state.follow_instances(&service, instances);
         }
         if is_news {
-            // The source's index, which may go backwards where ours must not.
-            self.index = index.max(self.index.saturating_add(1));
+            // The source's index may go backwards, where ours must not.
+            self.move_index(index.max(self.index.saturating_add(1)));
+            self.topics.touch_entries(before.keys().cloned(), self.index);
+            self.announce_instances(Some(&services));
         }
         before
     }

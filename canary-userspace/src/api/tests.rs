@@ -1,8 +1,11 @@
 //! The agent over its socket, on a datapath of plain memory.
 
 mod bad_input;
+mod blocking;
+mod catalog;
 mod consul;
 mod follow;
+mod history;
 mod release;
 mod restart;
 
@@ -11,9 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -44,6 +47,7 @@ struct Place {
 }
 
 /// An agent that runs, and a way to talk to it.
+#[derive(Debug)]
 struct Running {
     socket: PathBuf,
     stop: oneshot::Sender<()>,
@@ -56,6 +60,8 @@ struct Reply {
     text: String,
     warnings: Vec<String>,
     index: u64,
+    headers: HeaderMap,
+    changed: Option<String>,
 }
 
 impl Place {
@@ -158,9 +164,11 @@ impl Running {
         };
         let warnings = header("x-canary-warning");
         let index = header("x-consul-index").first().map_or(0, |index| index.parse().unwrap());
+        let headers = response.headers().clone();
+        let changed = header("x-canary-changed").pop();
         let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
         driver.abort();
-        Ok(Reply { status, text, warnings, index })
+        Ok(Reply { status, text, warnings, index, headers, changed })
     }
 
     /// Puts what must be accepted.
@@ -177,8 +185,8 @@ impl Running {
     /// Everything that a refused request must leave alone.
     async fn everything(&self, place: &Place) -> (Value, Value, Value, crate::compile::Desired) {
         (
-            self.get("/v1/config/service-splitter").await.json(),
-            self.get("/v1/config/service-resolver").await.json(),
+            without_indices(self.get("/v1/config/service-splitter").await.json()),
+            without_indices(self.get("/v1/config/service-resolver").await.json()),
             self.get("/v1/agent/services").await.json(),
             place.memory.get().published.clone(),
         )
@@ -186,9 +194,22 @@ impl Running {
 }
 
 impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+}
+
+/// Entries but for their indices: those of files are counted from each start.
+fn without_indices(mut entries: Value) -> Value {
+    for entry in entries.as_array_mut().unwrap() {
+        let fields = entry.as_object_mut().unwrap();
+        fields.retain(|name, _| !["CreateIndex", "ModifyIndex"].contains(&name.as_str()));
+    }
+    entries
 }
 
 /// A service definition in a file.
