@@ -2,6 +2,7 @@
 
 mod decode;
 mod graph;
+mod hcl;
 mod kinds;
 mod render;
 mod validate;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Value};
 
+pub use self::hcl::to_hcl;
 pub use graph::{GraphError, check_graph, split_meant};
 pub use kinds::set_aside;
 pub use render::to_json;

@@ -3,6 +3,8 @@
 //! One redb file. Every commit is on disk before it is acknowledged. Values are JSON text, so that
 //! another version of the agent reads them with its own parser.
 
+#[cfg(test)]
+pub(crate) mod disk;
 mod log;
 mod tables;
 

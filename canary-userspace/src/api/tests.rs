@@ -5,6 +5,7 @@ mod blocking;
 mod catalog;
 mod consul;
 mod follow;
+mod full_disk;
 mod history;
 mod release;
 mod restart;
@@ -28,7 +29,7 @@ use super::Listeners;
 use crate::agent;
 use crate::agent::memory::Memory;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Opened, Store};
 
 const RESOLVER: &str = r#"
 kind = "service-resolver"
@@ -110,8 +111,12 @@ impl Place {
     }
 
     async fn try_start(&self) -> Running {
+        self.try_start_on(Store::open(&self.settings().data_dir).unwrap()).await
+    }
+
+    /// Starts an agent whose store is open already.
+    async fn try_start_on(&self, opened: Opened) -> Running {
         let settings = self.settings();
-        let opened = Store::open(&settings.data_dir).unwrap();
         let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let datapath = Box::new(self.memory.clone());

@@ -1,5 +1,4 @@
 mod damage;
-mod disk;
 mod faults;
 mod killed;
 mod log;

@@ -1,6 +1,6 @@
 //! Files that cannot be trusted.
 
-use super::disk::Disk;
+use super::super::disk::Disk;
 use super::*;
 
 fn write(n: u64) -> Write {

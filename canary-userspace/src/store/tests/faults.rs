@@ -1,6 +1,6 @@
 //! Loss of power, and no space left, at every single operation of a short history.
 
-use super::disk::{Disk, FATES};
+use super::super::disk::{Disk, FATES, Fate};
 use super::*;
 
 /// What a store holds, the log included.
@@ -112,7 +112,7 @@ fn a_disk_without_space_at_any_operation_refuses_and_works_again() {
             assert_eq!(image(&store), images[index + 1], "operation {failing}");
         }
         drop(store);
-        let (store, _) = Disk::survivors(&disk, disk::Fate::Lost).store().unwrap();
+        let (store, _) = disk.survivors(Fate::Lost).store().unwrap();
         assert_eq!(&image(&store), images.last().unwrap(), "operation {failing}");
     }
 }
@@ -147,7 +147,7 @@ fn a_full_disk_refuses_and_works_again_once_there_is_room() {
     store.commit(n, &[write(n, &text)]).unwrap();
 
     drop(store);
-    let (_, contents) = Disk::survivors(&disk, disk::Fate::Lost).store().unwrap();
+    let (_, contents) = disk.survivors(Fate::Lost).store().unwrap();
     assert_eq!(contents.entries.len(), usize::try_from(n).unwrap());
     assert_eq!(contents.index, n);
 }

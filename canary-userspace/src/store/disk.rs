@@ -1,15 +1,15 @@
-//! A disk of memory that loses power or space at any operation.
+//! A disk of memory that loses power or space at any operation, for tests.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
 
-use super::super::*;
+use super::*;
 
 /// What becomes of writes that were not synced when the power goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// None of them is on disk.
     Lost,
     /// All of them are.
@@ -20,7 +20,7 @@ pub(super) enum Fate {
     Torn,
 }
 
-pub(super) const FATES: [Fate; 4] = [Fate::Lost, Fate::Kept, Fate::Mixed, Fate::Torn];
+pub(crate) const FATES: [Fate; 4] = [Fate::Lost, Fate::Kept, Fate::Mixed, Fate::Torn];
 
 #[derive(Debug)]
 enum Step {
@@ -41,39 +41,39 @@ impl Step {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Inner {
+pub(crate) struct Inner {
     /// What is read.
     seen: Vec<u8>,
     /// What outlives a loss of power.
     synced: Vec<u8>,
     unsynced: Vec<Step>,
     /// Operations so far.
-    pub(super) operations: usize,
+    pub(crate) operations: usize,
     /// From this operation on the power is gone.
-    pub(super) dies_at: Option<usize>,
+    pub(crate) dies_at: Option<usize>,
     /// This operation alone finds no space.
-    pub(super) fails_at: Option<usize>,
+    pub(crate) fails_at: Option<usize>,
     /// Bytes that fit.
-    pub(super) room: Option<usize>,
+    pub(crate) room: Option<usize>,
 }
 
 /// Shared with the test, which says what goes wrong.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(Arc<Mutex<Inner>>);
+pub(crate) struct Disk(Arc<Mutex<Inner>>);
 
 impl Disk {
     /// A disk that holds `bytes`.
-    pub(super) fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let inner = Inner { seen: bytes.clone(), synced: bytes, ..Inner::default() };
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    pub(super) fn get(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn get(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap()
     }
 
     /// Opens the store on it.
-    pub(super) fn store(&self) -> Result<(Store, Contents), StoreError> {
+    pub(crate) fn store(&self) -> Result<(Store, Contents), StoreError> {
         let again = self.clone();
         let open_again = Box::new(move || builder().create_with_backend(again.clone()));
         Store::open_database(
@@ -84,7 +84,7 @@ impl Disk {
     }
 
     /// What is on it after the power went.
-    pub(super) fn survivors(&self, fate: Fate) -> Self {
+    pub(crate) fn survivors(&self, fate: Fate) -> Self {
         let inner = self.get();
         let mut bytes = inner.synced.clone();
         let last = inner.unsynced.len().saturating_sub(1);
@@ -119,7 +119,7 @@ impl Disk {
 
 impl Inner {
     /// Bytes that are on disk.
-    pub(super) fn synced_bytes(&self) -> usize {
+    pub(crate) fn synced_bytes(&self) -> usize {
         self.synced.len()
     }
 
