@@ -1,6 +1,7 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod explain;
 mod follow;
 mod heap;
 mod import;
@@ -12,6 +13,7 @@ mod report;
 mod split;
 mod start;
 mod state;
+mod through;
 mod topics;
 mod undo;
 mod verbs;
@@ -33,11 +35,12 @@ pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
 use self::start::Started;
 use self::state::State;
+pub use self::through::{Report, Ticket};
 pub use self::topics::{Topic, Topics, Watch};
 use crate::api::{self, Listeners};
 use crate::audit::{Author, Intent};
-use crate::catalog::{Node, Origin};
-use crate::compile::Compiled;
+use crate::catalog::{Node, Registered};
+use crate::compile::{Compiler, Names};
 use crate::datapath::Datapath;
 use crate::health::{Change as HealthChange, CheckKey, Checks};
 use crate::settings::Settings;
@@ -76,8 +79,8 @@ pub struct Agent {
     store: Store,
     datapath: Box<dyn Datapath>,
     checks: Checks,
-    /// What the datapath has, and what the compiler said of it.
-    in_force: Compiled,
+    /// What the datapath has, unless it is `late`, and what is to be said of it.
+    compiler: Compiler,
     /// What is true of the agent itself, such as a store that was moved aside.
     remarks: Vec<String>,
     indices: BTreeMap<EntryKey, Indices>,
@@ -233,7 +236,7 @@ impl Agent {
     fn tick(&mut self) {
         self.datapath.tick();
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
-            self.catch_up();
+            self.catch_up(None);
         }
         self.keep_followed(Instant::now());
     }
@@ -250,7 +253,7 @@ impl Agent {
 
     /// Takes note of what checks found, and publishes if that changes somebody's health.
     fn note_health(&mut self, changes: Vec<HealthChange>) {
-        let mut moved = false;
+        let mut moved = Names::new();
         let mut states = Vec::new();
         let mut services = BTreeSet::new();
         for change in changes {
@@ -260,11 +263,13 @@ impl Agent {
             let (id, key, passes) = (id.clone(), change.key.to_text(), change.outcome.is_ok());
             if self.checks.record(change) {
                 states.push((key, Some(passes)));
-                moved |= self.refresh_health_of(&id);
+                if self.refresh_health_of(&id) {
+                    moved.extend(self.state.service_of(&id).map(str::to_owned));
+                }
             }
         }
-        if moved {
-            self.catch_up();
+        if !moved.is_empty() {
+            self.catch_up(Some(&moved));
         }
         self.announce_instances(Some(&services));
         self.remember_checks(states);
@@ -299,14 +304,16 @@ impl Agent {
         &mut self.topics
     }
 
-    /// Publishes the state as it is, or says why it is late and tries again later.
-    fn catch_up(&mut self) {
+    /// Publishes the state as it is, where only the services `moved` are others than before if
+    /// that is known; or says why it is late and tries again later.
+    fn catch_up(&mut self, moved: Option<&Names>) {
         if self.frozen.is_some() {
             return;
         }
-        let published = match &self.followed {
-            Some(_) => self.publish_followed().map_err(Refusal::from),
-            None => self.compile().and_then(|compiled| self.publish(compiled)),
+        let published = if self.followed.is_some() {
+            self.publish_followed(None).map_err(Refusal::from)
+        } else {
+            self.compile(moved).and_then(|next| self.publish(next))
         };
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
@@ -320,12 +327,17 @@ impl Agent {
         self.state.set_health(id, health)
     }
 
-    /// Asks the checks for the health of every instance.
-    fn refresh_health(&mut self) {
-        let instances = self.state.snapshot.instances.iter_mut();
-        // What a followed source says of health is not for checks of ours to judge.
-        for registered in instances.filter(|r| !matches!(r.origin, Origin::Followed(_))) {
-            registered.health = self.checks.health(&registered.instance);
+    /// Asks the checks for the health of every instance, or of those of the services `names`.
+    fn refresh_health(&mut self, names: Option<&Names>) {
+        let all = || self.state.snapshot.instances.iter();
+        let some: Vec<&Registered> = match names {
+            Some(names) => names.iter().flat_map(|n| self.state.snapshot.instances_of(n)).collect(),
+            None => all().collect(),
+        };
+        let found =
+            some.into_iter().map(|r| (r.instance.id.clone(), self.checks.health(&r.instance)));
+        for (id, health) in found.collect::<Vec<_>>() {
+            self.state.set_health(&id, health);
         }
     }
 

@@ -3,19 +3,27 @@
 //! Nobody is there to be refused. So what cannot be served of it leaves the rest alone: the service
 //! stays as it was, and status says why. What was in force is kept for a start without the source.
 
+mod unserved;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::{Agent, RETRY, ledger};
+use self::unserved::Unserved;
+use super::change::{Entries, Scope};
+use super::refusal::Refusal;
+use super::through::Planned;
+use super::{Agent, RETRY};
+use crate::audit::{Action, Author};
 use crate::catalog::Node;
-use crate::compile::{self, Compiled, DesiredService, Refused, Warning, only_weights};
+use crate::compile::{Compiler, Desired, DesiredService, Names, Warning};
 use crate::datapath::PublishError;
-use crate::entry::Entry;
-use crate::source::{Condition, EntryKey, Following, News, Row, Update};
+use crate::source::consul::Writer;
+use crate::source::{Condition, EntryKey, Following, News, PROXY, Row, Update};
 use crate::store::Write;
 
 /// What is heard in this time is kept at once: a commit waits for the disk.
@@ -29,11 +37,16 @@ pub(super) struct Followed {
     warnings: Vec<Warning>,
     /// Its first news are in force.
     is_begun: bool,
+    unserved: Unserved,
     /// What is to be kept, by service and key.
     unkept: BTreeMap<(String, String), Option<Bytes>>,
     keep_at: Option<Instant>,
     /// Counts what was put in force, for those who wait for it.
     heard: watch::Sender<u64>,
+    /// What is to be written at the source, while a change is worked out.
+    pub(super) planned: Option<Vec<Planned>>,
+    /// What was written there from here: the entry, as what, and by whom.
+    pub(super) expected: BTreeMap<EntryKey, (Value, Action, Author)>,
 }
 
 impl Followed {
@@ -43,14 +56,22 @@ impl Followed {
             condition: Condition::default(),
             warnings: Vec::new(),
             is_begun: false,
+            unserved: Unserved::default(),
             unkept: BTreeMap::new(),
             keep_at: None,
             heard: watch::Sender::new(0),
+            planned: None,
+            expected: BTreeMap::new(),
         }
     }
 
     pub(super) fn kind(&self) -> &'static str {
         self.following.kind
+    }
+
+    /// Where writes go, and how to wait until they are in force.
+    pub(super) fn writes(&self) -> (Arc<Writer>, watch::Receiver<u64>) {
+        (Arc::clone(&self.following.writes), self.heard.subscribe())
     }
 
     pub(super) fn condition(&self) -> &Condition {
@@ -62,7 +83,22 @@ impl Followed {
             service: String::new(),
             text: format!("what is in force is from before: {} has not said all yet", self.kind()),
         });
-        self.warnings.iter().cloned().chain(waits)
+        self.warnings.iter().cloned().chain(self.unserved.warnings()).chain(waits)
+    }
+
+    /// Services that stay as they were, for they cannot be served as the source has them.
+    pub(super) fn unserved(&self) -> impl Iterator<Item = &DesiredService> {
+        self.unserved.services()
+    }
+
+    /// Whether `service` is in force as the source has it.
+    pub(super) fn is_served(&self, service: &str) -> bool {
+        !self.unserved.contains(service)
+    }
+
+    /// Whether `service` was compiled and does not fit.
+    pub(super) fn is_left_out(&self, service: &str) -> bool {
+        self.unserved.is_left_out(service)
     }
 }
 
@@ -84,7 +120,7 @@ impl Agent {
         let Some(last) = last else { return };
         self.apply_update(last);
         // Compiled and not published: services that cannot be served stay as they are in it.
-        self.in_force = compile::compile(&self.state.snapshot, &self.datapath.claims());
+        self.compile_followed(None);
     }
 
     /// Takes in what the source says.
@@ -105,11 +141,22 @@ impl Agent {
         followed.warnings = std::mem::take(&mut update.warnings);
         let rows = std::mem::take(&mut update.rows);
         let is_news = !update.entries.is_empty() || !update.instances.is_empty();
-        let instances = !update.instances.is_empty();
-        let changed = self.apply_update(update);
+        let scope: Scope = Some(update.entries.keys().map(|(_, name)| name.clone()).collect());
+        let before = self.entries_in(&scope);
+        let names = names_of(&update);
+        self.apply_update(update);
         if is_first || is_news {
-            self.put_followed(&changed, instances || is_first);
-            self.frozen = None;
+            // At the start nobody knows what the tables hold.
+            let moved = self.compile_followed(names.as_ref()).filter(|_| !is_first);
+            if let Err(error) = self.publish_followed(moved.as_ref()) {
+                let error = Refusal::from(error);
+                tracing::error!(%error, "what the source says could not be published");
+                self.late = Some((error.text, Instant::now() + RETRY));
+            }
+        }
+        if !is_first {
+            // What is found at the start is no change to anything.
+            self.note_change(&scope, &before);
         }
         self.keep_rows(rows, is_first);
         if let Some(followed) = &self.followed {
@@ -117,9 +164,8 @@ impl Agent {
         }
     }
 
-    /// Puts `update` into the state; returns the entries that it replaced.
-    fn apply_update(&mut self, update: Update) -> BTreeMap<EntryKey, Option<Entry>> {
-        self.note_past(&update);
+    /// Puts `update` into the state.
+    fn apply_update(&mut self, update: Update) {
         let Update { entries, instances, index, datacenter, .. } = update;
         if let Some(datacenter) = datacenter {
             let node = &mut self.state.snapshot.node;
@@ -127,7 +173,7 @@ impl Agent {
                 *node = Arc::new(Node { datacenter, ..Node::clone(node) });
             }
         }
-        let mut before = BTreeMap::new();
+        let keys: Vec<EntryKey> = entries.keys().cloned().collect();
         let is_news = !entries.is_empty() || !instances.is_empty();
         for (key, new) in entries {
             let entry = if let Some((entry, indices)) = new {
@@ -137,8 +183,7 @@ impl Agent {
                 self.indices.remove(&key);
                 None
             };
-            let old = self.state.follow_entry(&key, entry);
-            before.insert(key, old);
+            self.state.follow_entry(&key, entry);
         }
         let services: BTreeSet<String> = instances.keys().cloned().collect();
         for (service, instances) in instances {
@@ -147,99 +192,98 @@ impl Agent {
         if is_news {
             // The source's index may go backwards, where ours must not.
             self.move_index(index.max(self.index.saturating_add(1)));
-            self.topics.touch_entries(before.keys().cloned(), self.index);
+            self.topics.touch_entries(keys, self.index);
             self.announce_instances(Some(&services));
         }
-        before
     }
 
-    /// Publishes the state, or says why the tables are behind and tries again.
-    fn put_followed(&mut self, before: &BTreeMap<EntryKey, Option<Entry>>, instances: bool) {
-        let published = match self.reweighed_by(before).filter(|_| !instances) {
-            Some(services) => self.publish_shares(services),
-            None => self.publish_followed(),
-        };
-        if let Err(error) = published {
-            tracing::error!(error = %format!("{error:#}"), "what the source says could not be published");
-            self.late = Some((format!("{error:#}"), Instant::now() + RETRY));
-        }
-    }
-
-    /// The services with other shares, where weights of one splitter are all that is new.
-    fn reweighed_by(
-        &self,
-        before: &BTreeMap<EntryKey, Option<Entry>>,
-    ) -> Option<Vec<DesiredService>> {
-        if self.late.is_some() || before.len() != 1 {
-            return None;
-        }
-        let (key, old) = before.first_key_value()?;
-        let new = self.state.entry(key)?.value;
-        match (old.as_ref()?, &new) {
-            (Entry::Splitter(old), Entry::Splitter(new)) if only_weights(old, new) => {
-                self.in_force.reweighed(&self.state.snapshot, &new.name)
+    /// Compiles the state, which is another one in `names` only or, with `None`, may be anywhere.
+    ///
+    /// Returns the services that the tables must hold differently; `None` for any.
+    fn compile_followed(&mut self, names: Option<&Names>) -> Option<Names> {
+        let compiled = &self.compiler.compiled().desired;
+        let before: Vec<DesiredService> = match names {
+            Some(names) => {
+                let readers = names.iter().flat_map(|name| self.compiler.readers(name));
+                let affected: BTreeSet<&str> =
+                    names.iter().map(String::as_str).chain(readers).collect();
+                affected.into_iter().filter_map(|name| compiled.service(name)).cloned().collect()
             }
-            _ => None,
+            None => compiled.services.clone(),
+        };
+        let snapshot = &self.state.snapshot;
+        let moved = names.map(|names| self.compiler.update(snapshot, names));
+        if moved.is_none() {
+            self.compiler = Compiler::new(snapshot, &self.datapath.claims());
         }
+        if let Some(followed) = &mut self.followed {
+            followed.unserved.learn(before, &self.compiler.compiled().refused);
+        }
+        moved
     }
 
-    fn publish_shares(&mut self, services: Vec<DesiredService>) -> Result<(), PublishError> {
-        let before = self.in_force.replace(services);
-        if let Err(error) = self.datapath.publish(&self.in_force.desired) {
-            self.in_force.replace(before);
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Publishes all that can be served; what cannot stays as it is.
-    pub(super) fn publish_followed(&mut self) -> Result<(), PublishError> {
-        let mut compiled = compile::compile(&self.state.snapshot, &self.datapath.claims());
+    /// Publishes all that can be served, which differs in `moved`; what cannot stays as it is.
+    pub(super) fn publish_followed(&mut self, moved: Option<&Names>) -> Result<(), PublishError> {
+        let Some(followed) = &mut self.followed else { return Ok(()) };
+        // Tables that are behind lack more than this.
+        let moved = moved.filter(|_| self.late.is_none());
+        let compiled = self.compiler.compiled();
         loop {
-            compiled.keep(&self.in_force.desired);
-            match self.datapath.publish(&compiled.desired) {
+            let published = match (followed.unserved.with(compiled), moved) {
+                (None, Some(moved)) => self.datapath.publish_some(&compiled.desired, moved),
+                (None, None) => self.datapath.publish(&compiled.desired),
+                (Some(mixed), _) => self.datapath.publish(&mixed),
+            };
+            match published {
                 Ok(revision) => {
                     tracing::debug!(revision, "published");
                     break;
                 }
-                Err(PublishError::Full { ref service, .. })
-                    if compiled.refused.iter().any(|refused| refused.service == *service) =>
-                {
-                    return Err(anyhow::anyhow!("{service} does not fit as it was before").into());
+                Err(error) => {
+                    // Without it there may be room for the others, and for what it was before.
+                    let is_news = match &error {
+                        PublishError::Full { service, .. } => {
+                            followed.unserved.learn_full(service, error.to_string())
+                        }
+                        PublishError::Kernel(_) => false,
+                    };
+                    if !is_news {
+                        return Err(error);
+                    }
                 }
-                Err(error @ PublishError::Full { .. }) => refuse_full(&mut compiled, &error),
-                Err(error) => return Err(error),
             }
         }
-        let refused = std::mem::take(&mut compiled.refused);
-        for Refused { service, text } in &refused {
-            let text = format!("refused, what was in force before stays: {text}");
-            compiled.warnings.push(Warning { service: service.clone(), text });
-        }
-        compiled.refused = refused;
-        self.in_force = compiled;
+        followed.unserved.in_force();
+        self.compiler.in_force();
         self.late = None;
         Ok(())
     }
 
-    /// What undo goes back to: the entries that this update replaces.
-    fn note_past(&mut self, update: &Update) {
-        let is_begun = self.followed.as_ref().is_some_and(|followed| followed.is_begun);
-        if !is_begun {
+    /// What would be in force with what is compiled now.
+    pub(super) fn desired_followed(&self) -> Option<Desired> {
+        self.followed.as_ref()?.unserved.with(self.compiler.compiled())
+    }
+
+    /// Keeps for history and undo what an update has changed.
+    fn note_change(&mut self, scope: &Scope, before: &Entries) {
+        let after = self.entries_in(scope);
+        let mut ledger = self.ledger(before, &after, &[]);
+        ledger.of_source();
+        let Some(followed) = self.followed.as_mut().filter(|_| !ledger.altered.is_empty()) else {
             return;
-        }
-        let is_other = |(key, new): &(&EntryKey, &Option<(Entry, super::Indices)>)| {
-            let old = self.state.entry(key).map(|entry| entry.value);
-            old.as_ref() != new.as_ref().map(|(entry, _)| entry)
         };
-        let services: BTreeSet<String> =
-            update.entries.iter().filter(is_other).map(|(key, _)| key.1.clone()).collect();
-        let scope = Some(services);
-        let before = self.entries_in(&scope);
-        for service in scope.into_iter().flatten() {
-            let past = ledger::past(&service, &before);
-            self.past.insert(service, past);
+        let own = ledger.altered.first().and_then(|altered| {
+            let key = (altered.kind.clone(), altered.name.clone());
+            let (json, action, author) = followed.expected.remove(&key)?;
+            (json == altered.after).then_some((action, author))
+        });
+        let of_source = || (Action::Follow, Author::Source { kind: followed.kind().to_owned() });
+        let (action, author) = own.unwrap_or_else(of_source);
+        ledger.sign(action, author, self.datapath.revision());
+        if let Err(error) = self.store.commit(ledger.index, &ledger.writes) {
+            tracing::warn!(%error, "a change of the source is not in the log");
         }
+        self.record(ledger);
     }
 
     /// Keeps `rows` for a start without the source, but for services that cannot be served: those
@@ -269,20 +313,14 @@ impl Agent {
             return;
         }
         followed.keep_at = None;
-        let refused: BTreeSet<&str> =
-            self.in_force.refused.iter().map(|refused| refused.service.as_str()).collect();
+        let unserved = &followed.unserved;
         let (held, rows): (Vec<_>, Vec<_>) = std::mem::take(&mut followed.unkept)
             .into_iter()
-            .partition(|((service, _), _)| refused.contains(service.as_str()));
+            .partition(|((service, _), _)| unserved.contains(service));
         let values = rows
             .iter()
             .map(|((_, key), value)| (key.clone(), value.as_deref().map(<[u8]>::to_vec)));
-        let mut writes = vec![Write::Followed(followed.kind(), values.collect())];
-        let services: BTreeSet<&String> = rows.iter().map(|((service, _), _)| service).collect();
-        writes.extend(services.into_iter().filter_map(|service| {
-            let past = self.past.get(service)?;
-            Some(Write::Past(service.clone(), Some(past.clone())))
-        }));
+        let writes = [Write::Followed(followed.kind(), values.collect())];
         self.remarks.retain(|remark| !remark.starts_with(NOT_KEPT));
         if let Err(error) = self.store.commit(self.index, &writes) {
             tracing::error!(%error, "{NOT_KEPT}");
@@ -297,11 +335,11 @@ impl Agent {
 /// What is said when the store does not take what the source says.
 const NOT_KEPT: &str = "what the source says is not kept for a restart";
 
-/// Leaves out the service that a table has no room for.
-fn refuse_full(compiled: &mut Compiled, error: &PublishError) {
-    let PublishError::Full { service, .. } = error else { return };
-    compiled.refused.push(Refused { service: service.clone(), text: error.to_string() });
-    compiled.refused.sort_by(|a, b| a.service.cmp(&b.service));
-    let refused: BTreeSet<&str> = compiled.refused.iter().map(|r| r.service.as_str()).collect();
-    compiled.desired.services.retain(|service| !refused.contains(service.name.as_str()));
+/// The services that an update is about; `None` for all.
+fn names_of(update: &Update) -> Option<Names> {
+    let entries = update.entries.keys();
+    if entries.clone().any(|(kind, _)| kind == PROXY) {
+        return None;
+    }
+    Some(entries.map(|(_, name)| name).chain(update.instances.keys()).cloned().collect())
 }

@@ -56,6 +56,13 @@ impl Ledger {
         self.record = Some(record);
     }
 
+    /// Leaves entries and their indices to the source that has them: only the change is kept.
+    pub(super) fn of_source(&mut self) {
+        self.writes.retain(|write| matches!(write, Write::Past(..)));
+        self.undo.clear();
+        self.entries.clear();
+    }
+
     /// Leaves the rows alone: what is found at the very first start is no change to anything.
     pub(super) fn forget_before(&mut self) {
         self.writes.retain(|write| !matches!(write, Write::Past(..)));
@@ -249,8 +256,7 @@ pub(super) fn stored(json: Value, Indices { create, modify }: Indices) -> Stored
     Stored { json, create_index: create, modify_index: modify }
 }
 
-/// The entries of `service` among `before`, as undo needs them.
-pub(super) fn past(service: &str, before: &Entries) -> Past {
+fn past(service: &str, before: &Entries) -> Past {
     let of_kind = |kind: &str| {
         let entry = before.get(&(kind.to_owned(), service.to_owned()));
         (kind.to_owned(), entry.map_or(Value::Null, |entry| entry::to_json(&entry.value)))

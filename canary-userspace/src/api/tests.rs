@@ -153,14 +153,30 @@ impl Running {
     }
 
     async fn try_ask(&self, method: &str, path: &str, body: String) -> anyhow::Result<Reply> {
+        self.try_ask_with(method, path, body, &[]).await
+    }
+
+    /// As [`Running::ask`], with more in the head.
+    async fn ask_with(&self, method: &str, path: &str, body: &str, head: &[(&str, &str)]) -> Reply {
+        let asked = self.try_ask_with(method, path, body.to_owned(), head);
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer").unwrap()
+    }
+
+    async fn try_ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+        head: &[(&str, &str)],
+    ) -> anyhow::Result<Reply> {
         let stream = UnixStream::connect(&self.socket).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "agent")
-            .body(Full::new(Bytes::from(body)))?;
+        let mut request = Request::builder().method(method).uri(path).header("host", "agent");
+        for (name, value) in head {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let header = |name: &str| {

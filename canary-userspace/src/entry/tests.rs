@@ -371,7 +371,7 @@ fn a_split_needs_its_subset() {
     assert_eq!(missing.to_string(), "service \"payments\" does not have a subset named \"blue\"");
     let other = splitter("web", vec![split("", ""), split("payments", "red")]);
     let error = check_graph([&resolver], [&good, &other]).unwrap_err();
-    assert_eq!((error.splitter.as_str(), error.split), ("web", 1));
+    assert_eq!((error.service.as_str(), error.part), ("web", Part::Split(1)));
     assert_eq!(error.text, "service \"payments\" does not have a subset named \"red\"");
 }
 

@@ -17,6 +17,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::body::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -55,6 +56,8 @@ pub fn follow(
         client: Arc::clone(&client),
         wait: settings.wait,
         permits: Semaphore::new(settings.max_queries),
+        max_queries: settings.max_queries,
+        services: AtomicUsize::new(0),
         reports,
         back: watch::Sender::new(0),
     });

@@ -7,17 +7,12 @@ use crate::source::EntryKey;
 use super::State;
 
 impl State {
-    /// Puts in or, with `None`, takes out an entry of the source; returns what was there.
-    pub(in crate::agent) fn follow_entry(
-        &mut self,
-        key: &EntryKey,
-        entry: Option<Entry>,
-    ) -> Option<Entry> {
-        let old = match entry {
+    /// Puts in or, with `None`, takes out an entry of the source.
+    pub(in crate::agent) fn follow_entry(&mut self, key: &EntryKey, entry: Option<Entry>) {
+        match entry {
             Some(value) => self.put_entry(Sourced { value, origin: self.layer.clone() }),
             None => self.take_entry(key),
         };
-        old.map(|old| old.value)
     }
 
     /// Makes `instances`, sorted by id, all that there are of `service`.

@@ -1,5 +1,7 @@
 //! An agent that follows a Consul: what it says is in force, and what it cannot say stays.
 
+mod through;
+
 use std::time::Instant;
 
 use super::*;

@@ -53,6 +53,8 @@ pub(crate) struct World {
     mischief: Mischief,
     /// Services whose answer is held back.
     held: Vec<String>,
+    /// Questions that wait are not answered any more.
+    frozen: bool,
     /// The only token that is let in.
     token: Option<String>,
     /// Every request: method, path and parameters, token.
@@ -185,6 +187,10 @@ impl World {
         self.held = services.iter().map(|&name| name.to_owned()).collect();
     }
 
+    pub(crate) fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
     pub(crate) fn set_token(&mut self, token: &str) {
         self.token = Some(token.to_owned());
     }
@@ -266,6 +272,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             let at = world.changed.get(&path).copied().unwrap_or(world.index.min(10));
             let held = path.strip_prefix("/v1/health/service/");
             let is_held = held.is_some_and(|name| world.held.iter().any(|held| held == name));
+            let is_held = is_held || world.frozen;
             (at, is_held, world.mischief.clone())
         };
         let is_over = tokio::time::Instant::now() >= deadline;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -217,6 +218,7 @@ impl Follower {
         self.filtered.retain(|topic| !is_over(topic));
         self.faults.retain(|topic, _| !is_over(topic));
         self.picture.keep_only(&wanted);
+        self.shared.services.store(wanted.len(), Ordering::Relaxed);
     }
 
     /// Sends what is new to the agent; `false` once it is gone.

@@ -5,6 +5,7 @@
 //! once is not asked without end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -19,6 +20,9 @@ use super::pace::{BackOff, Bucket};
 const KIND_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause of one about a service: it is woken once Consul is back.
 const SERVICE_PAUSE: Duration = Duration::from_secs(60);
+
+/// The least that Consul may hold a question, however many there are.
+const SHORTEST_TURN: Duration = Duration::from_secs(1);
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,11 +83,26 @@ pub(super) struct Found {
 pub(super) struct Shared {
     pub(super) client: Arc<Client>,
     pub(super) wait: Duration,
-    /// Questions open at once.
+    /// Questions about services that are open at once.
     pub(super) permits: Semaphore,
+    /// How many that may be.
+    pub(super) max_queries: usize,
+    /// How many there are.
+    pub(super) services: AtomicUsize,
     pub(super) reports: mpsc::Sender<Report>,
     /// Counts how often Consul came back.
     pub(super) back: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// How long a question about a service may be held: where there are more than may be open at
+    /// once, each has its turn within the whole wait.
+    fn turn(&self) -> Duration {
+        let services = self.services.load(Ordering::Relaxed);
+        let turns = services.div_ceil(self.max_queries.max(1)).max(1);
+        let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+        (self.wait / turns).max(SHORTEST_TURN)
+    }
 }
 
 /// Asks about `topic` until the task is aborted.
@@ -167,12 +186,18 @@ impl Question {
 
     async fn answer(&self) -> Result<Answer, Fault> {
         let closed = |_| Fault::garbage("the agent is stopping");
-        let _permit = self.shared.permits.acquire().await.map_err(closed)?;
+        let (_permit, wait) = match self.topic {
+            // They are few, and must not stand in line.
+            Topic::Kind(_) => (None, self.shared.wait),
+            Topic::Service(_) => {
+                let permit = self.shared.permits.acquire().await.map_err(closed)?;
+                (Some(permit), self.shared.turn())
+            }
+        };
         let path = self.topic.path();
         let (path, limit) = match self.state.index {
             0 => (path, ANSWER_TIMEOUT),
             index => {
-                let wait = self.shared.wait;
                 let path = format!("{path}index={index}&wait={}ms", wait.as_millis());
                 // Consul adds up to a sixteenth to the wait.
                 (path, wait + wait / 16 + ANSWER_TIMEOUT)
