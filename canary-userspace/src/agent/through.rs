@@ -65,6 +65,7 @@ pub trait Report: Sized + Send + 'static {
     fn finished(self, revision: u64, warnings: Vec<Warning>) -> Self;
 
     /// What is said if the entry was at another index than whoever asks has said.
+    #[must_use]
     fn missed() -> Option<Self> {
         None
     }
@@ -297,26 +298,22 @@ impl Agent {
         report: impl FnOnce(&Self) -> T,
     ) -> Result<T, Refusal> {
         let snapshot = &self.state.snapshot;
-        let in_force = match names {
-            Some(names) => {
-                self.compiler.update(snapshot, names);
-                None
-            }
-            None => {
-                let whole = Compiler::new(snapshot, &self.datapath.claims());
-                Some(std::mem::replace(&mut self.compiler, whole))
-            }
+        let in_force = if let Some(names) = names {
+            self.compiler.update(snapshot, names);
+            None
+        } else {
+            let whole = Compiler::new(snapshot, &self.datapath.claims());
+            Some(std::mem::replace(&mut self.compiler, whole))
         };
         let compiled = self.compiler.compiled();
         let known = |service: &str| self.followed.as_ref().is_some_and(|f| !f.is_served(service));
         let refused = compiled.refused.iter().find(|new| !known(&new.service));
-        let result = match refused {
-            Some(refused) => Err(Refusal::invalid(refused.text.clone())),
-            None => {
-                let mixed = self.desired_followed();
-                let fits = self.datapath.check(mixed.as_ref().unwrap_or(&compiled.desired));
-                fits.map(|()| report(self)).map_err(Refusal::from)
-            }
+        let result = if let Some(refused) = refused {
+            Err(Refusal::invalid(refused.text.clone()))
+        } else {
+            let mixed = self.desired_followed();
+            let fits = self.datapath.check(mixed.as_ref().unwrap_or(&compiled.desired));
+            fits.map(|()| report(self)).map_err(Refusal::from)
         };
         if let Some(compiler) = in_force {
             self.compiler = compiler;
