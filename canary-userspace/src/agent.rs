@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -37,7 +38,7 @@ use self::start::Started;
 use self::state::State;
 pub use self::through::{Report, Ticket};
 pub use self::topics::{Topic, Topics, Watch};
-use crate::api::{self, Listeners};
+use crate::api::{self, Listeners, Security};
 use crate::audit::{Author, Intent};
 use crate::catalog::{Node, Registered};
 use crate::compile::{Compiler, Names};
@@ -173,9 +174,11 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
+    let security = Security::load(&settings.api)?;
     let Started { mut agent, mut changes, mut news } = Agent::start(settings, opened, datapath)?;
     let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
-    let server = listeners.serve(api::router(Handle { requests: sender }));
+    let router = api::router(Handle { requests: sender }, Arc::clone(&security.gate));
+    let server = listeners.serve(router, security, settings.api.max_connections);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
@@ -198,7 +201,10 @@ pub async fn serve(
                 agent.note_health(std::iter::once(change).chain(rest).collect());
             }
             heard = next_news(news.as_mut()) => agent.hear(heard),
-            _ = hangup.recv() => agent.reload_on_signal(),
+            _ = hangup.recv() => {
+                server.reload();
+                agent.reload_on_signal();
+            }
             _ = ticks.tick() => agent.tick(),
             ready = readable(events.as_ref()) => {
                 // Ready again only when something comes after this: clear first, then read.

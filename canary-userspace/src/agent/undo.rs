@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::state::Edit;
 use super::verbs::of_file;
 use crate::api::document::Changed;
-use crate::audit::{Action, Intent, REGISTRATION};
+use crate::audit::{Action, Intent};
 use crate::entry;
 use crate::source::{EntryKey, KINDS};
 use crate::store::Past;
@@ -55,7 +55,7 @@ impl Agent {
         }
         for record in log.of_service(service, number, usize::MAX)? {
             for altered in record.changes {
-                if altered.kind != REGISTRATION {
+                if KINDS.contains(&altered.kind.as_str()) {
                     past.insert(altered.kind, altered.before);
                 }
             }

@@ -7,8 +7,10 @@ mod consul;
 mod follow;
 mod full_disk;
 mod history;
+mod many;
 mod release;
 mod restart;
+mod security;
 
 use std::fs;
 use std::path::PathBuf;
@@ -90,16 +92,15 @@ impl Place {
         self.dir.path().join("etc").join(name)
     }
 
-    fn settings(&self) -> Settings {
+    fn settings_with(&self, more: &[&str]) -> Settings {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let (etc, data, socket) = (path("etc"), path("data"), path("agent.sock"));
-        let mut args = vec!["canary-agent", "--config-dir", &etc, "--data-dir", &data];
-        args.extend(["--socket", &socket, "--node-name", "node-1"]);
+        let own = ["canary-agent", "--config-dir", &etc, "--data-dir", &data, "--socket", &socket];
+        let name = ["--node-name", "node-1"];
         let file = path("agent.hcl");
-        if self.dir.path().join("agent.hcl").exists() {
-            args.extend(["--config", &file]);
-        }
-        Settings::from_args(args).unwrap()
+        let file = fs::exists(&file).unwrap().then_some(["--config", &file]);
+        let all = own.iter().chain(&name).chain(file.iter().flatten()).chain(more);
+        Settings::from_args(all.copied()).unwrap()
     }
 
     /// Starts an agent and waits until it serves.
@@ -111,15 +112,24 @@ impl Place {
     }
 
     async fn try_start(&self) -> Running {
-        self.try_start_on(Store::open(&self.settings().data_dir).unwrap()).await
+        self.try_start_with(&[]).await
+    }
+
+    async fn try_start_with(&self, more: &[&str]) -> Running {
+        let settings = self.settings_with(more);
+        let opened = Store::open(&settings.data_dir).unwrap();
+        Self::run(&self.memory, settings, opened).await
     }
 
     /// Starts an agent whose store is open already.
     async fn try_start_on(&self, opened: Opened) -> Running {
-        let settings = self.settings();
+        Self::run(&self.memory, self.settings_with(&[]), opened).await
+    }
+
+    async fn run(memory: &Memory, settings: Settings, opened: Opened) -> Running {
         let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
         let (stop, stopped) = oneshot::channel();
-        let datapath = Box::new(self.memory.clone());
+        let datapath = Box::new(memory.clone());
         let socket = settings.socket.clone();
         let task = tokio::spawn(async move {
             let stop = async { _ = stopped.await };
