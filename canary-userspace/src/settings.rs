@@ -8,15 +8,16 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use canary_common::limits;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use serde::Deserialize;
 
 use crate::error::ConfigError;
 
 mod http;
+mod sizes;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
+pub use sizes::{Idle, Limits};
 
 /// Directory of entries and services where none is given.
 pub const CONFIG_DIR: &str = "/etc/canary";
@@ -84,69 +85,6 @@ pub enum Source {
     Files,
     /// A Consul to follow.
     Consul(Box<consul::Consul>),
-}
-
-/// Sizes of the tables; they take effect when the tables are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Services.
-    pub services: u32,
-    /// Virtual addresses.
-    pub frontends: u32,
-    /// Backends.
-    pub backends: u32,
-    /// Virtual addresses and backends together, as the directory is sized for; rounded up to a
-    /// power of two.
-    pub endpoints: u32,
-    /// Maglev slots.
-    pub slots: u32,
-    /// Splits with counters.
-    pub splits: u32,
-    /// Splits with histograms.
-    pub histograms: u32,
-    /// Live flows a family; from the machine's memory where absent.
-    pub flows: Option<u32>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            services: limits::MAX_SERVICES,
-            frontends: limits::MAX_FRONTENDS,
-            backends: limits::MAX_BACKENDS,
-            endpoints: limits::MAX_BUCKETS.saturating_mul(2),
-            slots: limits::MAX_SLOTS,
-            splits: limits::MAX_STATISTICS,
-            histograms: limits::MAX_HISTOGRAMS,
-            flows: None,
-        }
-    }
-}
-
-/// After how many quiet seconds a flow is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Idle {
-    /// Before the backend has answered.
-    pub opening: u32,
-    /// An established TCP connection.
-    pub established: u32,
-    /// A TCP connection that has ended.
-    pub closing: u32,
-    /// UDP that was answered.
-    pub answered_udp: u32,
-}
-
-impl Default for Idle {
-    fn default() -> Self {
-        Self {
-            opening: limits::OPENING_IDLE,
-            established: limits::ESTABLISHED_IDLE,
-            closing: limits::CLOSING_IDLE,
-            answered_udp: limits::ANSWERED_UDP_IDLE,
-        }
-    }
 }
 
 /// What the agent runs with.
