@@ -3,6 +3,7 @@
 mod bad_input;
 mod blocking;
 mod catalog;
+mod chain;
 mod consul;
 mod follow;
 mod full_disk;
