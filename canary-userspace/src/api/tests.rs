@@ -5,6 +5,7 @@ mod blocking;
 mod catalog;
 mod chain;
 mod consul;
+mod filters;
 mod follow;
 mod full_disk;
 mod history;
