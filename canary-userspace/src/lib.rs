@@ -17,6 +17,7 @@ pub mod foresee;
 pub mod health;
 pub mod kernel;
 pub mod metrics;
+mod pem;
 pub mod plan;
 pub mod settings;
 pub mod source;
