@@ -13,11 +13,13 @@ pub mod datapath;
 pub mod entry;
 pub mod error;
 pub mod filter;
+pub mod foresee;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod health;
 pub mod kernel;
 pub mod metrics;
+mod pem;
 pub mod plan;
 pub mod settings;
 pub mod source;
