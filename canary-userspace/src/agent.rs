@@ -2,6 +2,7 @@
 
 mod change;
 mod explain;
+mod follow;
 mod heap;
 mod import;
 mod ledger;
@@ -12,6 +13,7 @@ mod report;
 mod split;
 mod start;
 mod state;
+mod through;
 mod topics;
 mod undo;
 mod verbs;
@@ -20,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -28,11 +31,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use self::follow::{Followed, next_news};
 pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
+use self::start::Started;
 use self::state::State;
+pub use self::through::{Report, Ticket};
 pub use self::topics::{Topic, Topics, Watch};
-use crate::api::{self, Listeners};
+use crate::api::{self, Listeners, Security};
 use crate::audit::{Author, Intent};
 use crate::catalog::{Node, Registered};
 use crate::compile::{Compiler, Names};
@@ -92,6 +98,8 @@ pub struct Agent {
     /// Number of the last change in the log.
     last_change: u64,
     source: SourceState,
+    /// The source that runs beside the agent, where there is one.
+    followed: Option<Followed>,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
     /// What the store had is lost: an import may bring it back to frozen tables.
@@ -166,19 +174,25 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let (mut agent, mut changes) = Agent::start(settings, opened, datapath)?;
+    let security = Security::load(&settings.api)?;
+    let Started { mut agent, mut changes, mut news } = Agent::start(settings, opened, datapath)?;
     let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
-    let server = listeners.serve(api::router(Handle { requests: sender }));
+    let router = api::router(Handle { requests: sender }, Arc::clone(&security.gate));
+    let server = listeners.serve(router, security, settings.api.max_connections);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
     let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
-    notify(&[NotifyState::Ready]);
-    tracing::info!(revision = agent.datapath.revision(), "ready");
     heap::give_back();
 
     tokio::pin!(stop);
+    let mut is_ready = false;
     loop {
+        if !is_ready && agent.datapath.revision() > 0 {
+            is_ready = true;
+            notify(&[NotifyState::Ready]);
+            tracing::info!(revision = agent.datapath.revision(), "ready");
+        }
         tokio::select! {
             () = &mut stop => break,
             Some(request) = requests.recv() => request(&mut agent),
@@ -186,7 +200,11 @@ pub async fn serve(
                 let rest = std::iter::from_fn(|| changes.try_recv().ok());
                 agent.note_health(std::iter::once(change).chain(rest).collect());
             }
-            _ = hangup.recv() => agent.reload_on_signal(),
+            heard = next_news(news.as_mut()) => agent.hear(heard),
+            _ = hangup.recv() => {
+                server.reload();
+                agent.reload_on_signal();
+            }
             _ = ticks.tick() => agent.tick(),
             ready = readable(events.as_ref()) => {
                 // Ready again only when something comes after this: clear first, then read.
@@ -197,6 +215,7 @@ pub async fn serve(
     }
 
     notify(&[NotifyState::Stopping]);
+    agent.keep_followed_now();
     drop(server);
     tracing::info!(
         "stopping; the datapath keeps forwarding as last published: `canaryctl detach` removes it"
@@ -225,6 +244,7 @@ impl Agent {
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
             self.catch_up(None);
         }
+        self.keep_followed(Instant::now());
     }
 
     fn reload_on_signal(&mut self) {
@@ -296,7 +316,11 @@ impl Agent {
         if self.frozen.is_some() {
             return;
         }
-        let published = self.compile(moved).and_then(|next| self.publish(next));
+        let published = if self.followed.is_some() {
+            self.publish_followed(None).map_err(Refusal::from)
+        } else {
+            self.compile(moved).and_then(|next| self.publish(next))
+        };
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
             self.late = Some((refusal.text, Instant::now() + RETRY));

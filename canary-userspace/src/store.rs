@@ -74,6 +74,8 @@ pub enum Write {
     LastGood(Vec<SourceFile>),
     /// Last known states of checks by their keys; `None` forgets one.
     Checks(Vec<(String, Option<bool>)>),
+    /// What the followed source of this kind said last, piece by piece; `None` forgets one.
+    Followed(&'static str, Vec<(String, Option<Vec<u8>>)>),
 }
 
 /// Everything that the agent reads at its start.
@@ -222,7 +224,14 @@ impl Store {
     /// Takes back what was written, or may have been. Where the disk fails, that is done before
     /// the next write instead.
     pub fn take_back(&self, index: u64, undo: Vec<Write>) {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner).extend(undo);
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        for write in undo {
+            // Who tries again and again on a full disk owes the same again and again.
+            if !owed.contains(&write) {
+                owed.push(write);
+            }
+        }
+        drop(owed);
         if let Err(error) = self.commit(index, &[]) {
             tracing::warn!(%error, "a refused change is taken out of the store by the next write");
         }
@@ -232,6 +241,15 @@ impl Store {
     #[must_use]
     pub fn log(&self) -> Log {
         Log::new(Arc::clone(&self.shared))
+    }
+
+    /// What the followed source of this kind said last, by its own keys; `None` if it never did.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`].
+    pub fn followed(&self, kind: &str) -> Result<Option<BTreeMap<String, Vec<u8>>>, StoreError> {
+        self.shared.read(|database| tables::followed(database, kind))
     }
 
     /// The files that were in force last; `None` if there never were any.

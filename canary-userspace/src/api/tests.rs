@@ -3,11 +3,16 @@
 mod bad_input;
 mod blocking;
 mod catalog;
+mod chain;
 mod consul;
+mod filters;
+mod follow;
 mod full_disk;
 mod history;
+mod many;
 mod release;
 mod restart;
+mod security;
 
 use std::fs;
 use std::path::PathBuf;
@@ -89,20 +94,15 @@ impl Place {
         self.dir.path().join("etc").join(name)
     }
 
-    fn settings(&self) -> Settings {
+    fn settings_with(&self, more: &[&str]) -> Settings {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        Settings::from_args([
-            "canary-agent",
-            "--config-dir",
-            &path("etc"),
-            "--data-dir",
-            &path("data"),
-            "--socket",
-            &path("agent.sock"),
-            "--node-name",
-            "node-1",
-        ])
-        .unwrap()
+        let (etc, data, socket) = (path("etc"), path("data"), path("agent.sock"));
+        let own = ["canary-agent", "--config-dir", &etc, "--data-dir", &data, "--socket", &socket];
+        let name = ["--node-name", "node-1"];
+        let file = path("agent.hcl");
+        let file = fs::exists(&file).unwrap().then_some(["--config", &file]);
+        let all = own.iter().chain(&name).chain(file.iter().flatten()).chain(more);
+        Settings::from_args(all.copied()).unwrap()
     }
 
     /// Starts an agent and waits until it serves.
@@ -114,15 +114,24 @@ impl Place {
     }
 
     async fn try_start(&self) -> Running {
-        self.try_start_on(Store::open(&self.settings().data_dir).unwrap()).await
+        self.try_start_with(&[]).await
+    }
+
+    async fn try_start_with(&self, more: &[&str]) -> Running {
+        let settings = self.settings_with(more);
+        let opened = Store::open(&settings.data_dir).unwrap();
+        Self::run(&self.memory, settings, opened).await
     }
 
     /// Starts an agent whose store is open already.
     async fn try_start_on(&self, opened: Opened) -> Running {
-        let settings = self.settings();
+        Self::run(&self.memory, self.settings_with(&[]), opened).await
+    }
+
+    async fn run(memory: &Memory, settings: Settings, opened: Opened) -> Running {
         let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
         let (stop, stopped) = oneshot::channel();
-        let datapath = Box::new(self.memory.clone());
+        let datapath = Box::new(memory.clone());
         let socket = settings.socket.clone();
         let task = tokio::spawn(async move {
             let stop = async { _ = stopped.await };
@@ -156,14 +165,30 @@ impl Running {
     }
 
     async fn try_ask(&self, method: &str, path: &str, body: String) -> anyhow::Result<Reply> {
+        self.try_ask_with(method, path, body, &[]).await
+    }
+
+    /// As [`Running::ask`], with more in the head.
+    async fn ask_with(&self, method: &str, path: &str, body: &str, head: &[(&str, &str)]) -> Reply {
+        let asked = self.try_ask_with(method, path, body.to_owned(), head);
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer").unwrap()
+    }
+
+    async fn try_ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+        head: &[(&str, &str)],
+    ) -> anyhow::Result<Reply> {
         let stream = UnixStream::connect(&self.socket).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "agent")
-            .body(Full::new(Bytes::from(body)))?;
+        let mut request = Request::builder().method(method).uri(path).header("host", "agent");
+        for (name, value) in head {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let header = |name: &str| {

@@ -152,6 +152,7 @@ pub fn place(origin: &Origin) -> String {
             format!("{path}:{line}:{column}")
         }
         Origin::Store => "the store".to_owned(),
+        Origin::Followed(kind) => (*kind).to_owned(),
     }
 }
 
