@@ -1,10 +1,12 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod checks;
 mod heap;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;
+mod register;
 mod report;
 mod split;
 mod start;
@@ -23,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use self::checks::Unsaved;
 pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
 use self::state::State;
@@ -30,10 +33,10 @@ use crate::api::{self, Listeners};
 use crate::catalog::Node;
 use crate::compile::Compiled;
 use crate::datapath::Datapath;
-use crate::health::{Change as HealthChange, CheckKey, Checks};
+use crate::health::Checks;
 use crate::settings::Settings;
 use crate::source::EntryKey;
-use crate::store::{Past, Store, Write};
+use crate::store::{Past, Store};
 
 /// Time between two ticks of the datapath.
 const TICK: Duration = Duration::from_millis(100);
@@ -78,6 +81,8 @@ pub struct Agent {
     frozen: Option<String>,
     /// Why the tables are behind the health of instances, and when to try again.
     late: Option<(String, Instant)>,
+    /// States of checks that the store is yet to hear of.
+    unsaved: Unsaved,
 }
 
 /// A request to the loop.
@@ -177,6 +182,7 @@ pub async fn serve(
     }
 
     notify(&[NotifyState::Stopping]);
+    agent.save_checks(true);
     drop(server);
     tracing::info!(
         "stopping; the datapath keeps forwarding as last published: `canaryctl detach` removes it"
@@ -205,6 +211,8 @@ impl Agent {
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
             self.catch_up();
         }
+        self.deregister_overdue();
+        self.save_checks(false);
     }
 
     fn reload_on_signal(&mut self) {
@@ -217,25 +225,6 @@ impl Agent {
         notify(&[NotifyState::Ready]);
     }
 
-    /// Takes note of what checks found, and publishes if that changes somebody's health.
-    fn note_health(&mut self, changes: Vec<HealthChange>) {
-        let mut moved = false;
-        let mut states = Vec::new();
-        for change in changes {
-            let CheckKey { service, id, .. } = &change.key;
-            tracing::info!(%service, %id, failure = change.outcome.as_ref().err(), "check changed");
-            let (id, key, passes) = (id.clone(), change.key.to_text(), change.outcome.is_ok());
-            if self.checks.record(change) {
-                states.push((key, Some(passes)));
-                moved |= self.refresh_health_of(&id);
-            }
-        }
-        if moved {
-            self.catch_up();
-        }
-        self.remember_checks(states);
-    }
-
     /// Publishes the state as it is, or says why it is late and tries again later.
     fn catch_up(&mut self) {
         if self.frozen.is_some() {
@@ -245,36 +234,6 @@ impl Agent {
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
             self.late = Some((refusal.text, Instant::now() + RETRY));
-        }
-    }
-
-    fn refresh_health_of(&mut self, id: &str) -> bool {
-        let Some(registered) = self.state.instance(id) else { return false };
-        let health = self.checks.health(&registered.instance);
-        self.state.set_health(id, health)
-    }
-
-    /// Asks the checks for the health of every instance.
-    fn refresh_health(&mut self) {
-        for registered in &mut self.state.snapshot.instances {
-            registered.health = self.checks.health(&registered.instance);
-        }
-    }
-
-    /// Runs the checks of the instances in force.
-    fn watch_checks(&mut self) {
-        let instances = self.state.snapshot.instances.iter().map(|r| &r.instance);
-        let ended = self.checks.watch(instances);
-        self.remember_checks(ended.iter().map(|key| (key.to_text(), None)).collect());
-    }
-
-    /// Keeps states of checks for the next start. Losing them costs a first probe, no more.
-    fn remember_checks(&self, states: Vec<(String, Option<bool>)>) {
-        if states.is_empty() {
-            return;
-        }
-        if let Err(error) = self.store.commit(self.index, &[Write::Checks(states)]) {
-            tracing::warn!(%error, "states of checks are not kept");
         }
     }
 

@@ -4,7 +4,7 @@ pub mod files;
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{Instance, Sourced};
+use crate::catalog::{Instance, LoneCheck, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
 use crate::error::Position;
@@ -39,6 +39,8 @@ pub struct Definitions {
     pub entries: BTreeMap<EntryKey, Sourced<Entry>>,
     /// Instances by id.
     pub instances: BTreeMap<String, Sourced<Instance>>,
+    /// Checks on their own, by id.
+    pub checks: BTreeMap<String, Sourced<LoneCheck>>,
     /// Where the splits are, for errors that show only beside other entries.
     pub splits: SplitPlaces,
     /// What people should know of what was accepted.

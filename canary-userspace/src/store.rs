@@ -55,8 +55,10 @@ pub enum Write {
     Past(String, Option<Past>),
     /// The files in force.
     LastGood(Vec<SourceFile>),
-    /// Last known states of checks by their keys; `None` forgets one.
-    Checks(Vec<(String, Option<bool>)>),
+    /// Puts or, with `None`, deletes a check on its own, or a maintenance mode, by the check's id.
+    Check(String, Option<Value>),
+    /// Last known states of checks by their ids; `None` forgets one.
+    CheckStates(Vec<(String, Option<Value>)>),
 }
 
 /// Everything that the agent reads at its start.
@@ -70,8 +72,10 @@ pub struct Contents {
     pub registrations: BTreeMap<String, Value>,
     /// Entries before each service's last change.
     pub past: BTreeMap<String, Past>,
-    /// Last known states of checks.
-    pub checks: BTreeMap<String, bool>,
+    /// Checks on their own, and maintenance modes, by the check's id.
+    pub checks: BTreeMap<String, Value>,
+    /// Last known states of checks by their ids.
+    pub check_states: BTreeMap<String, Value>,
 }
 
 /// Why the store could not do what it should.
@@ -175,6 +179,15 @@ impl Store {
     /// [`StoreError::Failed`].
     pub fn registration(&self, id: &str) -> Result<Option<Value>, StoreError> {
         tables::registration(&self.database, id).map_err(|error| failed(&self.path, "read", &error))
+    }
+
+    /// A check on its own as it was written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`].
+    pub fn check(&self, id: &str) -> Result<Option<Value>, StoreError> {
+        tables::check(&self.database, id).map_err(|error| failed(&self.path, "read", &error))
     }
 
     /// The files that were in force last; `None` if there never were any.

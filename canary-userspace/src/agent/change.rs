@@ -26,6 +26,8 @@ pub(super) struct Change {
     pub(super) edits: Vec<Edit>,
     /// Registrations to keep or, with `None`, to forget, as the store holds them.
     pub(super) registrations: Vec<(String, Option<Value>)>,
+    /// Checks on their own to keep or to forget, likewise.
+    pub(super) checks: Vec<(String, Option<Value>)>,
 }
 
 /// What is put in force.
@@ -53,7 +55,7 @@ impl Agent {
     ///
     /// The [`Refusal`].
     pub(super) fn change(&mut self, change: Change) -> Result<(), Refusal> {
-        let Change { mut edits, registrations } = change;
+        let Change { mut edits, registrations, checks } = change;
         let places = edits.iter_mut().find_map(Edit::take_places);
         if let Some(reason) = self.frozen.as_ref().filter(|_| places.is_none()) {
             return Err(Refusal::failed(format!(
@@ -69,9 +71,11 @@ impl Agent {
             self.refresh_health();
         }
 
-        let result = self
-            .check(instances, &places.unwrap_or_default())
-            .and_then(|()| self.put_in_force(&before, &scope, registrations, instances));
+        let files = if places.is_some() { self.check_new_files() } else { Ok(()) };
+        let result = files
+            .and_then(|()| self.check(instances, &places.unwrap_or_default()))
+            .and_then(|()| self.rewrites(registrations, checks))
+            .and_then(|rewrites| self.put_in_force(&before, &scope, rewrites, instances));
         if result.is_err() {
             while let Some(inverse) = inverses.pop() {
                 self.state.apply(inverse);
@@ -83,6 +87,15 @@ impl Agent {
         result
     }
 
+    /// Checks the rules that hold between files and what they refer to.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its place.
+    pub(super) fn check_new_files(&self) -> Result<(), Refusal> {
+        self.state.check_check_services().map_err(Refusal::invalid)
+    }
+
     /// Checks the rules that hold between definitions.
     ///
     /// # Errors
@@ -91,8 +104,27 @@ impl Agent {
     pub(super) fn check(&self, instances: bool, places: &SplitPlaces) -> Result<(), Refusal> {
         if instances {
             self.state.check_instances().map_err(Refusal::invalid)?;
+            self.state.check_checks().map_err(Refusal::invalid)?;
         }
         self.state.check_graph(places).map_err(|error| Refusal::invalid(error.to_string()))
+    }
+
+    /// What the store is to hold of registrations and checks, and what it holds.
+    fn rewrites(
+        &self,
+        registrations: Vec<(String, Option<Value>)>,
+        checks: Vec<(String, Option<Value>)>,
+    ) -> Result<Vec<(Write, Write)>, Refusal> {
+        let mut rewrites = Vec::new();
+        for (id, value) in registrations {
+            let old = Write::Registration(id.clone(), self.store.registration(&id)?);
+            rewrites.push((Write::Registration(id, value), old));
+        }
+        for (id, value) in checks {
+            let old = Write::Check(id.clone(), self.store.check(&id)?);
+            rewrites.push((Write::Check(id, value), old));
+        }
+        Ok(rewrites)
     }
 
     /// Compiles, stores and publishes the state as it has been edited.
@@ -100,7 +132,7 @@ impl Agent {
         &mut self,
         before: &Entries,
         scope: &Scope,
-        registrations: Vec<(String, Option<Value>)>,
+        rewrites: Vec<(Write, Write)>,
         instances: bool,
     ) -> Result<(), Refusal> {
         let after = self.entries_in(scope);
@@ -109,9 +141,9 @@ impl Agent {
             None => Next::Whole(self.compile()?),
         };
         let mut ledger = self.ledger(before, &after);
-        for (id, value) in registrations {
-            ledger.undo.push(Write::Registration(id.clone(), self.store.registration(&id)?));
-            ledger.writes.push(Write::Registration(id, value));
+        for (write, undo) in rewrites {
+            ledger.writes.push(write);
+            ledger.undo.push(undo);
         }
 
         let index = self.index.saturating_add(1);
@@ -259,7 +291,7 @@ impl Agent {
 fn scope(edits: &[Edit]) -> Scope {
     let names = edits.iter().map(|edit| match edit {
         Edit::Entry((_, name), _) => Some(Some(name.clone())),
-        Edit::Instance(..) => Some(None),
+        Edit::Instance(..) | Edit::Check(..) | Edit::Dismiss(_) | Edit::Recall(_) => Some(None),
         Edit::Files(_) => None,
     });
     names.collect::<Option<Vec<_>>>().map(|names| names.into_iter().flatten().collect())

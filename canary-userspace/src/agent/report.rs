@@ -124,6 +124,7 @@ impl Agent {
             .chain(self.state.file_warnings())
             .cloned()
             .chain(hidden)
+            .chain(self.state.check_remarks().map(|(service, text)| Warning { service, text }))
             .collect();
         warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
         let remarks = self.remarks.iter().cloned().map(node);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
+use super::checks::{Unsaved, stored_check};
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
 use crate::catalog::{DATACENTER, Node, Pairs, parse_registration};
@@ -15,7 +16,7 @@ use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::ConfigError;
-use crate::health::{Change as HealthChange, CheckKey, Checks};
+use crate::health::{Change as HealthChange, Checks, Remembered};
 use crate::settings::Settings;
 use crate::source::{Definitions, files};
 use crate::store::{Contents, Opened, SourceFile, Write};
@@ -38,8 +39,7 @@ impl Agent {
         }
         // Only traffic that is already flowing must not be judged anew.
         let adopted = datapath.revision() > 0;
-        let remembered = if adopted { remembered(&contents) } else { BTreeMap::new() };
-        let (checks, changes) = Checks::new(remembered);
+        let (checks, changes) = Checks::new(remembered(&contents, adopted));
         let mut agent = Self {
             config_dirs: settings.config_dirs.clone(),
             state: State::new(node(settings)),
@@ -54,6 +54,7 @@ impl Agent {
             source: SourceState::default(),
             frozen: None,
             late: None,
+            unsaved: Unsaved::default(),
         };
         agent.load_store(&contents)?;
         agent.first_revision(adopted)?;
@@ -74,6 +75,11 @@ impl Agent {
             let instance = parse_registration(json.to_string().as_bytes())
                 .with_context(|| format!("the store's registration {id:?} cannot be used"))?;
             self.state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
+        }
+        for (id, json) in &contents.checks {
+            let check = stored_check(id, json)
+                .with_context(|| format!("the store's check {id:?} cannot be used"))?;
+            self.state.apply(Edit::Check(id.clone(), Some(check)));
         }
         Ok(())
     }
@@ -112,7 +118,8 @@ impl Agent {
         self.state.apply(Edit::Files(set));
         self.refresh_health();
         let published = self
-            .check(true, &places)
+            .check_new_files()
+            .and_then(|()| self.check(true, &places))
             .and_then(|()| self.compile())
             .and_then(|compiled| self.publish(compiled));
         if let Err(refusal) = published {
@@ -150,9 +157,14 @@ pub(super) fn lines(errors: &[ConfigError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn remembered(contents: &Contents) -> BTreeMap<CheckKey, bool> {
-    let pairs = contents.checks.iter();
-    pairs.filter_map(|(key, &passes)| Some((CheckKey::from_text(key)?, passes))).collect()
+/// States of checks to begin with. A probe judges anew where no traffic flows that this could
+/// harm; what a client said of a `ttl` check holds until it lapses.
+fn remembered(contents: &Contents, adopted: bool) -> BTreeMap<String, Remembered> {
+    let known = contents.check_states.iter().filter_map(|(id, json)| {
+        let known: Remembered = serde_json::from_value(json.clone()).ok()?;
+        (adopted || known.is_ttl()).then(|| (id.clone(), known))
+    });
+    known.collect()
 }
 
 fn node(settings: &Settings) -> Node {

@@ -4,11 +4,13 @@
 //! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
 //! taken back edit by edit.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;
 
-use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
+use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced};
 use crate::compile::Warning;
 use crate::entry::{self, Entry};
 use crate::error::ConfigError;
@@ -24,6 +26,12 @@ pub(super) enum Edit {
     Entry(EntryKey, Option<Box<Entry>>),
     /// Puts an instance into the store's layer or, with `None`, takes it out.
     Instance(String, Option<Box<Instance>>),
+    /// Puts a check on its own into the store's layer or, with `None`, takes it out.
+    Check(String, Option<LoneCheck>),
+    /// Takes an instance of the files out until they are read again.
+    Dismiss(String),
+    /// Takes a dismissal back.
+    Recall(Box<Sourced<Instance>>),
     /// Replaces the layer of files.
     Files(Definitions),
 }
@@ -33,7 +41,11 @@ impl Edit {
     pub(super) fn take_places(&mut self) -> Option<SplitPlaces> {
         match self {
             Self::Files(files) => Some(std::mem::take(&mut files.splits)),
-            Self::Entry(..) | Self::Instance(..) => None,
+            Self::Entry(..)
+            | Self::Instance(..)
+            | Self::Check(..)
+            | Self::Dismiss(_)
+            | Self::Recall(_) => None,
         }
     }
 }
@@ -43,6 +55,8 @@ impl Edit {
 pub(super) struct State {
     /// What is in force.
     pub(super) snapshot: Snapshot,
+    /// Checks on their own in force, by id.
+    pub(super) checks: BTreeMap<String, Sourced<LoneCheck>>,
     /// What files define and the store hides, and the warnings of all files.
     hidden: Definitions,
     /// Services of the instances in force, by instance id: with it one is found in the snapshot.
@@ -88,6 +102,26 @@ impl State {
                 }
                 Some(Edit::Instance(id, Some(Box::new(old.value))))
             }
+            Edit::Check(id, Some(check)) => {
+                let new = Sourced { value: check, origin: Origin::Store };
+                let covered = self.checks.insert(id.clone(), new);
+                let old = covered.and_then(|old| keep_stored(&mut self.hidden.checks, &id, old));
+                Some(Edit::Check(id, old))
+            }
+            Edit::Check(id, None) => {
+                self.checks.get(&id).filter(|check| check.origin == Origin::Store)?;
+                let old = self.checks.remove(&id)?;
+                if let Some(below) = self.hidden.checks.remove(&id) {
+                    self.checks.insert(id.clone(), below);
+                }
+                Some(Edit::Check(id, Some(old.value)))
+            }
+            Edit::Dismiss(id) => self.take_instance(&id).map(Box::new).map(Edit::Recall),
+            Edit::Recall(instance) => {
+                let id = instance.value.id.clone();
+                self.put_instance(*instance);
+                Some(Edit::Dismiss(id))
+            }
             Edit::Files(files) => Some(Edit::Files(self.replace_files(files))),
         }
     }
@@ -110,8 +144,28 @@ impl State {
                 self.put_entry(entry);
             }
         }
+        self.replace_checks(new.checks, &mut old.checks);
         self.replace_instances(new.instances, &mut old.instances);
         old
+    }
+
+    fn replace_checks(
+        &mut self,
+        new: BTreeMap<String, Sourced<LoneCheck>>,
+        old: &mut BTreeMap<String, Sourced<LoneCheck>>,
+    ) {
+        let of_files = self.checks.extract_if(.., |_, check| check.origin != Origin::Store);
+        old.extend(of_files);
+        for (id, check) in new {
+            match self.checks.entry(id) {
+                Place::Occupied(stored) => {
+                    self.hidden.checks.insert(stored.key().clone(), check);
+                }
+                Place::Vacant(place) => {
+                    place.insert(check);
+                }
+            }
+        }
     }
 
     /// All at once, for one by one would move the rest each time.
@@ -201,7 +255,11 @@ impl State {
         let instances = self.hidden.instances.iter().map(|(id, instance)| {
             (instance.value.service.clone(), format!("service id {id:?}"), &instance.origin)
         });
-        entries.chain(instances)
+        let checks = self.hidden.checks.iter().map(|(id, check)| {
+            let service = self.services.get(&*check.value.service_id).cloned();
+            (service.unwrap_or_default(), format!("check id {id:?}"), &check.origin)
+        });
+        entries.chain(instances).chain(checks)
     }
 
     /// The instance in force.
@@ -209,11 +267,10 @@ impl State {
         self.snapshot.instances.get(self.position(id)?)
     }
 
-    /// Sets the health of the instance in force; `true` if that changed something.
-    pub(super) fn set_health(&mut self, id: &str, health: Health) -> bool {
-        let position = self.position(id);
-        let found = position.and_then(|position| self.snapshot.instances.get_mut(position));
-        found.is_some_and(|found| std::mem::replace(&mut found.health, health) != health)
+    /// The instance in force, to be changed.
+    pub(super) fn instance_mut(&mut self, id: &str) -> Option<&mut Registered> {
+        let position = self.position(id)?;
+        self.snapshot.instances.get_mut(position)
     }
 
     fn position(&self, id: &str) -> Option<usize> {

@@ -2,14 +2,12 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::change::Change;
 use super::refusal::Refusal;
 use super::start::lines;
 use super::state::Edit;
 use super::{Agent, Indices, heap};
-use crate::catalog::{Instance, Origin, Registered, Sourced};
+use crate::catalog::{Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
 use crate::source::files::{self, place};
@@ -70,35 +68,6 @@ impl Agent {
             .filter(|(key, _)| key.0 == kind)
             .map(|(key, entry)| (entry.value, self.indices.get(&key).copied().unwrap_or_default()))
             .collect()
-    }
-
-    /// Registers an instance; `json` is what the store keeps of it.
-    ///
-    /// # Errors
-    ///
-    /// The [`Refusal`]; nothing has changed then.
-    pub fn register(&mut self, instance: Instance, json: Value) -> Result<(), Refusal> {
-        let id = instance.id.clone();
-        let edits = vec![Edit::Instance(id.clone(), Some(Box::new(instance)))];
-        self.change(Change { edits, registrations: vec![(id, Some(json))] })
-    }
-
-    /// Takes a registration back.
-    ///
-    /// # Errors
-    ///
-    /// The [`Refusal`]: nobody has registered it, or a file defines it.
-    pub fn deregister(&mut self, id: &str) -> Result<(), Refusal> {
-        let Some(Registered { origin, .. }) = self.state.instance(id) else {
-            return Err(Refusal::not_found(format!(
-                "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
-            )));
-        };
-        if *origin != Origin::Store {
-            return Err(of_file(&format!("service id {id:?}"), origin));
-        }
-        let edits = vec![Edit::Instance(id.to_owned(), None)];
-        self.change(Change { edits, registrations: vec![(id.to_owned(), None)] })
     }
 
     /// The instances in force, by service and id.

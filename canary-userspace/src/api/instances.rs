@@ -6,22 +6,39 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Error, Listing, json as answer, sentences, with_warnings};
+use super::checks::{is_true, undecoded};
 use crate::agent::{Handle, Refusal};
-use crate::catalog::{Registered, parse_registration, to_agent_json, to_definition};
+use crate::catalog::{Registered, parse_registration, to_agent_json};
+
+/// Parameters of a registration.
+#[derive(Debug, Deserialize)]
+pub(super) struct Options {
+    #[serde(rename = "replace-existing-checks")]
+    replace: Option<String>,
+}
+
+impl Options {
+    /// Whether checks that the registration does not name go; the bare name says so too.
+    fn replaces(&self) -> bool {
+        self.replace.as_deref().is_some_and(|value| is_true(value) != Some(false))
+    }
+}
 
 /// Registers an instance.
-pub(super) async fn register(State(handle): State<Handle>, body: Bytes) -> Result<Response, Error> {
-    let instance = parse_registration(&body).map_err(|error| {
-        Refusal::bad_request(format!("Request decoding failed: {}", error.text))
-    })?;
-    let json = to_definition(&instance);
+pub(super) async fn register(
+    State(handle): State<Handle>,
+    Query(options): Query<Options>,
+    body: Bytes,
+) -> Result<Response, Error> {
+    let instance = parse_registration(&body).map_err(undecoded)?;
     let service = instance.service.clone();
     let warnings = handle
         .call(move |agent| {
-            agent.register(instance, json)?;
+            agent.register(instance, options.replaces())?;
             Ok::<_, Refusal>(agent.warnings_of(&service))
         })
         .await??;

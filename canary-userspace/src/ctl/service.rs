@@ -30,7 +30,14 @@ pub async fn register(
             "no service is defined here; config entries are written by `canaryctl config write`";
         return Err(Failure::Invalid(format!("{name}: {text}")));
     };
-    for (instance, position) in services {
+    if let Some((lone, position)) = services.checks.first() {
+        let text = format!(
+            "check {:?} is on its own: `service register` registers services",
+            lone.check.name
+        );
+        return Err(ConfigError::at(*position, text).in_file(&name).into());
+    }
+    for (instance, position) in services.instances {
         let body = to_definition(&instance).to_string();
         let answer = client.put("/v1/agent/service/register", body).await?;
         let answer = answer.accepted().map_err(|failure| match failure {

@@ -106,7 +106,7 @@ fn examine(files: &[SourceFile]) -> Findings {
                     );
                 }
             }
-            Ok(FileContent::Services(services)) => found.services += services.len(),
+            Ok(FileContent::Services(services)) => found.services += services.instances.len(),
             Ok(FileContent::Skipped(reason)) => found.warnings.push(reason.in_file(&file.path)),
             Ok(FileContent::Nothing) | Err(_) => {}
         }

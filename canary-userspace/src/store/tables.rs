@@ -17,8 +17,10 @@ const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("
 const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registrations");
 /// Entries before a service's last change: service to the JSON of a `Past`.
 const PAST: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("past");
-/// Last known states of checks: a check's key to "passes".
-const CHECKS: TableDefinition<'_, &str, bool> = TableDefinition::new("checks");
+/// Checks on their own: id to JSON. (A table `checks` was in an earlier layout.)
+const CHECKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lone-checks");
+/// Last known states of checks: id to JSON.
+const CHECK_STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("check-states");
 /// Files in force: their place in the order, then path, to content.
 const LAST_GOOD: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("last_good");
 /// Single numbers by name.
@@ -50,15 +52,20 @@ pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
         contents.past.insert(service.value().to_owned(), decode(value.value())?);
     }
     for row in read.open_table(CHECKS)?.iter()? {
-        let (key, passes) = row?;
-        contents.checks.insert(key.value().to_owned(), passes.value());
+        let (id, value) = row?;
+        contents.checks.insert(id.value().to_owned(), decode(value.value())?);
+    }
+    for row in read.open_table(CHECK_STATES)?.iter()? {
+        let (id, value) = row?;
+        contents.check_states.insert(id.value().to_owned(), decode(value.value())?);
     }
     Ok(contents)
 }
 
 /// Reading a table that was never written is an error, so all are made at once.
 fn make_tables(database: &Database) -> Result<(), Error> {
-    match database.begin_read()?.open_table(NUMBERS) {
+    // The youngest table: whoever has it has all.
+    match database.begin_read()?.open_table(CHECK_STATES) {
         Ok(_) => return Ok(()),
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
@@ -68,6 +75,7 @@ fn make_tables(database: &Database) -> Result<(), Error> {
     write.open_table(REGISTRATIONS)?;
     write.open_table(PAST)?;
     write.open_table(CHECKS)?;
+    write.open_table(CHECK_STATES)?;
     write.open_table(LAST_GOOD)?;
     write.open_table(NUMBERS)?;
     write.commit()?;
@@ -76,6 +84,11 @@ fn make_tables(database: &Database) -> Result<(), Error> {
 
 pub(super) fn registration(database: &Database, id: &str) -> Result<Option<Value>, Error> {
     let table = database.begin_read()?.open_table(REGISTRATIONS)?;
+    table.get(id)?.map(|json| decode(json.value())).transpose()
+}
+
+pub(super) fn check(database: &Database, id: &str) -> Result<Option<Value>, Error> {
+    let table = database.begin_read()?.open_table(CHECKS)?;
     table.get(id)?.map(|json| decode(json.value())).transpose()
 }
 
@@ -121,15 +134,15 @@ fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
             transaction.open_table(NUMBERS)?.insert(LAST_GOOD_KNOWN, 1)?;
             replace_files(&mut transaction.open_table(LAST_GOOD)?, files)
         }
-        Write::Checks(checks) => {
-            let mut table = transaction.open_table(CHECKS)?;
-            for (key, state) in checks {
-                match state {
-                    Some(passes) => table.insert(key.as_str(), passes)?,
-                    None => table.remove(key.as_str())?,
-                };
-            }
-            Ok(())
+        Write::Check(id, check) => {
+            let value = check.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(CHECKS)?, id.as_str(), value)
+        }
+        Write::CheckStates(states) => {
+            let mut table = transaction.open_table(CHECK_STATES)?;
+            states.iter().try_for_each(|(id, state)| {
+                set(&mut table, id.as_str(), state.as_ref().map(encode).transpose()?)
+            })
         }
     }
 }
