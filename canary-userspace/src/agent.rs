@@ -3,6 +3,8 @@
 mod change;
 mod checks;
 mod heap;
+mod import;
+mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;
@@ -11,6 +13,7 @@ mod report;
 mod split;
 mod start;
 mod state;
+mod undo;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -30,13 +33,14 @@ pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
 use self::state::State;
 use crate::api::{self, Listeners};
+use crate::audit::{Author, Intent};
 use crate::catalog::Node;
 use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::health::Checks;
 use crate::settings::Settings;
 use crate::source::EntryKey;
-use crate::store::{Past, Store};
+use crate::store::{Log, Past, Store};
 
 /// Time between two ticks of the datapath.
 const TICK: Duration = Duration::from_millis(100);
@@ -73,9 +77,16 @@ pub struct Agent {
     /// What is true of the agent itself, such as a store that was moved aside.
     remarks: Vec<String>,
     indices: BTreeMap<EntryKey, Indices>,
+    /// Of instances that changed since the start.
+    instance_indices: BTreeMap<String, Indices>,
+    check_indices: BTreeMap<String, Indices>,
+    /// Index after the start: that of every instance since.
+    index_at_start: u64,
     past: BTreeMap<String, Past>,
     /// Index of the last write.
     index: u64,
+    /// Number of the last change in the log.
+    last_change: u64,
     source: SourceState,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
@@ -221,7 +232,7 @@ impl Agent {
             Err(error) => tracing::warn!(%error, "read the monotonic clock"),
         }
         // A refusal is in the log and in status; there is nobody to answer.
-        _ = self.reload();
+        _ = self.reload(&Intent::of(Author::Signal));
         notify(&[NotifyState::Ready]);
     }
 
@@ -241,6 +252,12 @@ impl Agent {
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The log of changes.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.store.log()
     }
 
     /// The node the agent runs on.

@@ -1,12 +1,15 @@
 //! The HTTP API: Consul's paths and our own.
 
 mod answer;
+mod author;
 mod canary;
 mod checks;
 mod config;
 pub mod document;
+mod history;
 mod instances;
 mod server;
+mod transfer;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -54,6 +57,13 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/canary/split/{service}", get(canary::split).put(canary::set_split))
         .route("/v1/canary/rollback/{service}", put(canary::roll_back))
         .route("/v1/canary/undo/{service}", put(canary::undo))
+        .route("/v1/canary/history", get(history::all))
+        .route("/v1/canary/history/{service}", get(history::of_service))
+        .route("/v1/canary/export", get(transfer::export))
+        .route(
+            "/v1/canary/import",
+            put(transfer::import).layer(DefaultBodyLimit::max(transfer::MAX_IMPORT)),
+        )
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
         .fallback(nowhere)

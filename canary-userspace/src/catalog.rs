@@ -18,7 +18,7 @@ pub use check::{
     SERVICE_MAINTENANCE, Thresholds, Tls,
 };
 pub use definition::{lone_check, parse_check, parse_registration, service};
-pub use file::{FileContent, Services, parse_file};
+pub use file::{FileContent, Services, content, parse_file};
 pub use pairs::Pairs;
 pub use render::{to_agent_json, to_check_definition, to_check_json, to_definition};
 

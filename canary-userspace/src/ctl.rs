@@ -13,10 +13,13 @@ pub mod console;
 pub mod consul;
 pub mod detach;
 pub mod doctor;
+pub mod excerpt;
 pub mod failure;
 pub mod input;
 pub mod maps;
 pub mod moved;
+mod near;
+pub mod paint;
 pub mod reload;
 pub mod rollback;
 pub mod service;
@@ -76,7 +79,10 @@ fn is_consul(arguments: &[OsString]) -> bool {
 /// Runs `canaryctl` and returns its exit code.
 pub async fn run(arguments: Vec<OsString>, console: &mut Console<'_>) -> u8 {
     let outcome = match Options::try_parse_from(argv::normalise(arguments)) {
-        Ok(options) => dispatch(&options, console).await,
+        Ok(options) => {
+            console.choose(options.color);
+            dispatch(&options, console).await
+        }
         Err(error) if error.use_stderr() => Err(Failure::Usage(error.render().to_string())),
         Err(help) => console.raw(&help.render().to_string()),
     };

@@ -119,6 +119,13 @@ pub trait Datapath: Send {
     /// [`PublishError`]; the revision before stays in force then.
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError>;
 
+    /// Says whether `desired` could be put in force, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Full`]; what only the kernel refuses is not known beforehand.
+    fn check(&self, desired: &Desired) -> Result<(), PublishError>;
+
     /// The revision in force; 0 before the first.
     fn revision(&self) -> u64;
 

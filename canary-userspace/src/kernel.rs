@@ -44,7 +44,7 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
-use crate::plan::{Blocked, Published, Write, plan};
+use crate::plan::{Blocked, Published, Write, fits, plan};
 use crate::settings::Settings;
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
@@ -304,6 +304,10 @@ impl Datapath for Kernel {
         self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
         self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
         Ok(self.revision)
+    }
+
+    fn check(&self, desired: &Desired) -> Result<(), PublishError> {
+        fits(&self.published, desired)
     }
 
     fn revision(&self) -> u64 {

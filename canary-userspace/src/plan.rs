@@ -239,5 +239,26 @@ pub fn plan(published: &mut Published, desired: &Desired) -> Result<Vec<Write>, 
     Ok(writes)
 }
 
+/// Says whether the tables can take `desired`, waiting for no grace period.
+///
+/// # Errors
+///
+/// [`PublishError::Full`].
+pub fn fits(published: &Published, desired: &Desired) -> Result<(), PublishError> {
+    let mut copy = published.clone();
+    loop {
+        match plan(&mut copy, desired) {
+            Ok(_) => return Ok(()),
+            Err(Blocked::Full(error)) => return Err(error),
+            // In the copy it is over at once.
+            Err(Blocked::Grace) => {
+                copy.end_grace();
+                copy.begin_grace();
+                copy.end_grace();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

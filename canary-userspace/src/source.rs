@@ -30,7 +30,16 @@ pub fn key_of(entry: &Entry) -> EntryKey {
 }
 
 /// Where the splits of each splitter are, by service.
-pub type SplitPlaces = BTreeMap<String, Vec<Position>>;
+pub type SplitPlaces = BTreeMap<String, SplitPlace>;
+
+/// Where the splits of one splitter are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SplitPlace {
+    /// Path of the file.
+    pub path: String,
+    /// Where each split is in it.
+    pub splits: Vec<Position>,
+}
 
 /// One consistent set of definitions.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,17 +3,23 @@
 //! One redb file. Every commit is on disk before it is acknowledged. Values are JSON text, so that
 //! another version of the agent reads them with its own parser.
 
+mod log;
 mod tables;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{Builder, Database, DatabaseError, StorageError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::log::{Log, MAX_LOG_BYTES, MAX_RECORDS};
+use crate::audit::Record;
 
 /// Name of the store's file in the data directory.
 pub const FILE_NAME: &str = "store.redb";
@@ -21,10 +27,10 @@ pub const FILE_NAME: &str = "store.redb";
 /// Pages kept in memory: the agent reads the store once, at its start.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// A config entry as it was written, and when.
+/// A config entry or a registration as it was written, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredEntry {
-    /// The entry in Consul's JSON.
+pub struct Stored {
+    /// The entry in Consul's JSON, or the body of the registration.
     pub json: Value,
     /// Index of the write that made it.
     pub create_index: u64,
@@ -48,15 +54,22 @@ pub type Past = BTreeMap<String, Value>;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
     /// Puts or, with `None`, deletes a config entry.
-    Entry(String, String, Option<StoredEntry>),
+    Entry(String, String, Option<Stored>),
+    /// Remembers or, with `None`, forgets the entry of a file that is in force: at the next start
+    /// it keeps its indices if it says the same.
+    FileEntry(String, String, Option<Stored>),
     /// Puts or, with `None`, deletes a registration by its id.
-    Registration(String, Option<Value>),
+    Registration(String, Option<Stored>),
+    /// Adds a change to the log or replaces it; the oldest go where there are too many.
+    Record(Box<Record>),
+    /// Takes a change that was not made out of the log.
+    NoRecord(u64),
     /// The entries of a service that were in force before its last change; `None` forgets them.
     Past(String, Option<Past>),
     /// The files in force.
     LastGood(Vec<SourceFile>),
     /// Puts or, with `None`, deletes a check on its own, or a maintenance mode, by the check's id.
-    Check(String, Option<Value>),
+    Check(String, Option<Stored>),
     /// Last known states of checks by their ids; `None` forgets one.
     CheckStates(Vec<(String, Option<Value>)>),
 }
@@ -66,14 +79,18 @@ pub enum Write {
 pub struct Contents {
     /// Index of the last write.
     pub index: u64,
+    /// Number of the last change.
+    pub last_change: u64,
     /// Config entries by (kind, name).
-    pub entries: BTreeMap<(String, String), StoredEntry>,
+    pub entries: BTreeMap<(String, String), Stored>,
+    /// Entries of files that were in force, by (kind, name).
+    pub file_entries: BTreeMap<(String, String), Stored>,
     /// Registrations by id.
-    pub registrations: BTreeMap<String, Value>,
+    pub registrations: BTreeMap<String, Stored>,
     /// Entries before each service's last change.
     pub past: BTreeMap<String, Past>,
     /// Checks on their own, and maintenance modes, by the check's id.
-    pub checks: BTreeMap<String, Value>,
+    pub checks: BTreeMap<String, Stored>,
     /// Last known states of checks by their ids.
     pub check_states: BTreeMap<String, Value>,
 }
@@ -104,11 +121,29 @@ pub enum StoreError {
     },
 }
 
+/// Opens the database, which need not be a file: a test's may be a disk that fails.
+type Open = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+
 /// The open store; nobody else can open it meanwhile.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    shared: Arc<Shared>,
+    /// What takes back writes that were refused when they may be on disk already.
+    owed: Mutex<Vec<Write>>,
+}
+
+/// What the log's readers have in common with the store.
+struct Shared {
+    /// `None` after a failure that the database does not work on after.
+    database: RwLock<Option<Database>>,
+    open_again: Open,
     path: PathBuf,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// An opened store and what was found in it.
@@ -133,10 +168,10 @@ impl Store {
     pub fn open(data_dir: &Path) -> Result<Opened, StoreError> {
         let path = data_dir.join(FILE_NAME);
         fs::create_dir_all(data_dir).map_err(|error| failed(&path, "opened", &error))?;
-        match Self::try_open(&path) {
+        match Self::open_file(&path) {
             Err(StoreError::Corrupt { text, .. }) => {
                 let aside = move_aside(&path).map_err(|error| failed(&path, "opened", &error))?;
-                let (store, contents) = Self::try_open(&path)?;
+                let (store, contents) = Self::open_file(&path)?;
                 let warning = format!(
                     "{}: the store was corrupt ({text}): it was moved to {} and a new one begun; \
                      what the API wrote is gone",
@@ -149,17 +184,26 @@ impl Store {
         }
     }
 
-    fn try_open(path: &Path) -> Result<(Self, Contents), StoreError> {
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
-            .create(path)
-            .map_err(|error| open_error(path, error))?;
+    fn open_file(path: &Path) -> Result<(Self, Contents), StoreError> {
+        let file = path.to_owned();
+        // Never made anew: that would lose what a file holds that somebody has moved.
+        let open_again = Box::new(move || builder().open(&file));
+        Self::open_database(path, builder().create(path), open_again)
+    }
+
+    fn open_database(
+        path: &Path,
+        opened: Result<Database, DatabaseError>,
+        open_again: Open,
+    ) -> Result<(Self, Contents), StoreError> {
+        let database = opened.map_err(|error| open_error(path, error))?;
         let contents = tables::read_all(&database).map_err(|error| match error {
             redb::Error::Corrupted(text) => StoreError::Corrupt { path: path.to_owned(), text },
             other => failed(path, "read", &other),
         })?;
-        Ok((Self { database, path: path.to_owned() }, contents))
+        let database = RwLock::new(Some(database));
+        let shared = Arc::new(Shared { database, open_again, path: path.to_owned() });
+        Ok((Self { shared, owed: Mutex::default() }, contents))
     }
 
     /// Performs `writes` as one, and remembers `index`; they are on disk when this returns.
@@ -168,26 +212,25 @@ impl Store {
     ///
     /// [`StoreError::Failed`]; nothing has changed then.
     pub fn commit(&self, index: u64, writes: &[Write]) -> Result<(), StoreError> {
-        tables::write_all(&self.database, index, writes)
-            .map_err(|error| failed(&self.path, "written", &error))
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.shared.commit(index, [&owed, writes])?;
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
     }
 
-    /// A registration as it was written.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Failed`].
-    pub fn registration(&self, id: &str) -> Result<Option<Value>, StoreError> {
-        tables::registration(&self.database, id).map_err(|error| failed(&self.path, "read", &error))
+    /// Takes back what was written, or may have been. Where the disk fails, that is done before
+    /// the next write instead.
+    pub fn take_back(&self, index: u64, undo: Vec<Write>) {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).extend(undo);
+        if let Err(error) = self.commit(index, &[]) {
+            tracing::warn!(%error, "a refused change is taken out of the store by the next write");
+        }
     }
 
-    /// A check on its own as it was written.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Failed`].
-    pub fn check(&self, id: &str) -> Result<Option<Value>, StoreError> {
-        tables::check(&self.database, id).map_err(|error| failed(&self.path, "read", &error))
+    /// A reader of the log, which other threads may use.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        Log::new(Arc::clone(&self.shared))
     }
 
     /// The files that were in force last; `None` if there never were any.
@@ -196,8 +239,62 @@ impl Store {
     ///
     /// [`StoreError::Failed`].
     pub fn last_good(&self) -> Result<Option<Vec<SourceFile>>, StoreError> {
-        tables::last_good(&self.database).map_err(|error| failed(&self.path, "read", &error))
+        self.shared.read(tables::last_good)
     }
+}
+
+impl Shared {
+    /// After a failure redb refuses everything: the database is closed, and opened again at once
+    /// or at the next use.
+    fn commit(&self, index: u64, writes: [&[Write]; 2]) -> Result<(), StoreError> {
+        let error = match self.with(|database| tables::write_all(database, index, writes))? {
+            Ok(()) => return Ok(()),
+            Err(error) => failed(&self.path, "written", &error),
+        };
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        if let Err(error) = self.reopen() {
+            tracing::warn!(%error, "the store stays closed until its next use");
+        }
+        Err(error)
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        self.with(read)?.map_err(|error| failed(&self.path, "read", &error))
+    }
+
+    /// Runs `work` on the open database.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> Result<T, StoreError> {
+        self.reopen()?;
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = || StoreError::Failed {
+            path: self.path.clone(),
+            what: "opened",
+            text: "it was closed after a failure".to_owned(),
+        };
+        Ok(work(database.as_ref().ok_or_else(closed)?))
+    }
+
+    /// Opens the database if it is closed.
+    fn reopen(&self) -> Result<(), StoreError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            let opened = (self.open_again)().map_err(|error| open_error(&self.path, error))?;
+            *database = Some(opened);
+        }
+        Ok(())
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> StoreError {

@@ -18,7 +18,7 @@ use winnow::stream::{Location, Stream};
 
 pub use duration::{format_duration, parse_duration};
 pub use fields::{Fields, Placed, Remarks};
-pub(crate) use weak::based as based_integer;
+pub(crate) use weak::{based as based_integer, string as weak_string};
 
 use crate::error::{ConfigError, Position};
 use places::Places;

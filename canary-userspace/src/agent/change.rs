@@ -1,33 +1,42 @@
 //! One change: apply, compile, store, publish. Whatever fails, the state before is in force.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
-use serde_json::Value;
-
+use super::Agent;
+use super::ledger::Ledger;
 use super::refusal::Refusal;
 use super::state::Edit;
-use super::{Agent, Indices};
-use crate::catalog::{Origin, Sourced};
+use crate::audit::{Action, Altered, Intent};
+use crate::catalog::Sourced;
 use crate::compile::{Compiled, DesiredService, compile, only_weights};
-use crate::entry::{self, Entry};
+use crate::entry::Entry;
 use crate::source::{EntryKey, KINDS, SplitPlaces};
-use crate::store::{Past, StoredEntry, Write};
 
 /// Config entries of some services.
-type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
+pub(super) type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
 
 /// Services that a change is about; `None` for any.
 type Scope = Option<BTreeSet<String>>;
 
-/// Edits to perform as one, and the registrations that belong to them.
-#[derive(Debug, Default)]
+/// Edits to perform as one, for whom and as what.
+#[derive(Debug)]
 pub(super) struct Change {
+    /// What was asked for.
+    pub(super) action: Action,
+    /// Who asked, and whether it is to be made.
+    pub(super) intent: Intent,
     /// What to do, in this order.
     pub(super) edits: Vec<Edit>,
-    /// Registrations to keep or, with `None`, to forget, as the store holds them.
-    pub(super) registrations: Vec<(String, Option<Value>)>,
-    /// Checks on their own to keep or to forget, likewise.
-    pub(super) checks: Vec<(String, Option<Value>)>,
+    /// Where the splits of the edits are, if they come from files.
+    pub(super) places: SplitPlaces,
+}
+
+impl Change {
+    /// A change whose edits come from no file.
+    pub(super) fn new(action: Action, intent: &Intent, edits: Vec<Edit>) -> Self {
+        Self { action, intent: intent.clone(), edits, places: SplitPlaces::default() }
+    }
 }
 
 /// What is put in force.
@@ -38,26 +47,21 @@ enum Next {
     Whole(Compiled),
 }
 
-/// What a change means for the store and for the agent's records.
-#[derive(Default)]
-struct Ledger {
-    writes: Vec<Write>,
-    /// Takes `writes` back.
-    undo: Vec<Write>,
-    indices: Vec<(EntryKey, Option<Indices>)>,
-    past: Vec<(String, Past)>,
-}
-
 impl Agent {
-    /// Puts `change` in force and on disk, or leaves everything as it was.
+    /// Puts `change` in force and on disk, or leaves everything as it was; `report` says what
+    /// there is to say of the state after it. Where nothing may change, that is all that happens.
     ///
     /// # Errors
     ///
     /// The [`Refusal`].
-    pub(super) fn change(&mut self, change: Change) -> Result<(), Refusal> {
-        let Change { mut edits, registrations, checks } = change;
-        let places = edits.iter_mut().find_map(Edit::take_places);
-        if let Some(reason) = self.frozen.as_ref().filter(|_| places.is_none()) {
+    pub(super) fn change<T>(
+        &mut self,
+        change: Change,
+        report: impl FnOnce(&Self, &[Altered]) -> T,
+    ) -> Result<T, Refusal> {
+        let Change { action, intent, edits, mut places } = change;
+        let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
+        if let Some(reason) = self.frozen.as_ref().filter(|_| !files) {
             return Err(Refusal::failed(format!(
                 "nothing can be changed until the configuration is mended and reloaded: {reason}"
             )));
@@ -71,12 +75,30 @@ impl Agent {
             self.refresh_health();
         }
 
-        let files = if places.is_some() { self.check_new_files() } else { Ok(()) };
-        let result = files
-            .and_then(|()| self.check(instances, &places.unwrap_or_default()))
-            .and_then(|()| self.rewrites(registrations, checks))
-            .and_then(|rewrites| self.put_in_force(&before, &scope, rewrites, instances));
-        if result.is_err() {
+        if files {
+            self.state.retain_of_files(&mut places);
+        }
+
+        let dry_run = intent.dry_run;
+        let fits = if files { self.check_new_files() } else { Ok(()) };
+        let result = fits.and_then(|()| self.check(instances, &places)).and_then(|()| {
+            let after = self.entries_in(&scope);
+            let mut ledger = self.ledger(&before, &after, &inverses);
+            if dry_run {
+                return self.pretend(|agent| report(agent, &ledger.altered));
+            }
+            let next = match self.reweighed(&before, &after, &scope) {
+                Some(services) => Next::Shares(services),
+                None => Next::Whole(self.compile()?),
+            };
+            ledger.sign(action, intent.author, self.revision_with(&next));
+            let altered = self.put_in_force(next, ledger)?;
+            if instances {
+                self.watch_checks();
+            }
+            Ok(report(self, &altered))
+        });
+        if result.is_err() || dry_run {
             while let Some(inverse) = inverses.pop() {
                 self.state.apply(inverse);
             }
@@ -109,61 +131,40 @@ impl Agent {
         self.state.check_graph(places).map_err(|error| Refusal::invalid(error.to_string()))
     }
 
-    /// What the store is to hold of registrations and checks, and what it holds.
-    fn rewrites(
-        &self,
-        registrations: Vec<(String, Option<Value>)>,
-        checks: Vec<(String, Option<Value>)>,
-    ) -> Result<Vec<(Write, Write)>, Refusal> {
-        let mut rewrites = Vec::new();
-        for (id, value) in registrations {
-            let old = Write::Registration(id.clone(), self.store.registration(&id)?);
-            rewrites.push((Write::Registration(id, value), old));
-        }
-        for (id, value) in checks {
-            let old = Write::Check(id.clone(), self.store.check(&id)?);
-            rewrites.push((Write::Check(id, value), old));
-        }
-        Ok(rewrites)
+    /// Looks at the state as it has been edited as if it were in force.
+    fn pretend<T>(&mut self, report: impl FnOnce(&Self) -> T) -> Result<T, Refusal> {
+        let compiled = self.compile()?;
+        self.datapath.check(&compiled.desired)?;
+        let in_force = mem::replace(&mut self.in_force, compiled);
+        let said = report(self);
+        self.in_force = in_force;
+        Ok(said)
     }
 
-    /// Compiles, stores and publishes the state as it has been edited.
-    fn put_in_force(
-        &mut self,
-        before: &Entries,
-        scope: &Scope,
-        rewrites: Vec<(Write, Write)>,
-        instances: bool,
-    ) -> Result<(), Refusal> {
-        let after = self.entries_in(scope);
-        let next = match self.reweighed(before, &after, scope) {
-            Some(services) => Next::Shares(services),
-            None => Next::Whole(self.compile()?),
-        };
-        let mut ledger = self.ledger(before, &after);
-        for (write, undo) in rewrites {
-            ledger.writes.push(write);
-            ledger.undo.push(undo);
-        }
-
-        let index = self.index.saturating_add(1);
-        if !ledger.writes.is_empty() {
-            self.store.commit(index, &ledger.writes)?;
-        }
-        if let Err(error) = self.put(next) {
-            if !ledger.undo.is_empty() {
-                self.store.commit(self.index, &ledger.undo)?;
+    /// The revision that is in force once `next` is.
+    fn revision_with(&self, next: &Next) -> u64 {
+        let moves = match next {
+            Next::Shares(_) => true,
+            Next::Whole(compiled) => {
+                self.late.is_some() || compiled.desired != self.in_force.desired
             }
-            return Err(error);
+        };
+        self.datapath.revision().saturating_add(u64::from(moves))
+    }
+
+    /// Stores and publishes; what is different is returned.
+    fn put_in_force(&mut self, next: Next, mut ledger: Ledger) -> Result<Vec<Altered>, Refusal> {
+        if ledger.writes.is_empty() {
+            self.put(next)?;
+            return Ok(Vec::new());
         }
-        if !ledger.writes.is_empty() || !ledger.indices.is_empty() {
-            self.index = index;
+        let undo = mem::take(&mut ledger.undo);
+        let stored = self.store.commit(ledger.index, &ledger.writes).map_err(Refusal::from);
+        if let Err(refusal) = stored.and_then(|()| self.put(next)) {
+            self.store.take_back(self.index, undo);
+            return Err(refusal);
         }
-        self.record(ledger);
-        if instances {
-            self.watch_checks();
-        }
-        Ok(())
+        Ok(self.record(ledger))
     }
 
     /// Compiles the state.
@@ -230,51 +231,8 @@ impl Agent {
         self.in_force.reweighed(&self.state.snapshot, &new.name)
     }
 
-    /// What is different after a change, entry by entry.
-    fn ledger(&self, before: &Entries, after: &Entries) -> Ledger {
-        let index = self.index.saturating_add(1);
-        let mut ledger = Ledger::default();
-        let mut services = BTreeSet::new();
-        let keys: BTreeSet<&EntryKey> = before.keys().chain(after.keys()).collect();
-        for key in keys {
-            let (old, new) = (before.get(key), after.get(key));
-            if old == new {
-                continue;
-            }
-            let known = self.indices.get(key).copied();
-            let create = known.map_or(index, |known| known.create);
-            let indices = new.map(|_| Indices { create, modify: index });
-            ledger.indices.push((key.clone(), indices));
-            if [old, new].into_iter().flatten().any(|entry| entry.origin == Origin::Store) {
-                ledger.writes.push(stored(key, new, indices));
-                ledger.undo.push(stored(key, old, known));
-            }
-            if old.map(|entry| &entry.value) != new.map(|entry| &entry.value) {
-                services.insert(key.1.as_str());
-            }
-        }
-        for service in services {
-            let past = past(service, before);
-            let known = self.past.get(service).cloned();
-            ledger.writes.push(Write::Past(service.to_owned(), Some(past.clone())));
-            ledger.undo.push(Write::Past(service.to_owned(), known));
-            ledger.past.push((service.to_owned(), past));
-        }
-        ledger
-    }
-
-    fn record(&mut self, ledger: Ledger) {
-        for (key, indices) in ledger.indices {
-            match indices {
-                Some(indices) => self.indices.insert(key, indices),
-                None => self.indices.remove(&key),
-            };
-        }
-        self.past.extend(ledger.past);
-    }
-
     /// Entries in force of the services in `scope`.
-    fn entries_in(&self, scope: &Scope) -> Entries {
+    pub(super) fn entries_in(&self, scope: &Scope) -> Entries {
         let keyed = |entry: Sourced<Entry>| (crate::source::key_of(&entry.value), entry);
         match scope {
             None => self.state.entries().into_iter().map(keyed).collect(),
@@ -295,24 +253,4 @@ fn scope(edits: &[Edit]) -> Scope {
         Edit::Files(_) => None,
     });
     names.collect::<Option<Vec<_>>>().map(|names| names.into_iter().flatten().collect())
-}
-
-/// The write that makes the store hold what `entry` is, if it is the store's.
-fn stored(key: &EntryKey, entry: Option<&Sourced<Entry>>, indices: Option<Indices>) -> Write {
-    let (kind, name) = key.clone();
-    let of_store = entry.filter(|entry| entry.origin == Origin::Store);
-    let value = of_store.zip(indices).map(|(entry, Indices { create, modify })| StoredEntry {
-        json: entry::to_json(&entry.value),
-        create_index: create,
-        modify_index: modify,
-    });
-    Write::Entry(kind, name, value)
-}
-
-fn past(service: &str, before: &Entries) -> Past {
-    let of_kind = |kind: &str| {
-        let entry = before.get(&(kind.to_owned(), service.to_owned()));
-        (kind.to_owned(), entry.map_or(Value::Null, |entry| entry::to_json(&entry.value)))
-    };
-    KINDS.into_iter().map(of_kind).collect()
 }

@@ -38,25 +38,29 @@ impl Memory {
 
 impl Datapath for Memory {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
+        self.check(desired)?;
         let mut inner = self.get();
         if let Some(reason) = inner.broken {
             return Err(anyhow::anyhow!(reason).into());
-        }
-        if let Some((limit, service)) =
-            inner.limit.and_then(|limit| Some((limit, desired.services.get(limit)?)))
-        {
-            return Err(PublishError::Full {
-                service: service.name.clone(),
-                table: "SERVICES",
-                limit: limit.try_into().unwrap(),
-                setting: "limits.services",
-            });
         }
         if inner.published != *desired || inner.revision == 0 {
             inner.published = desired.clone();
             inner.revision += 1;
         }
         Ok(inner.revision)
+    }
+
+    fn check(&self, desired: &Desired) -> Result<(), PublishError> {
+        let limit = self.get().limit;
+        match limit.and_then(|limit| Some((limit, desired.services.get(limit)?))) {
+            None => Ok(()),
+            Some((limit, service)) => Err(PublishError::Full {
+                service: service.name.clone(),
+                table: "SERVICES",
+                limit: limit.try_into().unwrap(),
+                setting: "limits.services",
+            }),
+        }
     }
 
     fn revision(&self) -> u64 {

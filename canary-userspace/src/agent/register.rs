@@ -2,13 +2,13 @@
 
 use super::Agent;
 use super::change::Change;
-use super::checks::to_stored;
 use super::refusal::Refusal;
 use super::state::Edit;
 use super::verbs::of_file;
+use crate::api::document::Changed;
+use crate::audit::{Action, Author, Intent};
 use crate::catalog::{
     Health, Instance, LoneCheck, NODE_MAINTENANCE, Origin, Registered, SERVICE_MAINTENANCE,
-    to_definition,
 };
 use crate::health::NotSet;
 
@@ -19,23 +19,26 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`]; nothing has changed then.
-    pub fn register(&mut self, mut instance: Instance, replaced: bool) -> Result<(), Refusal> {
+    pub fn register(
+        &mut self,
+        intent: &Intent,
+        mut instance: Instance,
+        replaced: bool,
+    ) -> Result<Changed, Refusal> {
         let id = instance.id.clone();
-        let mut change = Change::default();
+        let mut edits = Vec::new();
         if replaced {
-            self.forget_checks(&id, |lone| !lone.is_maintenance(), &mut change);
+            edits.extend(self.without_checks(&id, |lone| !lone.is_maintenance()));
         } else if let Some(old) = self.state.instance(&id).filter(|old| old.origin == Origin::Store)
         {
-            let new = &mut instance.checks;
-            let kept =
-                old.instance.checks.iter().filter(|old| new.iter().all(|new| new.id != old.id));
+            let named = |id: &str| instance.checks.iter().any(|check| *check.id == *id);
+            let kept = old.instance.checks.iter().filter(|old| !named(&old.id));
             let kept: Vec<_> = kept.cloned().collect();
-            new.extend(kept);
+            instance.checks.extend(kept);
         }
-        let json = to_definition(&instance);
-        change.edits.push(Edit::Instance(id.clone(), Some(Box::new(instance))));
-        change.registrations.push((id, Some(json)));
-        self.change(change)
+        let service = instance.service.clone();
+        edits.push(Edit::Instance(id, Some(Box::new(instance))));
+        self.change_of(&service, Change::new(Action::Register, intent, edits))
     }
 
     /// Takes a registration back, with the checks that were registered for it.
@@ -43,26 +46,28 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`]: nobody has registered it, or a file defines it.
-    pub fn deregister(&mut self, id: &str) -> Result<(), Refusal> {
-        let Registered { origin, .. } = self.registered(id)?;
+    pub fn deregister(&mut self, intent: &Intent, id: &str) -> Result<Changed, Refusal> {
+        let Registered { origin, instance, .. } = self.registered(id)?;
         if *origin != Origin::Store {
             return Err(of_file(&format!("service id {id:?}"), origin));
         }
-        let edits = vec![Edit::Instance(id.to_owned(), None)];
-        let registrations = vec![(id.to_owned(), None)];
-        let mut change = Change { edits, registrations, ..Change::default() };
-        self.forget_checks(id, |_| true, &mut change);
-        self.change(change)
+        let service = instance.service.clone();
+        let mut edits = self.without_checks(id, |_| true);
+        edits.push(Edit::Instance(id.to_owned(), None));
+        self.change_of(&service, Change::new(Action::Deregister, intent, edits))
     }
 
     /// Takes an instance out of force that has been critical for too long: one of the files comes
     /// back when they are read again.
-    pub(super) fn dismiss(&mut self, id: &str) -> Result<(), Refusal> {
-        let Registered { origin, .. } = self.registered(id)?;
+    pub(super) fn dismiss(&mut self, id: &str) -> Result<Changed, Refusal> {
+        let intent = Intent::of(Author::Agent);
+        let Registered { origin, instance, .. } = self.registered(id)?;
         if *origin == Origin::Store {
-            return self.deregister(id);
+            return self.deregister(&intent, id);
         }
-        self.change(Change { edits: vec![Edit::Dismiss(id.to_owned())], ..Change::default() })
+        let service = instance.service.clone();
+        let edits = vec![Edit::Dismiss(id.to_owned())];
+        self.change_of(&service, Change::new(Action::Deregister, &intent, edits))
     }
 
     /// Registers a check on its own.
@@ -70,19 +75,14 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`]; nothing has changed then.
-    pub fn register_check(&mut self, lone: LoneCheck) -> Result<(), Refusal> {
+    pub fn register_check(&mut self, intent: &Intent, lone: LoneCheck) -> Result<Changed, Refusal> {
         if !lone.of_node() && self.state.instance(&lone.service_id).is_none() {
             let text = format!("ServiceID {:?} does not exist", &*lone.service_id);
             return Err(Refusal::not_found(text));
         }
-        self.put_check(lone)
-    }
-
-    fn put_check(&mut self, lone: LoneCheck) -> Result<(), Refusal> {
-        let id = lone.check.id.to_string();
-        let checks = vec![(id.clone(), Some(to_stored(&lone)))];
-        let edits = vec![Edit::Check(id, Some(lone))];
-        self.change(Change { edits, checks, ..Change::default() })
+        let service = self.state.service_of(&lone);
+        let edits = vec![Edit::Check(lone.check.id.to_string(), Some(lone))];
+        self.change_of(&service, Change::new(Action::Register, intent, edits))
     }
 
     /// Takes a check back: one on its own, or one of a registered instance.
@@ -90,28 +90,28 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`]: there is none, or a file defines it.
-    pub fn deregister_check(&mut self, id: &str) -> Result<(), Refusal> {
+    pub fn deregister_check(&mut self, intent: &Intent, id: &str) -> Result<Changed, Refusal> {
         let what = || format!("check id {id:?}");
         if let Some(lone) = self.state.checks.get(id) {
             if lone.origin != Origin::Store {
                 return Err(of_file(&what(), &lone.origin));
             }
+            let service = self.state.service_of(&lone.value);
             let edits = vec![Edit::Check(id.to_owned(), None)];
-            let checks = vec![(id.to_owned(), None)];
-            return self.change(Change { edits, checks, ..Change::default() });
+            return self.change_of(&service, Change::new(Action::Deregister, intent, edits));
         }
         let has = |registered: &&Registered| {
             registered.instance.checks.iter().any(|check| *check.id == *id)
         };
-        let Some(registered) = self.instances().iter().find(has) else {
-            return Err(unknown_check(id));
-        };
-        if registered.origin != Origin::Store {
-            return Err(of_file(&what(), &registered.origin));
+        let found = self.instances().iter().find(has).ok_or_else(|| unknown_check(id))?;
+        if found.origin != Origin::Store {
+            return Err(of_file(&what(), &found.origin));
         }
-        let mut instance = registered.instance.clone();
+        let mut instance = found.instance.clone();
         instance.checks.retain(|check| *check.id != *id);
-        self.register(instance, true)
+        let service = instance.service.clone();
+        let edits = vec![Edit::Instance(instance.id.clone(), Some(Box::new(instance)))];
+        self.change_of(&service, Change::new(Action::Deregister, intent, edits))
     }
 
     /// Sets the state of a `ttl` check.
@@ -137,19 +137,28 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`]: nobody has registered the instance, or the change cannot be made.
-    pub fn maintain(&mut self, id: &str, enable: bool, reason: &str) -> Result<(), Refusal> {
+    pub fn maintain(
+        &mut self,
+        intent: &Intent,
+        id: &str,
+        enable: bool,
+        reason: &str,
+    ) -> Result<Changed, Refusal> {
         let check = if id.is_empty() {
             NODE_MAINTENANCE.to_owned()
         } else {
             self.registered(id)?;
             format!("{SERVICE_MAINTENANCE}{id}")
         };
-        match (enable, self.state.checks.contains_key(&check)) {
-            (true, false) => self.put_check(LoneCheck::maintenance(id, reason)),
-            (false, true) => self.deregister_check(&check),
+        let lone = LoneCheck::maintenance(id, reason);
+        let service = self.state.service_of(&lone);
+        let edits = match (enable, self.state.checks.contains_key(&check)) {
+            (true, false) => vec![Edit::Check(check, Some(lone))],
+            (false, true) => vec![Edit::Check(check, None)],
             // As it is already: the first reason stays, as in Consul.
-            (true, true) | (false, false) => Ok(()),
-        }
+            (true, true) | (false, false) => Vec::new(),
+        };
+        self.change_of(&service, Change::new(Action::Maintenance, intent, edits))
     }
 
     /// The instance in force.
@@ -165,15 +174,12 @@ impl Agent {
         })
     }
 
-    /// Adds to `change` that the store's checks of an instance go, if they are `wanted`.
-    fn forget_checks(&self, id: &str, wanted: fn(&LoneCheck) -> bool, change: &mut Change) {
-        for (check, lone) in &self.state.checks {
-            let of_it = *lone.value.service_id == *id && lone.origin == Origin::Store;
-            if of_it && wanted(&lone.value) {
-                change.edits.push(Edit::Check(check.clone(), None));
-                change.checks.push((check.clone(), None));
-            }
-        }
+    /// The edits by which the store's checks of an instance go, as far as they are `wanted`.
+    fn without_checks(&self, id: &str, wanted: fn(&LoneCheck) -> bool) -> Vec<Edit> {
+        let of_it = self.state.checks.iter().filter(|(_, lone)| {
+            *lone.value.service_id == *id && lone.origin == Origin::Store && wanted(&lone.value)
+        });
+        of_it.map(|(check, _)| Edit::Check(check.clone(), None)).collect()
     }
 }
 

@@ -1,17 +1,15 @@
-//! The verbs of a release: weights, rollback, undo.
+//! The verbs of a release: weights and rollback.
 
 use serde_json::{Value, json};
 
 use super::Agent;
-use super::change::Change;
+use super::change::{Change, Entries};
 use super::refusal::Refusal;
 use super::state::Edit;
-use super::verbs::of_file;
 use crate::api::document::{Changed, Moved, SplitChange, Weight, Weights};
-use crate::catalog::Origin;
-use crate::entry::{self, Entry};
-use crate::source::{EntryKey, KINDS, SPLITTER};
-use crate::store::Past;
+use crate::audit::{Action, Intent};
+use crate::entry::{self, Entry, Resolver, Splitter};
+use crate::source::{RESOLVER, SPLITTER, key_of};
 
 impl Agent {
     /// The weights of a service, as written.
@@ -29,7 +27,12 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`], in Consul's words for sums and subsets; nothing has changed then.
-    pub fn set_split(&mut self, service: &str, change: &SplitChange) -> Result<Changed, Refusal> {
+    pub fn set_split(
+        &mut self,
+        intent: &Intent,
+        service: &str,
+        change: &SplitChange,
+    ) -> Result<Changed, Refusal> {
         let mut splits = self.splits(service)?;
         if !self.state.snapshot.splitters.contains_key(service) {
             splits.clear();
@@ -37,7 +40,7 @@ impl Agent {
         for (subset, &weight) in change {
             self.set_weight(service, &mut splits, subset, weight)?;
         }
-        self.write_splits(service, &splits)
+        self.write_splits((Action::SplitSet, intent), service, &splits)
     }
 
     /// Sends everything to one subset: `to`, else the default one.
@@ -45,7 +48,12 @@ impl Agent {
     /// # Errors
     ///
     /// The [`Refusal`]; nothing has changed then.
-    pub fn roll_back(&mut self, service: &str, to: Option<&str>) -> Result<Changed, Refusal> {
+    pub fn roll_back(
+        &mut self,
+        intent: &Intent,
+        service: &str,
+        to: Option<&str>,
+    ) -> Result<Changed, Refusal> {
         let mut splits = self.splits(service)?;
         let resolver = self.state.snapshot.resolvers.get(service).map(|resolver| &resolver.value);
         let default = resolver.map(|resolver| resolver.default_subset.clone()).unwrap_or_default();
@@ -70,83 +78,21 @@ impl Agent {
         let no_splitter = !self.state.snapshot.splitters.contains_key(service);
         if no_splitter && stable == default {
             // Everything goes there already, and a splitter would only have to be deleted again.
-            let splits = self.splits(service)?;
-            return Ok(self.report_moves(service, &splits, self.datapath.revision()));
+            return self.change_of(service, Change::new(Action::Rollback, intent, Vec::new()));
         }
-        self.write_splits(service, &splits)
-    }
-
-    /// Puts back the entries that were in force before the service's last change.
-    ///
-    /// # Errors
-    ///
-    /// The [`Refusal`]; nothing has changed then.
-    pub fn undo(&mut self, service: &str) -> Result<Changed, Refusal> {
-        let before = self.splits(service).unwrap_or_default();
-        let revision = self.datapath.revision();
-        let Some(past) = self.past.get(service) else {
-            return Err(Refusal::not_found(format!(
-                "no change of service {service:?} is known that could be undone"
-            )));
-        };
-        let edits = self.edits_back_to(service, past)?;
-        self.change(Change { edits, ..Change::default() })?;
-        Ok(self.report_moves(service, &before, revision))
-    }
-
-    fn edits_back_to(&self, service: &str, past: &Past) -> Result<Vec<Edit>, Refusal> {
-        let mut edits = Vec::new();
-        for kind in KINDS {
-            let key = (kind.to_owned(), service.to_owned());
-            let wanted = past.get(kind).unwrap_or(&Value::Null);
-            edits.extend(self.edit_back_to(key, wanted)?);
-        }
-        Ok(edits)
-    }
-
-    /// The edit that puts `wanted` in force; `None` if it is.
-    fn edit_back_to(&self, key: EntryKey, wanted: &Value) -> Result<Option<Edit>, Refusal> {
-        let as_json = |entry: &Entry| entry::to_json(entry);
-        let current = self.state.entry(&key);
-        if current.as_ref().map_or(Value::Null, |entry| as_json(&entry.value)) == *wanted {
-            return Ok(None);
-        }
-        let below = self.state.hidden_entry(&key);
-        if below.is_some_and(|entry| as_json(&entry.value) == *wanted) {
-            return Ok(Some(Edit::Entry(key, None)));
-        }
-        if !wanted.is_null() {
-            let decoded = entry::parse(wanted.to_string().as_bytes())
-                .map_err(|error| Refusal::failed(error.to_string()))?;
-            return Ok(Some(Edit::Entry(key, Some(Box::new(decoded.entry)))));
-        }
-        let of_a_file = below.or(current.as_ref()).filter(|entry| entry.origin != Origin::Store);
-        match of_a_file {
-            Some(entry) => Err(of_file(&format!("{}/{}", key.0, key.1), &entry.origin)),
-            None => Ok(Some(Edit::Entry(key, None))),
-        }
+        self.write_splits((Action::Rollback, intent), service, &splits)
     }
 
     /// The splits of a service as written; without a splitter, what that means.
     fn splits(&self, service: &str) -> Result<Vec<Weight>, Refusal> {
         let snapshot = &self.state.snapshot;
-        if let Some(splitter) = snapshot.splitters.get(service) {
-            let weight = |split: &entry::Split| Weight {
-                service: if split.service.is_empty() { service } else { &split.service }.to_owned(),
-                subset: split.service_subset.clone(),
-                weight: f64::from(split.weight) / 100.0,
-            };
-            return Ok(splitter.value.splits.iter().map(weight).collect());
-        }
-        let resolver = snapshot.resolvers.get(service);
-        let known = resolver.is_some()
+        let splitter = snapshot.splitters.get(service).map(|splitter| &splitter.value);
+        let resolver = snapshot.resolvers.get(service).map(|resolver| &resolver.value);
+        let known = splitter.is_some()
+            || resolver.is_some()
             || snapshot.defaults.contains_key(service)
             || snapshot.instances.iter().any(|other| other.instance.service == service);
-        if !known {
-            return Err(self.unknown(service));
-        }
-        let subset = resolver.map(|r| r.value.default_subset.clone()).unwrap_or_default();
-        Ok(vec![Weight { service: service.to_owned(), subset, weight: 100.0 }])
+        if known { Ok(written(service, splitter, resolver)) } else { Err(self.unknown(service)) }
     }
 
     /// Sets one weight, of a split that is there or of a subset that the resolver has.
@@ -178,9 +124,12 @@ impl Agent {
     }
 
     /// Writes `splits` as the service's splitter, and says what moved.
-    fn write_splits(&mut self, service: &str, splits: &[Weight]) -> Result<Changed, Refusal> {
-        let before = self.splits(service)?;
-        let revision = self.datapath.revision();
+    fn write_splits(
+        &mut self,
+        (action, intent): (Action, &Intent),
+        service: &str,
+        splits: &[Weight],
+    ) -> Result<Changed, Refusal> {
         let old = self.state.snapshot.splitters.get(service);
         let meta = old.map(|splitter| splitter.value.meta.clone()).unwrap_or_default();
         let split = |split: &Weight| {
@@ -192,19 +141,31 @@ impl Agent {
         let json = json!({"Kind": SPLITTER, "Name": service, "Splits": splits, "Meta": meta});
         let decoded = entry::parse(json.to_string().as_bytes())
             .map_err(|error| Refusal::invalid(error.text))?;
-        self.write_entry(decoded.entry, None)?;
-        Ok(self.report_moves(service, &before, revision))
+        let edits = vec![Edit::Entry(key_of(&decoded.entry), Some(Box::new(decoded.entry)))];
+        self.change_of(service, Change::new(action, intent, edits))
     }
 
-    fn report_moves(&self, service: &str, before: &[Weight], revision_before: u64) -> Changed {
-        let after = self.splits(service).unwrap_or_default();
-        Changed {
-            service: service.to_owned(),
-            weights: moves(service, before, &after),
-            revision_before,
-            revision: self.datapath.revision(),
-            warnings: self.warnings_of(service).into_iter().map(super::report::warning).collect(),
-        }
+    /// Makes a change that is about one service, and says what moved.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]; nothing has changed then.
+    pub(super) fn change_of(&mut self, service: &str, change: Change) -> Result<Changed, Refusal> {
+        let before = self.splits(service).unwrap_or_default();
+        let revision_before = self.datapath.revision();
+        let dry_run = change.intent.dry_run;
+        self.change(change, |agent, _| {
+            let after = agent.splits(service).unwrap_or_default();
+            let warnings = agent.warnings_of(service).into_iter().map(super::report::warning);
+            Changed {
+                service: service.to_owned(),
+                weights: moves(service, &before, &after),
+                revision_before,
+                revision: agent.datapath.revision(),
+                dry_run,
+                warnings: warnings.collect(),
+            }
+        })
     }
 
     fn unknown(&self, service: &str) -> Refusal {
@@ -221,8 +182,37 @@ impl Agent {
     }
 }
 
+/// The splits of a service as its entries say them.
+pub(super) fn weights_of(service: &str, entries: &Entries) -> Vec<Weight> {
+    let entry =
+        |kind: &str| entries.get(&(kind.to_owned(), service.to_owned())).map(|entry| &entry.value);
+    let splitter = match entry(SPLITTER) {
+        Some(Entry::Splitter(splitter)) => Some(splitter),
+        _ => None,
+    };
+    let resolver = match entry(RESOLVER) {
+        Some(Entry::Resolver(resolver)) => Some(resolver),
+        _ => None,
+    };
+    written(service, splitter, resolver)
+}
+
+/// The splits as written; without a splitter everything is one split.
+fn written(service: &str, splitter: Option<&Splitter>, resolver: Option<&Resolver>) -> Vec<Weight> {
+    if let Some(splitter) = splitter {
+        let weight = |split: &entry::Split| Weight {
+            service: if split.service.is_empty() { service } else { &split.service }.to_owned(),
+            subset: split.service_subset.clone(),
+            weight: f64::from(split.weight) / 100.0,
+        };
+        return splitter.splits.iter().map(weight).collect();
+    }
+    let subset = resolver.map(|resolver| resolver.default_subset.clone()).unwrap_or_default();
+    vec![Weight { service: service.to_owned(), subset, weight: 100.0 }]
+}
+
 /// Weights that differ, in the order they are written: those that are gone come last.
-fn moves(service: &str, before: &[Weight], after: &[Weight]) -> Vec<Moved> {
+pub(super) fn moves(service: &str, before: &[Weight], after: &[Weight]) -> Vec<Moved> {
     let same = |a: &Weight, b: &Weight| a.service == b.service && a.subset == b.subset;
     let name = |split: &Weight| match split.subset.as_str() {
         "" => split.service.clone(),

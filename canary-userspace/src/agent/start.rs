@@ -8,18 +8,20 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
+use super::change::Entries;
 use super::checks::{Unsaved, stored_check};
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState};
-use crate::catalog::{DATACENTER, Node, Pairs, parse_registration};
+use crate::audit::{Action, Author};
+use crate::catalog::{DATACENTER, Node, Origin, Pairs, Sourced, parse_registration};
 use crate::compile::Compiled;
 use crate::datapath::Datapath;
 use crate::entry;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Position};
 use crate::health::{Change as HealthChange, Checks, Remembered};
 use crate::settings::Settings;
 use crate::source::{Definitions, files};
-use crate::store::{Contents, Opened, SourceFile, Write};
+use crate::store::{Contents, Opened, SourceFile, Stored, Write};
 
 impl Agent {
     /// An agent whose first revision is in force, and the changes of its checks.
@@ -50,14 +52,20 @@ impl Agent {
             remarks: warning.into_iter().collect(),
             indices: BTreeMap::new(),
             past: contents.past.clone(),
-            index: contents.index,
+            instance_indices: BTreeMap::new(),
+            check_indices: BTreeMap::new(),
+            index_at_start: 1,
+            // Clients take index 0 for an error: the first write is seen by who saw 1.
+            index: contents.index.max(1),
+            last_change: contents.last_change,
             source: SourceState::default(),
             frozen: None,
             late: None,
             unsaved: Unsaved::default(),
         };
         agent.load_store(&contents)?;
-        agent.first_revision(adopted)?;
+        agent.first_revision(&contents, adopted)?;
+        agent.index_at_start = agent.index;
         Ok((agent, changes))
     }
 
@@ -67,32 +75,34 @@ impl Agent {
             let decoded = entry::parse(stored.json.to_string().as_bytes())
                 .with_context(|| format!("the store's {kind}/{name} cannot be used"))?;
             let key = (kind.clone(), name.clone());
-            let indices = Indices { create: stored.create_index, modify: stored.modify_index };
-            self.indices.insert(key.clone(), indices);
+            self.indices.insert(key.clone(), indices(stored));
             self.state.apply(Edit::Entry(key, Some(Box::new(decoded.entry))));
         }
-        for (id, json) in &contents.registrations {
-            let instance = parse_registration(json.to_string().as_bytes())
+        for (id, stored) in &contents.registrations {
+            let instance = parse_registration(stored.json.to_string().as_bytes())
                 .with_context(|| format!("the store's registration {id:?} cannot be used"))?;
+            self.instance_indices.insert(id.clone(), indices(stored));
             self.state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
         }
-        for (id, json) in &contents.checks {
-            let check = stored_check(id, json)
+        for (id, stored) in &contents.checks {
+            let check = stored_check(id, &stored.json)
                 .with_context(|| format!("the store's check {id:?} cannot be used"))?;
+            self.check_indices.insert(id.clone(), indices(stored));
             self.state.apply(Edit::Check(id.clone(), Some(check)));
         }
         Ok(())
     }
 
     /// Publishes what files and store say; if that cannot be, what they said last.
-    fn first_revision(&mut self, adopted: bool) -> anyhow::Result<()> {
-        let Err(error) = self.try_files() else { return Ok(()) };
+    fn first_revision(&mut self, contents: &Contents, adopted: bool) -> anyhow::Result<()> {
+        let Err(error) = self.try_files(contents) else { return Ok(()) };
         tracing::error!(error = %error, "the configuration cannot be used");
         self.source.error = Some((error.clone(), Instant::now()));
         let last_good = self.store.last_good()?;
         let fallback = match last_good.map(|files| self.try_set(&files)) {
             Some(Ok(())) => {
                 tracing::warn!("the last good configuration stays in force");
+                self.note_start(contents, false);
                 return Ok(());
             }
             Some(Err(error)) => format!("the last good configuration cannot be used: {error}"),
@@ -104,18 +114,20 @@ impl Agent {
         Ok(())
     }
 
-    fn try_files(&mut self) -> Result<(), String> {
+    fn try_files(&mut self, contents: &Contents) -> Result<(), String> {
         let files = files::read(&self.config_dirs).map_err(|error| error.to_string())?;
         self.try_set(&files)?;
+        let last_good = self.store.last_good().unwrap_or_default();
+        self.note_start(contents, last_good.is_some_and(|kept| kept != files));
         self.keep_last_good(files);
         Ok(())
     }
 
     fn try_set(&mut self, files: &[SourceFile]) -> Result<(), String> {
         let mut set = files::decode(files).map_err(|errors| lines(&errors))?;
-        let places = std::mem::take(&mut set.splits);
-        let keys: Vec<_> = set.entries.keys().cloned().collect();
+        let mut places = std::mem::take(&mut set.splits);
         self.state.apply(Edit::Files(set));
+        self.state.retain_of_files(&mut places);
         self.refresh_health();
         let published = self
             .check_new_files()
@@ -126,12 +138,41 @@ impl Agent {
             self.state.apply(Edit::Files(Definitions::default()));
             return Err(refusal.text);
         }
-        let index = self.index.max(1);
-        for key in keys {
-            self.indices.entry(key).or_insert(Indices { create: index, modify: index });
-        }
         self.watch_checks();
         Ok(())
+    }
+
+    /// Writes down what is different since the agent ran last. What files say as before keeps its
+    /// indices; where a file is another, the index moves, for something may be different.
+    fn note_start(&mut self, contents: &Contents, files_differ: bool) {
+        let after = self.entries_in(&None);
+        let of_store = after.iter().filter(|(_, entry)| entry.origin == Origin::Store);
+        let mut before: Entries =
+            of_store.map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        for (key, stored) in &contents.file_entries {
+            // What this version cannot read any more counts as gone.
+            let Ok(decoded) = entry::parse(stored.json.to_string().as_bytes()) else { continue };
+            let origin = match after.get(key) {
+                Some(entry) => entry.origin.clone(),
+                None => Origin::File { path: String::new(), position: Position::default() },
+            };
+            self.indices.insert(key.clone(), indices(stored));
+            before.insert(key.clone(), Sourced { value: decoded.entry, origin });
+        }
+        let mut ledger = self.ledger(&before, &after, &[]);
+        if contents.index == 0 {
+            ledger.forget_before();
+        }
+        ledger.sign(Action::Start, Author::Agent, self.datapath.revision());
+        if ledger.writes.is_empty() && !files_differ {
+            return;
+        }
+        if let Err(error) = self.store.commit(ledger.index, &ledger.writes) {
+            tracing::error!(%error, "{NOT_KEPT}");
+            self.remarks.push(format!("{NOT_KEPT}: {error}"));
+        }
+        self.index = ledger.index;
+        self.record(ledger);
     }
 
     /// Keeps the files in force for a start at which they cannot be used.
@@ -155,6 +196,10 @@ const NOT_KEPT: &str = "the files in force are not kept for a restart";
 /// Errors of several files, one a line.
 pub(super) fn lines(errors: &[ConfigError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn indices(stored: &Stored) -> Indices {
+    Indices { create: stored.create_index, modify: stored.modify_index }
 }
 
 /// States of checks to begin with. A probe judges anew where no traffic flows that this could

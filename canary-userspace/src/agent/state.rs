@@ -4,13 +4,16 @@
 //! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
 //! taken back edit by edit.
 
-mod rules;
+mod lone;
+mod moves;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;
 
-use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced};
+use crate::catalog::{
+    Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced,
+};
 use crate::compile::Warning;
 use crate::entry::{self, Entry};
 use crate::error::ConfigError;
@@ -18,6 +21,8 @@ use crate::source::files::place;
 use crate::source::{
     DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
 };
+
+pub(super) use self::moves::InstanceMove;
 
 /// A step of a change to what is wanted.
 #[derive(Debug)]
@@ -34,20 +39,6 @@ pub(super) enum Edit {
     Recall(Box<Sourced<Instance>>),
     /// Replaces the layer of files.
     Files(Definitions),
-}
-
-impl Edit {
-    /// Takes the places of splits out of the edit; `None` if it is not about files.
-    pub(super) fn take_places(&mut self) -> Option<SplitPlaces> {
-        match self {
-            Self::Files(files) => Some(std::mem::take(&mut files.splits)),
-            Self::Entry(..)
-            | Self::Instance(..)
-            | Self::Check(..)
-            | Self::Dismiss(_)
-            | Self::Recall(_) => None,
-        }
-    }
 }
 
 /// Both layers.
@@ -102,20 +93,8 @@ impl State {
                 }
                 Some(Edit::Instance(id, Some(Box::new(old.value))))
             }
-            Edit::Check(id, Some(check)) => {
-                let new = Sourced { value: check, origin: Origin::Store };
-                let covered = self.checks.insert(id.clone(), new);
-                let old = covered.and_then(|old| keep_stored(&mut self.hidden.checks, &id, old));
-                Some(Edit::Check(id, old))
-            }
-            Edit::Check(id, None) => {
-                self.checks.get(&id).filter(|check| check.origin == Origin::Store)?;
-                let old = self.checks.remove(&id)?;
-                if let Some(below) = self.hidden.checks.remove(&id) {
-                    self.checks.insert(id.clone(), below);
-                }
-                Some(Edit::Check(id, Some(old.value)))
-            }
+            Edit::Check(id, Some(check)) => Some(self.put_check(id, check)),
+            Edit::Check(id, None) => self.take_check(id),
             Edit::Dismiss(id) => self.take_instance(&id).map(Box::new).map(Edit::Recall),
             Edit::Recall(instance) => {
                 let id = instance.value.id.clone();
@@ -147,25 +126,6 @@ impl State {
         self.replace_checks(new.checks, &mut old.checks);
         self.replace_instances(new.instances, &mut old.instances);
         old
-    }
-
-    fn replace_checks(
-        &mut self,
-        new: BTreeMap<String, Sourced<LoneCheck>>,
-        old: &mut BTreeMap<String, Sourced<LoneCheck>>,
-    ) {
-        let of_files = self.checks.extract_if(.., |_, check| check.origin != Origin::Store);
-        old.extend(of_files);
-        for (id, check) in new {
-            match self.checks.entry(id) {
-                Place::Occupied(stored) => {
-                    self.hidden.checks.insert(stored.key().clone(), check);
-                }
-                Place::Vacant(place) => {
-                    place.insert(check);
-                }
-            }
-        }
     }
 
     /// All at once, for one by one would move the rest each time.
@@ -255,11 +215,7 @@ impl State {
         let instances = self.hidden.instances.iter().map(|(id, instance)| {
             (instance.value.service.clone(), format!("service id {id:?}"), &instance.origin)
         });
-        let checks = self.hidden.checks.iter().map(|(id, check)| {
-            let service = self.services.get(&*check.value.service_id).cloned();
-            (service.unwrap_or_default(), format!("check id {id:?}"), &check.origin)
-        });
-        entries.chain(instances).chain(checks)
+        entries.chain(instances).chain(self.hidden_checks())
     }
 
     /// The instance in force.
@@ -325,6 +281,14 @@ impl State {
         Some(Sourced { value: instance, origin })
     }
 
+    /// Leaves the places of splitters that are in force from files: the store hides the others.
+    pub(super) fn retain_of_files(&self, places: &mut SplitPlaces) {
+        let splitters = &self.snapshot.splitters;
+        places.retain(|service, _| {
+            splitters.get(service).is_some_and(|splitter| splitter.origin != Origin::Store)
+        });
+    }
+
     /// Checks that every split leads somewhere, and not in a circle.
     ///
     /// # Errors
@@ -335,13 +299,12 @@ impl State {
         let resolvers = resolvers.values().map(|resolver| &resolver.value);
         entry::check_graph(resolvers, splitters.values().map(|splitter| &splitter.value)).map_err(
             |error| {
-                let origin = splitters.get(&error.splitter).map(|splitter| &splitter.origin);
-                let place = places.get(&error.splitter).and_then(|splits| splits.get(error.split));
-                match (origin, place) {
-                    (Some(Origin::File { path, .. }), Some(position)) => {
-                        ConfigError::at(*position, error.text).in_file(path.clone())
+                let place = places.get(&error.splitter);
+                match place.and_then(|place| Some((place, place.splits.get(error.split)?))) {
+                    Some((place, position)) => {
+                        ConfigError::at(*position, error.text).in_file(place.path.clone())
                     }
-                    _ => ConfigError::new(error.text),
+                    None => ConfigError::new(error.text),
                 }
             },
         )

@@ -7,6 +7,8 @@ use super::refusal::Refusal;
 use super::start::lines;
 use super::state::Edit;
 use super::{Agent, Indices, heap};
+use crate::api::document::{Applied, Changed};
+use crate::audit::{Action, Intent};
 use crate::catalog::{Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
@@ -14,37 +16,53 @@ use crate::source::files::{self, place};
 use crate::source::{EntryKey, key_of};
 
 impl Agent {
-    /// Writes a config entry; `false` if `cas` names another state than the one in force.
+    /// Writes a config entry and says what moved; `None` if `cas` names another state than the
+    /// one in force.
     ///
     /// # Errors
     ///
     /// The [`Refusal`]; nothing has changed then.
-    pub fn write_entry(&mut self, entry: Entry, cas: Option<u64>) -> Result<bool, Refusal> {
+    pub fn write_entry(
+        &mut self,
+        intent: &Intent,
+        entry: Entry,
+        cas: Option<u64>,
+    ) -> Result<Option<Changed>, Refusal> {
         let key = key_of(&entry);
         if !self.is_at(&key, cas) {
-            return Ok(false);
+            return Ok(None);
         }
+        let service = key.1.clone();
         let edits = vec![Edit::Entry(key, Some(Box::new(entry)))];
-        self.change(Change { edits, ..Change::default() })?;
-        Ok(true)
+        self.change_of(&service, Change::new(Action::Write, intent, edits)).map(Some)
     }
 
-    /// Deletes a config entry; `false` if `cas` names another state than the one in force.
+    /// Deletes a config entry and says what moved; `None` if `cas` names another state than the
+    /// one in force.
     ///
     /// # Errors
     ///
     /// The [`Refusal`]: a file defines it, or something in force needs it.
-    pub fn delete_entry(&mut self, key: EntryKey, cas: Option<u64>) -> Result<bool, Refusal> {
+    pub fn delete_entry(
+        &mut self,
+        intent: &Intent,
+        key: EntryKey,
+        cas: Option<u64>,
+    ) -> Result<Option<Changed>, Refusal> {
         if !self.is_at(&key, cas) {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(entry) = self.state.entry(&key) else { return Ok(true) };
-        if entry.origin != Origin::Store {
-            let (kind, name) = key;
-            return Err(of_file(&format!("{kind}/{name}"), &entry.origin));
-        }
-        self.change(Change { edits: vec![Edit::Entry(key, None)], ..Change::default() })?;
-        Ok(true)
+        let service = key.1.clone();
+        let edits = match self.state.entry(&key) {
+            // Deleting what is not there is done already.
+            None => Vec::new(),
+            Some(Sourced { origin: Origin::Store, .. }) => vec![Edit::Entry(key, None)],
+            Some(entry) => {
+                let (kind, name) = key;
+                return Err(of_file(&format!("{kind}/{name}"), &entry.origin));
+            }
+        };
+        self.change_of(&service, Change::new(Action::Delete, intent, edits)).map(Some)
     }
 
     /// Consul's check-and-set: 0 is the index of what is not there.
@@ -76,16 +94,19 @@ impl Agent {
         &self.state.snapshot.instances
     }
 
-    /// Reads the files again, as one set.
+    /// Reads the files again, as one set, and says what is different.
     ///
     /// # Errors
     ///
     /// What is wrong with them; the set before stays in force.
-    pub fn reload(&mut self) -> Result<(), Refusal> {
-        let result = self.try_reload();
+    pub fn reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
+        let result = self.try_reload(intent);
         heap::give_back();
+        if intent.dry_run {
+            return result;
+        }
         match &result {
-            Ok(()) => {
+            Ok(_) => {
                 self.source.error = None;
                 self.frozen = None;
                 tracing::info!(revision = self.datapath.revision(), "reloaded");
@@ -100,13 +121,18 @@ impl Agent {
         result
     }
 
-    fn try_reload(&mut self) -> Result<(), Refusal> {
+    fn try_reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
         let files =
             files::read(&self.config_dirs).map_err(|error| Refusal::invalid(error.to_string()))?;
-        let set = files::decode(&files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
-        self.change(Change { edits: vec![Edit::Files(set)], ..Change::default() })?;
-        self.keep_last_good(files);
-        Ok(())
+        let mut set = files::decode(&files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
+        let places = std::mem::take(&mut set.splits);
+        let edits = vec![Edit::Files(set)];
+        let change = Change { places, ..Change::new(Action::Reload, intent, edits) };
+        let applied = self.apply(change)?;
+        if !intent.dry_run {
+            self.keep_last_good(files);
+        }
+        Ok(applied)
     }
 
     /// What people should know of one service.

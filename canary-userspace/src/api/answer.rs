@@ -4,8 +4,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::document::Changed;
 use crate::agent::{Kind, Refusal};
-use crate::compile::Warning;
 
 /// Parameters of a list.
 #[derive(Debug, Deserialize)]
@@ -23,6 +23,17 @@ impl Listing {
     }
 }
 
+/// Reads a parameter that is there or not: `?name`, `?name=true`, `?name=false`.
+pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+    match value {
+        None | Some("false" | "0") => Ok(false),
+        Some("" | "true" | "1") => Ok(true),
+        Some(other) => {
+            Err(Refusal::bad_request(format!("{name} must be true or false, not {other:?}")))
+        }
+    }
+}
+
 /// Header with the index of the last write.
 const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 /// Header that tells clients that reads are consistent.
@@ -31,6 +42,9 @@ const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader")
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 /// Header with a sentence that stops nothing; it may come several times.
 const WARNING: HeaderName = HeaderName::from_static("x-canary-warning");
+
+/// Header with what a write moved, a [`Changed`], where the body is as Consul's.
+const CHANGED: HeaderName = HeaderName::from_static("x-canary-changed");
 
 /// A refused request.
 #[derive(Debug)]
@@ -106,7 +120,14 @@ pub(super) fn with_warnings(mut response: Response, warnings: &[String]) -> Resp
     response
 }
 
-/// The sentences of `warnings`.
-pub(super) fn sentences(warnings: Vec<Warning>) -> Vec<String> {
-    warnings.into_iter().map(|warning| warning.text).collect()
+/// The same answer with what a write moved, and the warnings about its service.
+pub(super) fn with_changed(mut response: Response, changed: Changed) -> Response {
+    let sentences: Vec<String> =
+        changed.warnings.iter().map(|warning| warning.text.clone()).collect();
+    // The warnings have a header of their own.
+    let moved = serde_json::to_vec(&Changed { warnings: Vec::new(), ..changed });
+    if let Some(value) = moved.ok().and_then(|json| HeaderValue::from_bytes(&json).ok()) {
+        response.headers_mut().insert(CHANGED, value);
+    }
+    with_warnings(response, &sentences)
 }

@@ -1,11 +1,13 @@
 //! `/v1/canary`: status and the verbs of a release.
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{OwnError, json};
+use super::author::Asked;
 use super::document::{Rollback, SplitChange};
 use crate::agent::{Handle, Refusal};
 
@@ -41,11 +43,13 @@ pub(super) async fn split(
 pub(super) async fn set_split(
     State(handle): State<Handle>,
     Path(service): Path<String>,
+    Asked(intent): Asked,
     body: Bytes,
 ) -> Result<Response, OwnError> {
     let change: SplitChange = decode(&body)?;
-    let (changed, index) =
-        handle.call(move |agent| (agent.set_split(&service, &change), agent.index())).await?;
+    let (changed, index) = handle
+        .call(move |agent| (agent.set_split(&intent, &service, &change), agent.index()))
+        .await?;
     Ok(json(index, &changed?))
 }
 
@@ -53,22 +57,37 @@ pub(super) async fn set_split(
 pub(super) async fn roll_back(
     State(handle): State<Handle>,
     Path(service): Path<String>,
+    Asked(intent): Asked,
     body: Bytes,
 ) -> Result<Response, OwnError> {
     let wanted = if body.trim_ascii().is_empty() { Rollback::default() } else { decode(&body)? };
     let roll_back = move |agent: &mut crate::agent::Agent| {
-        (agent.roll_back(&service, wanted.to.as_deref()), agent.index())
+        (agent.roll_back(&intent, &service, wanted.to.as_deref()), agent.index())
     };
     let (changed, index) = handle.call(roll_back).await?;
     Ok(json(index, &changed?))
 }
 
-/// What was in force before the last change.
+/// Parameters of an undo.
+#[derive(Debug, Deserialize)]
+pub(super) struct UndoParameters {
+    to: Option<String>,
+}
+
+/// What was in force before the last change, or after the change `to`.
 pub(super) async fn undo(
     State(handle): State<Handle>,
     Path(service): Path<String>,
+    Query(UndoParameters { to }): Query<UndoParameters>,
+    Asked(intent): Asked,
 ) -> Result<Response, OwnError> {
-    let (changed, index) = handle.call(move |agent| (agent.undo(&service), agent.index())).await?;
+    let number = |text: String| {
+        let wrong = format!("to must be the number of a change, not {text:?}");
+        text.parse().map_err(|_| Refusal::bad_request(wrong))
+    };
+    let to = to.map(number).transpose()?;
+    let (changed, index) =
+        handle.call(move |agent| (agent.undo(&intent, &service, to), agent.index())).await?;
     Ok(json(index, &changed?))
 }
 
@@ -78,7 +97,7 @@ pub(super) async fn maps(State(handle): State<Handle>) -> Result<Response, OwnEr
     Ok(json(index, &maps))
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body)
         .map_err(|error| Refusal::bad_request(format!("Request decoding failed: {error}")))
 }

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Error, Listing, json as answer, sentences, with_warnings};
+use super::answer::{Error, Listing, json as answer, with_changed};
+use super::author::Asked;
 use crate::agent::{Handle, Refusal};
 use crate::catalog::{
     CheckState, Health, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE, parse_check,
@@ -27,7 +28,7 @@ pub(super) fn undecoded(error: ConfigError) -> Refusal {
 }
 
 /// A truth value of a query, as Go reads it.
-pub(super) fn is_true(value: &str) -> Option<bool> {
+fn is_true(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
@@ -55,19 +56,24 @@ pub(super) async fn list(
 }
 
 /// Registers a check.
-pub(super) async fn register(State(handle): State<Handle>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn register(
+    State(handle): State<Handle>,
+    Asked(intent): Asked,
+    body: Bytes,
+) -> Result<Response, Error> {
     let check = parse_check(&body).map_err(undecoded)?;
-    handle.call(move |agent| agent.register_check(check)).await??;
-    Ok(StatusCode::OK.into_response())
+    let changed = handle.call(move |agent| agent.register_check(&intent, check)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// Takes a check back.
 pub(super) async fn deregister(
     State(handle): State<Handle>,
     Path(id): Path<String>,
+    Asked(intent): Asked,
 ) -> Result<Response, Error> {
-    handle.call(move |agent| agent.deregister_check(&id)).await??;
-    Ok(StatusCode::OK.into_response())
+    let changed = handle.call(move |agent| agent.deregister_check(&intent, &id)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// What a client says with a `ttl` check's state.
@@ -158,8 +164,9 @@ pub(super) struct Maintenance {
 pub(super) async fn node_maintenance(
     handle: State<Handle>,
     wanted: Query<Maintenance>,
+    asked: Asked,
 ) -> Result<Response, Error> {
-    maintain(handle, String::new(), wanted).await
+    maintain(handle, String::new(), wanted, asked).await
 }
 
 /// Begins or ends the maintenance mode of an instance.
@@ -167,27 +174,22 @@ pub(super) async fn service_maintenance(
     handle: State<Handle>,
     Path(id): Path<String>,
     wanted: Query<Maintenance>,
+    asked: Asked,
 ) -> Result<Response, Error> {
-    maintain(handle, id, wanted).await
+    maintain(handle, id, wanted, asked).await
 }
 
 async fn maintain(
     State(handle): State<Handle>,
     id: String,
     Query(Maintenance { enable, reason }): Query<Maintenance>,
+    Asked(intent): Asked,
 ) -> Result<Response, Error> {
     let enable = enable.ok_or_else(|| Refusal::bad_request("Missing value for enable"))?;
     let enable = is_true(&enable)
         .ok_or_else(|| Refusal::bad_request(format!("Invalid value for enable: {enable:?}")))?;
-    let warnings = handle
-        .call(move |agent| {
-            agent.maintain(&id, enable, &reason)?;
-            let found = agent.instances().iter().find(|found| found.instance.id == id);
-            let service = found.map(|found| found.instance.service.clone()).unwrap_or_default();
-            Ok::<_, Refusal>(agent.warnings_of(&service))
-        })
-        .await??;
-    Ok(with_warnings(StatusCode::OK.into_response(), &sentences(warnings)))
+    let changed = handle.call(move |agent| agent.maintain(&intent, &id, enable, &reason)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// How an answer about health is shown.

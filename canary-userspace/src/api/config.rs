@@ -6,10 +6,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answer::{Error, Listing, json, sentences, with_warnings};
+use super::answer::{Error, Listing, json, with_changed, with_warnings};
+use super::author::Asked;
 use crate::agent::{Handle, Indices, Refusal};
 use crate::entry::{self, Decoded, Entry};
-use crate::source::{KINDS, key_of};
+use crate::source::KINDS;
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
 const UNSERVED_KINDS: [&str; 15] = [
@@ -49,23 +50,23 @@ impl Parameters {
 pub(super) async fn write(
     State(handle): State<Handle>,
     Query(parameters): Query<Parameters>,
+    Asked(intent): Asked,
     body: Bytes,
 ) -> Result<Response, Error> {
     let cas = parameters.cas()?;
-    let decoded = decode(&body)?;
-    let service = key_of(&decoded.entry).1;
-    let mut warnings: Vec<String> =
-        decoded.warnings.into_iter().map(|warning| warning.text).collect();
-    let (done, index, of_service) = handle
+    let Decoded { entry, warnings, .. } = decode(&body)?;
+    let warnings: Vec<String> = warnings.into_iter().map(|warning| warning.text).collect();
+    let (changed, index) = handle
         .call(move |agent| {
-            let done = agent.write_entry(decoded.entry, cas)?;
-            Ok::<_, Refusal>((done, agent.index(), agent.warnings_of(&service)))
+            let changed = agent.write_entry(&intent, entry, cas)?;
+            Ok::<_, Refusal>((changed, agent.index()))
         })
         .await??;
-    if done {
-        warnings.extend(sentences(of_service));
-    }
-    Ok(with_warnings(json(index, &done), &warnings))
+    let response = with_warnings(json(index, &changed.is_some()), &warnings);
+    Ok(match changed {
+        Some(changed) => with_changed(response, changed),
+        None => response,
+    })
 }
 
 /// All entries of a kind.
@@ -99,14 +100,23 @@ pub(super) async fn delete(
     State(handle): State<Handle>,
     Path(key): Path<(String, String)>,
     Query(parameters): Query<Parameters>,
+    Asked(intent): Asked,
 ) -> Result<Response, Error> {
     check_kind(&key.0)?;
     let cas = parameters.cas()?;
-    let (done, index) = handle
-        .call(move |agent| Ok::<_, Refusal>((agent.delete_entry(key, cas)?, agent.index())))
+    let (changed, index) = handle
+        .call(move |agent| {
+            let changed = agent.delete_entry(&intent, key, cas)?;
+            Ok::<_, Refusal>((changed, agent.index()))
+        })
         .await??;
+    let done = changed.is_some();
     let answer = if cas.is_some() { Value::Bool(done) } else { Value::Object(<_>::default()) };
-    Ok(json(index, &answer))
+    let response = json(index, &answer);
+    Ok(match changed {
+        Some(changed) => with_changed(response, changed),
+        None => response,
+    })
 }
 
 /// Reads an entry: what is no entry is 400, an entry that is refused is 500.

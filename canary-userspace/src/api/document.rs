@@ -7,6 +7,7 @@ pub mod explain;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// `GET /v1/canary/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,7 +200,8 @@ pub struct Rollback {
     pub to: Option<String>,
 }
 
-/// Answer to a split change, a rollback or an undo: weights before and after, by subset.
+/// Answer to a split change, a rollback or an undo: weights before and after, by subset. Other
+/// writes that are about one service have it in the header `X-Canary-Changed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     /// The service.
@@ -210,9 +212,67 @@ pub struct Changed {
     pub revision_before: u64,
     /// Revision in force.
     pub revision: u64,
+    /// Nothing has changed: it was only asked what would.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// What people should know.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+}
+
+/// Answer to an import, and to a reload of which only the effect was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// What is different, by service.
+    pub changes: Vec<Difference>,
+    /// Revision before.
+    pub revision_before: u64,
+    /// Revision in force.
+    pub revision: u64,
+    /// Nothing has changed: it was only asked what would.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// What people should know.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+}
+
+/// `GET /v1/canary/export`: config entries in Consul's JSON, and bodies of registrations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Export {
+    /// Config entries.
+    pub entries: Vec<Value>,
+    /// Registrations.
+    pub services: Vec<Value>,
+}
+
+/// Body of `PUT /v1/canary/import`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The files, as the configuration directory may have them.
+    pub files: Vec<File>,
+}
+
+/// A file of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// What it is called; refusals name it so.
+    pub path: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// A definition that a change is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Difference {
+    /// The service.
+    pub service: String,
+    /// The entry's kind, or `service` for the registration of an instance.
+    pub kind: String,
+    /// The entry's name, or the instance's id.
+    pub name: String,
+    /// `new`, `changed` or `gone`.
+    pub how: String,
 }
 
 /// A weight that moved.

@@ -9,10 +9,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Error, Listing, json as answer, sentences, with_warnings};
-use super::checks::{is_true, undecoded};
+use super::answer::{Error, Listing, flag, json as answer, with_changed, with_warnings};
+use super::author::Asked;
+use super::checks::undecoded;
+use super::document::Warning;
 use crate::agent::{Handle, Refusal};
 use crate::catalog::{Registered, parse_registration, to_agent_json};
+
+/// Whether checks that a registration does not name go.
+const REPLACE: &str = "replace-existing-checks";
 
 /// Parameters of a registration.
 #[derive(Debug, Deserialize)]
@@ -21,37 +26,27 @@ pub(super) struct Options {
     replace: Option<String>,
 }
 
-impl Options {
-    /// Whether checks that the registration does not name go; the bare name says so too.
-    fn replaces(&self) -> bool {
-        self.replace.as_deref().is_some_and(|value| is_true(value) != Some(false))
-    }
-}
-
 /// Registers an instance.
 pub(super) async fn register(
     State(handle): State<Handle>,
     Query(options): Query<Options>,
+    Asked(intent): Asked,
     body: Bytes,
 ) -> Result<Response, Error> {
     let instance = parse_registration(&body).map_err(undecoded)?;
-    let service = instance.service.clone();
-    let warnings = handle
-        .call(move |agent| {
-            agent.register(instance, options.replaces())?;
-            Ok::<_, Refusal>(agent.warnings_of(&service))
-        })
-        .await??;
-    Ok(with_warnings(StatusCode::OK.into_response(), &sentences(warnings)))
+    let replaces = flag(REPLACE, options.replace.as_deref())?;
+    let changed = handle.call(move |agent| agent.register(&intent, instance, replaces)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// Takes a registration back.
 pub(super) async fn deregister(
     State(handle): State<Handle>,
     Path(id): Path<String>,
+    Asked(intent): Asked,
 ) -> Result<Response, Error> {
-    handle.call(move |agent| agent.deregister(&id)).await??;
-    Ok(StatusCode::OK.into_response())
+    let changed = handle.call(move |agent| agent.deregister(&intent, &id)).await??;
+    Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// All instances by id.
@@ -100,19 +95,26 @@ pub(super) async fn own_node(State(handle): State<Handle>) -> Result<Response, E
     Ok(answer(index, &document))
 }
 
-/// Reads the files again.
-pub(super) async fn reload(State(handle): State<Handle>) -> Result<Response, Error> {
-    let warnings = handle
-        .call(|agent| {
-            agent.reload()?;
-            Ok::<_, Refusal>(agent.status(&agent.measure()).warnings)
+/// Reads the files again: nothing to say but warnings or, where only that was asked for, what
+/// would be different.
+pub(super) async fn reload(
+    State(handle): State<Handle>,
+    Asked(intent): Asked,
+) -> Result<Response, Error> {
+    let (applied, index) = handle
+        .call(move |agent| {
+            let applied = agent.reload(&intent)?;
+            Ok::<_, Refusal>((applied, agent.index()))
         })
         .await??;
-    let sentence = |warning: super::document::Warning| match warning.service.as_str() {
+    if applied.dry_run {
+        return Ok(answer(index, &applied));
+    }
+    let sentence = |warning: Warning| match warning.service.as_str() {
         "" => warning.text,
         service => format!("{service}: {}", warning.text),
     };
-    let warnings: Vec<String> = warnings.into_iter().map(sentence).collect();
+    let warnings: Vec<String> = applied.warnings.into_iter().map(sentence).collect();
     Ok(with_warnings(StatusCode::OK.into_response(), &warnings))
 }
 

@@ -10,13 +10,18 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+use super::author::Peer;
 
 /// Mode of the socket: its owner and its group may use the agent.
 const SOCKET_MODE: u32 = 0o660;
@@ -81,13 +86,16 @@ impl Listeners {
         let mut tasks = JoinSet::new();
         if let Some(tcp) = tcp {
             let accept = async move |listener: &TcpListener| {
-                listener.accept().await.map(|(stream, _)| stream)
+                listener.accept().await.map(|(stream, address)| (stream, Peer::Tcp(address)))
             };
             let router = router.clone();
             tasks.spawn(async move { accept_all(&tcp, accept, router).await });
         }
-        let accept =
-            async move |listener: &UnixListener| listener.accept().await.map(|(stream, _)| stream);
+        let accept = async move |listener: &UnixListener| {
+            let (stream, _) = listener.accept().await?;
+            let peer = Peer::of(&stream);
+            Ok((stream, peer))
+        };
         tasks.spawn(async move { accept_all(&unix, accept, router).await });
         Server { _tasks: tasks, path }
     }
@@ -108,8 +116,11 @@ async fn clear(path: &Path) -> anyhow::Result<()> {
     fs::remove_file(path).with_context(|| format!("remove {shown}"))
 }
 
-async fn accept_all<L, S>(listener: &L, accept: impl AsyncFn(&L) -> io::Result<S>, router: Router)
-where
+async fn accept_all<L, S>(
+    listener: &L,
+    accept: impl AsyncFn(&L) -> io::Result<(S, Peer)>,
+    router: Router,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -117,15 +128,19 @@ where
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         while connections.try_join_next().is_some() {}
-        let stream = match accept(listener).await {
-            Ok(stream) => stream,
+        let (stream, peer) = match accept(listener).await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept a client");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.call(request)
+        });
         connections.spawn(async move {
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -33,15 +33,23 @@ pub struct Services {
 ///
 /// What is wrong and where; the caller adds the file's name.
 pub fn parse_file(text: &[u8]) -> Result<FileContent, ConfigError> {
-    let root = syntax::parse(text)?;
+    content(&syntax::parse(text)?)
+}
+
+/// What a parsed file holds.
+///
+/// # Errors
+///
+/// As [`parse_file`], but for syntax.
+pub fn content(root: &Value) -> Result<FileContent, ConfigError> {
     let items = root.items().unwrap_or_default();
     if items.is_empty() {
         return Ok(FileContent::Nothing);
     }
     if !items.iter().any(|item| is_service(item) || is_check(item)) {
-        return match entry::set_aside(&root) {
+        return match entry::set_aside(root) {
             Some(reason) => Ok(FileContent::Skipped(reason)),
-            None => entry::decode(&root).map(Box::new).map(FileContent::Entry),
+            None => entry::decode(root).map(Box::new).map(FileContent::Entry),
         };
     }
     let mut remarks = Remarks::default();

@@ -90,10 +90,9 @@ fn a_file_is_an_entry_or_services_or_nothing() {
     let entry = parse_file(b"kind = \"service-resolver\" name = \"p\"").unwrap();
     assert!(matches!(entry, FileContent::Entry(decoded) if decoded.entry.name() == "p"));
     let skipped =
-        parse_file(b"kind = \"proxy-defaults\" name = \"global\" config { protocol = \"http\" }")
-            .unwrap();
+        parse_file(b"kind = \"ingress-gateway\" name = \"edge\" listeners { port = 80 }").unwrap();
     assert!(
-        matches!(skipped, FileContent::Skipped(reason) if reason.text == "config entry kind \"proxy-defaults\" is not used by this agent")
+        matches!(skipped, FileContent::Skipped(reason) if reason.text == "config entry kind \"ingress-gateway\" is not used by this agent")
     );
     assert_eq!(
         error("x = 1"),

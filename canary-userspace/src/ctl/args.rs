@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::address::{Address, DEFAULT_AGENT};
+use super::paint::Color;
 use crate::settings::{BPFFS, POD_INTERFACES};
 
 /// Steers canary releases on this node: who gets how much of a service's new connections.
@@ -22,6 +23,16 @@ pub struct Options {
     #[arg(long, global = true, env = "CANARY_AGENT", default_value = DEFAULT_AGENT, value_name = "ADDR",
           help = "Where the agent listens: unix:///path or http://host:port")]
     pub agent: Address,
+    /// When to use colours.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help = "Use colours: auto, always or never; auto heeds NO_COLOR and TERM=dumb"
+    )]
+    pub color: Color,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,

@@ -1,12 +1,18 @@
 //! `config write`, `config read`, `config list` and `config delete`.
 
+mod change;
+
+use std::fs;
+
 use serde_json::{Serializer, Value, ser::PrettyFormatter};
 
 use super::args::{Cas, ConfigDelete, ConfigList, ConfigRead, ConfigWrite};
 use super::client::{Answer, Client, escape};
 use super::console::Console;
+use super::excerpt;
 use super::failure::Failure;
 use super::input;
+use crate::error::ConfigError;
 
 /// Writes an entry.
 ///
@@ -19,10 +25,22 @@ pub async fn write(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let document = input::decode(&options.file, &input::load(&options.file)?)?;
+    let file = &options.file;
+    if fs::metadata(file).is_ok_and(|meta| meta.is_dir()) {
+        return Err(Failure::Usage(format!(
+            "{} is a directory, and this verb writes one entry: `canaryctl import` writes a whole \
+             set, all of it or nothing",
+            file.display()
+        )));
+    }
+    let bytes = input::load(file)?;
+    let paint = console.word_paint;
+    let refused = |error: ConfigError| Failure::Invalid(excerpt::with_line(&error, &bytes, paint));
+    let document = input::decode(file, &bytes).map_err(refused)?;
+    let before = change::before(&document.kind, &document.name, client).await;
     let answer = put(&document.json, options.cas, client).await?;
     let answer = answer.accepted().map_err(|failure| match failure {
-        Failure::Invalid(text) => document.refused(&options.file, text).into(),
+        Failure::Invalid(text) => refused(document.refused(file, text)),
         other => other,
     })?;
     let which = format!("{}/{}", document.kind, document.name);
@@ -30,10 +48,15 @@ pub async fn write(
         return Err(Failure::Conflict(format!("Config entry not updated: {which}")));
     }
     console.data(format_args!("Config entry written: {which}"))?;
+    if let Some(entry) = document.entry() {
+        let lines = change::lines(&before, entry, client, paint).await;
+        lines.into_iter().try_for_each(|line| console.say(line))?;
+    }
     console.warn(&document.warnings)?;
     // The agent reads the same entry, but only here is it known where in the file it is odd.
     let told = |text: &&String| document.warnings.iter().any(|warning| warning.text == **text);
-    console.warn(answer.warnings.iter().filter(|text| !told(text)))
+    console.warn(answer.warnings.iter().filter(|text| !told(text)))?;
+    console.hint(format_args!("canaryctl status {} --watch", document.name))
 }
 
 /// Prints an entry as Consul does.

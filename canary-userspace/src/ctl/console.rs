@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::paint::{Color, Paint};
 
 /// Standard output and standard error, or what stands for them.
 pub struct Console<'a> {
@@ -14,14 +15,19 @@ pub struct Console<'a> {
     err: &'a mut dyn Write,
     /// Output goes to a screen that can be redrawn.
     pub screen: bool,
-    /// Colours are wanted.
-    pub colour: bool,
+    /// A person reads the words, who may want to know what to do next.
+    pub hints: bool,
+    /// How data is painted.
+    pub paint: Paint,
+    /// How words are painted.
+    pub word_paint: Paint,
 }
 
 impl<'a> Console<'a> {
     /// A console over two writers: no screen, no colours.
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        Self { out, err, screen: false, colour: false }
+        let paint = Paint::default();
+        Self { out, err, screen: false, hints: false, paint, word_paint: paint }
     }
 
     /// The same console, knowing whether the process writes to a screen.
@@ -29,8 +35,21 @@ impl<'a> Console<'a> {
     pub fn detect(self) -> Self {
         let dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
         let screen = io::stdout().is_terminal() && !dumb;
-        let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { screen, colour: screen && !plain, ..self }
+        let plain = dumb || env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let paint = Paint { on: screen && !plain };
+        let hints = io::stderr().is_terminal();
+        let word_paint = Paint { on: hints && !plain };
+        Self { screen, hints, paint, word_paint, ..self }
+    }
+
+    /// Paints as was asked for, whatever was detected.
+    pub fn choose(&mut self, color: Color) {
+        let on = match color {
+            Color::Auto => return,
+            Color::Always => true,
+            Color::Never => false,
+        };
+        (self.paint, self.word_paint) = (Paint { on }, Paint { on });
     }
 
     /// Writes a line of data.
@@ -82,6 +101,20 @@ impl<'a> Console<'a> {
         &mut self,
         warnings: impl IntoIterator<Item = T>,
     ) -> Result<(), Failure> {
-        warnings.into_iter().try_for_each(|warning| self.say(format_args!("WARNING: {warning}")))
+        let mark = self.word_paint.yellow("WARNING:");
+        warnings.into_iter().try_for_each(|warning| self.say(format_args!("{mark} {warning}")))
+    }
+
+    /// Says what to do next, if a person is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Output`]
+    pub fn hint(&mut self, hint: impl Display) -> Result<(), Failure> {
+        if !self.hints {
+            return Ok(());
+        }
+        let line = self.word_paint.faint(format_args!("  hint: {hint}"));
+        self.say(line)
     }
 }

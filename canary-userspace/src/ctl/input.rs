@@ -28,6 +28,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// The entry itself, if it could be decoded.
+    #[must_use]
+    pub fn entry(&self) -> Option<&Entry> {
+        self.decoded.as_ref().map(|(entry, _)| entry)
+    }
+
     /// An agent's refusal of it, with the place in `file` that it is about.
     #[must_use]
     pub fn refused(&self, file: &Path, text: String) -> ConfigError {

@@ -51,6 +51,7 @@ mod tests {
             weights: weights.iter().map(moved).collect(),
             revision_before: 12,
             revision: 13,
+            dry_run: false,
             warnings: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::args::ServiceList;
 use super::client::{Client, escape};
 use super::console::Console;
+use super::excerpt;
 use super::failure::Failure;
 use super::input;
 use super::table::{Column, Table};
@@ -24,7 +25,12 @@ pub async fn register(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let name = file.display().to_string();
-    let content = parse_file(&input::load(file)?).map_err(|error| error.in_file(&name))?;
+    let bytes = input::load(file)?;
+    let paint = console.word_paint;
+    let refused = |error: ConfigError| {
+        Failure::Invalid(excerpt::with_line(&error.in_file(&name), &bytes, paint))
+    };
+    let content = parse_file(&bytes).map_err(refused)?;
     let FileContent::Services(services) = content else {
         let text =
             "no service is defined here; config entries are written by `canaryctl config write`";
@@ -41,7 +47,7 @@ pub async fn register(
         let body = to_definition(&instance).to_string();
         let answer = client.put("/v1/agent/service/register", body).await?;
         let answer = answer.accepted().map_err(|failure| match failure {
-            Failure::Invalid(text) => ConfigError::at(position, text).in_file(&name).into(),
+            Failure::Invalid(text) => refused(ConfigError::at(position, text)),
             other => other,
         })?;
         console.data(format_args!("Registered service: {} ({})", instance.service, instance.id))?;

@@ -66,7 +66,7 @@ async fn show(
         Some(name) => only(name, status)?,
         None => status,
     };
-    let text = render::text(&shown, console.colour);
+    let text = render::text(&shown, console.paint);
     if options.watch && console.screen {
         return console.raw(&format!("{CLEAR}{text}"));
     }

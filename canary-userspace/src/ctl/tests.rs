@@ -63,8 +63,8 @@ async fn a_written_entry_is_put_as_json_and_named() {
     assert_eq!(ran.err, "WARNING: no instance is registered as \"payments\"\n");
     assert_eq!(ran.code, 0);
     let asked = server.asked();
-    assert_eq!(asked[0].line, "PUT /v1/config");
-    let sent: serde_json::Value = serde_json::from_str(&asked[0].body).unwrap();
+    assert_eq!(asked[1].line, "PUT /v1/config");
+    let sent: serde_json::Value = serde_json::from_str(&asked[1].body).unwrap();
     assert_eq!(sent["Kind"], "service-splitter");
     assert_eq!(sent["Splits"][1]["Weight"].as_f64(), Some(10.0));
     assert_eq!(sent["Splits"][1]["ServiceSubset"], "green");
@@ -81,16 +81,25 @@ async fn what_only_the_agent_can_refuse_is_placed_in_the_file() {
         "Splits": [{"Weight": 100, "Service": "web"}]}"#;
     fs::write(&ring, text).unwrap();
 
-    for (file, text, place) in [
-        (&file, "service \"payments\" does not have a subset named \"green\"", "5:35"),
-        (&file, "service payments: SERVICES is full", "2:8"),
-        (&ring, circle, "2:47"),
+    let subset = "service \"payments\" does not have a subset named \"green\"";
+    for (file, text, place, line) in [
+        (&file, subset, "5:35", "  5 |   { weight = 10, service_subset = \"green\" }"),
+        (&file, "service payments: SERVICES is full", "2:8", "  2 | name = \"payments\""),
+        (
+            &ring,
+            circle,
+            "2:47",
+            "  2 |         \"Splits\": [{\"Weight\": 100, \"Service\": \"web\"}]}",
+        ),
     ] {
         let server = Server::start([Reply::new(500, text)]);
 
         let ran = canaryctl(&server.address(), &["config", "write", file]).await;
 
-        assert_eq!((ran.code, ran.err), (4, format!("{file}:{place}: {text}\n")));
+        let column: usize = place[2..].parse().unwrap();
+        let caret = format!("    | {}^", " ".repeat(column - 1));
+        assert_eq!(ran.code, 4);
+        assert_eq!(ran.err, format!("{file}:{place}: {text}\n{line}\n{caret}\n"));
     }
 }
 
@@ -106,7 +115,10 @@ async fn a_missed_index_is_a_conflict() {
 
     assert_eq!(ran.err, "Config entry not updated: service-splitter/payments\n");
     assert_eq!(ran.code, 6);
-    assert_eq!(server.lines(), ["PUT /v1/config?cas=7"]);
+    assert_eq!(
+        server.lines(),
+        ["GET /v1/config/service-splitter/payments", "PUT /v1/config?cas=7"]
+    );
 }
 
 #[tokio::test]
@@ -117,7 +129,8 @@ async fn the_agents_refusal_names_the_file() {
 
     let ran = canaryctl(&server.address(), &["config", "write", &file]).await;
 
-    assert_eq!(ran.err, format!("{file}:2:8: service \"payments\" has no subset \"green\"\n"));
+    let says = format!("{file}:2:8: service \"payments\" has no subset \"green\"\n  2 | name");
+    assert!(ran.err.starts_with(&says), "{}", ran.err);
     assert_eq!(ran.code, 4);
 }
 

@@ -1,11 +1,13 @@
 //! Values to entries: fields by name, then the rules.
 
+mod defaults;
+
 use std::collections::BTreeMap;
 
 use super::validate::{self, Draft, Name};
-use super::{Decoded, Entry, Places, Resolver, ServiceDefaults, Split, Splitter, Subset, kinds};
+use super::{Decoded, Entry, Places, Resolver, Split, Splitter, Subset, kinds};
 use crate::error::ConfigError;
-use crate::syntax::{Fields, Placed, Remarks, Value};
+use crate::syntax::{Fields, Remarks, Value};
 
 /// What every entry may say beside its own matters; the indices are the server's.
 const IGNORED: [(&str, &str); 3] =
@@ -40,7 +42,8 @@ pub(super) fn decode(value: &Value) -> Result<Decoded, ConfigError> {
     match kind {
         kinds::RESOLVER => resolver(fields, remarks),
         kinds::SPLITTER => splitter(fields, remarks),
-        kinds::DEFAULTS => defaults(fields, remarks),
+        kinds::DEFAULTS => defaults::service(fields, remarks),
+        kinds::PROXY => defaults::proxy(fields, remarks),
         _ => {
             let text = format!("invalid config entry kind: {kind}");
             Err(ConfigError::at(item.value.position, text))
@@ -129,17 +132,4 @@ fn splitter(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, Con
     });
     let entry = Splitter { name: name.value, splits: splits.collect(), meta };
     Ok(Decoded { entry: Entry::Splitter(entry), places, warnings })
-}
-
-/// Only the protocol is used; the rest of this big kind says nothing about layer 4.
-fn defaults(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, ConfigError> {
-    let name: Placed<String> = fields.string("Name", "name", &mut remarks)?;
-    let protocol = fields.string("Protocol", "protocol", &mut remarks)?;
-    tenancy(&mut fields, &mut remarks)?;
-    let warnings = remarks.settle()?;
-    validate::named(&name.value, fields.position()).map_err(ConfigError::of_rule)?;
-    let places = Places { name: name.position, splits: Vec::new() };
-    let protocol = protocol.value.to_lowercase();
-    let entry = ServiceDefaults { name: name.value, protocol, ..ServiceDefaults::default() };
-    Ok(Decoded { entry: Entry::Defaults(entry), places, warnings })
 }

@@ -338,17 +338,42 @@ fn a_filter_that_cannot_be_evaluated_is_a_warning() {
 }
 
 #[test]
-fn defaults_give_the_protocol_and_ignore_the_rest() {
+fn defaults_give_the_protocol_and_keep_the_rest() {
     let decoded = read(
-        "kind = \"service-defaults\" name = \"p\" protocol = \"UDP\" mesh_gateway { mode = \"local\" } anything = 1",
+        "kind = \"service-defaults\" name = \"p\" protocol = \"UDP\" mesh_gateway { mode = \"local\" } anything = 1 \
+         expose { paths { path = \"/a\" } paths { path = \"/b\" } } meta { a = 1 }",
     );
+    let other = json!({"mesh_gateway": {"mode": "local"}, "anything": 1,
+        "expose": {"paths": [{"path": "/a"}, {"path": "/b"}]}, "Meta": {"a": "1"}});
     assert_eq!(
         decoded.entry,
         Entry::Defaults(ServiceDefaults {
             name: "p".to_owned(),
             protocol: "udp".to_owned(),
-            ..ServiceDefaults::default()
+            other: other.as_object().unwrap().clone(),
         })
+    );
+    assert_eq!(parse(to_json(&decoded.entry).to_string().as_bytes()).unwrap().entry, decoded.entry);
+}
+
+#[test]
+fn proxy_defaults_are_global_and_keep_their_config() {
+    let decoded = read(
+        "kind = \"proxy-defaults\" config { protocol = \"HTTP2\" } config { local_connect_timeout_ms = 7 } mode = \"\"",
+    );
+    let other = json!({"Config": {"protocol": "HTTP2", "local_connect_timeout_ms": 7}, "mode": ""});
+    assert_eq!(
+        decoded.entry,
+        Entry::Proxy(ProxyDefaults {
+            name: "global".to_owned(),
+            protocol: "http2".to_owned(),
+            other: other.as_object().unwrap().clone(),
+        })
+    );
+    assert_eq!(parse(to_json(&decoded.entry).to_string().as_bytes()).unwrap().entry, decoded.entry);
+    assert_eq!(
+        error("kind = \"proxy-defaults\" name = \"other\""),
+        "1:32: invalid name (\"other\"), only \"global\" is supported"
     );
 }
 

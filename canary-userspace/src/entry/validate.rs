@@ -99,7 +99,10 @@ fn subset_name(name: &str) -> Result<(), String> {
 }
 
 /// Limits of a meta.
-fn meta(pairs: &BTreeMap<String, String>, position: Position) -> Result<(), ConfigError> {
+pub(super) fn meta(
+    pairs: &BTreeMap<String, String>,
+    position: Position,
+) -> Result<(), ConfigError> {
     let (count, key_len, value_len) = MAX_META;
     if pairs.len() > count {
         let text = format!("Meta exceeds maximum element count {count}");

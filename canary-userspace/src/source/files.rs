@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Definitions, key_of};
+use super::{Definitions, SplitPlace, key_of};
 use crate::catalog::{FileContent, Origin, Sourced, parse_file};
 use crate::compile::Warning;
 use crate::entry::Decoded;
@@ -113,7 +113,8 @@ fn add_entry(
             let name = entry.name().to_owned();
             set.warnings.extend(warnings.into_iter().map(|text| warning(&name, file, text)));
             if !places.splits.is_empty() {
-                set.splits.insert(name, places.splits);
+                let place = SplitPlace { path: file.path.clone(), splits: places.splits };
+                set.splits.insert(name, place);
             }
             place.insert(Sourced { value: entry, origin: origin(file, places.name) });
             Ok(())

@@ -1,30 +1,35 @@
 //! The store's tables, and how values are laid down in them.
 
+use std::collections::BTreeMap;
+
 use redb::{
-    Database, Error, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
-    WriteTransaction,
+    Database, Error, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    TableHandle, WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use serde_json::Value;
+use super::{Contents, SourceFile, Stored, Write, log};
 
-use super::{Contents, SourceFile, Write};
+/// A table of entries: (kind, name) to the JSON of a [`Stored`].
+type Entries = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
 
-/// Config entries: (kind, name) to the JSON of a `StoredEntry`.
-const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("entries");
-/// Registrations: id to JSON.
+/// Config entries of the store.
+const ENTRIES: Entries = TableDefinition::new("entries");
+/// Config entries of files, as they were in force last.
+const FILE_ENTRIES: Entries = TableDefinition::new("file_entries");
+/// Registrations: id to the JSON of a [`Stored`].
 const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registrations");
 /// Entries before a service's last change: service to the JSON of a `Past`.
 const PAST: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("past");
-/// Checks on their own: id to JSON. (A table `checks` was in an earlier layout.)
-const CHECKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lone-checks");
+/// Checks on their own: id to the JSON of a [`Stored`].
+const CHECKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lone_checks");
 /// Last known states of checks: id to JSON.
-const CHECK_STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("check-states");
+const CHECK_STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("check_states");
 /// Files in force: their place in the order, then path, to content.
 const LAST_GOOD: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("last_good");
 /// Single numbers by name.
-const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
 /// Index of the last write, in `NUMBERS`.
 const INDEX: &str = "index";
@@ -34,14 +39,14 @@ const LAST_GOOD_KNOWN: &str = "last-good";
 pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
     make_tables(database)?;
     let read = database.begin_read()?;
-    let mut contents = Contents::default();
+    let mut contents = Contents {
+        last_change: log::last(&read)?,
+        entries: entries(&read, ENTRIES)?,
+        file_entries: entries(&read, FILE_ENTRIES)?,
+        ..Contents::default()
+    };
     if let Some(index) = read.open_table(NUMBERS)?.get(INDEX)? {
         contents.index = index.value();
-    }
-    for row in read.open_table(ENTRIES)?.iter()? {
-        let (key, value) = row?;
-        let (kind, name) = key.value();
-        contents.entries.insert((kind.to_owned(), name.to_owned()), decode(value.value())?);
     }
     for row in read.open_table(REGISTRATIONS)?.iter()? {
         let (id, value) = row?;
@@ -62,34 +67,38 @@ pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
     Ok(contents)
 }
 
+fn entries(
+    read: &ReadTransaction,
+    table: Entries,
+) -> Result<BTreeMap<(String, String), Stored>, Error> {
+    let mut entries = BTreeMap::new();
+    for row in read.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        let (kind, name) = key.value();
+        entries.insert((kind.to_owned(), name.to_owned()), decode(value.value())?);
+    }
+    Ok(entries)
+}
+
 /// Reading a table that was never written is an error, so all are made at once.
 fn make_tables(database: &Database) -> Result<(), Error> {
-    // The youngest table: whoever has it has all.
-    match database.begin_read()?.open_table(CHECK_STATES) {
-        Ok(_) => return Ok(()),
-        Err(TableError::TableDoesNotExist(_)) => {}
-        Err(error) => return Err(error.into()),
+    // The one that is made last.
+    let newest = CHECK_STATES.name();
+    if database.begin_read()?.list_tables()?.any(|table| table.name() == newest) {
+        return Ok(());
     }
     let write = database.begin_write()?;
     write.open_table(ENTRIES)?;
+    write.open_table(FILE_ENTRIES)?;
     write.open_table(REGISTRATIONS)?;
     write.open_table(PAST)?;
-    write.open_table(CHECKS)?;
-    write.open_table(CHECK_STATES)?;
     write.open_table(LAST_GOOD)?;
     write.open_table(NUMBERS)?;
+    log::make(&write)?;
+    write.open_table(CHECKS)?;
+    write.open_table(CHECK_STATES)?;
     write.commit()?;
     Ok(())
-}
-
-pub(super) fn registration(database: &Database, id: &str) -> Result<Option<Value>, Error> {
-    let table = database.begin_read()?.open_table(REGISTRATIONS)?;
-    table.get(id)?.map(|json| decode(json.value())).transpose()
-}
-
-pub(super) fn check(database: &Database, id: &str) -> Result<Option<Value>, Error> {
-    let table = database.begin_read()?.open_table(CHECKS)?;
-    table.get(id)?.map(|json| decode(json.value())).transpose()
 }
 
 pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, Error> {
@@ -106,10 +115,14 @@ pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, 
     Ok(Some(files))
 }
 
-pub(super) fn write_all(database: &Database, index: u64, writes: &[Write]) -> Result<(), Error> {
+pub(super) fn write_all(
+    database: &Database,
+    index: u64,
+    writes: [&[Write]; 2],
+) -> Result<(), Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(NUMBERS)?.insert(INDEX, index)?;
-    for write in writes {
+    for write in writes.into_iter().flatten() {
         perform(&transaction, write)?;
     }
     transaction.commit()?;
@@ -122,6 +135,12 @@ fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
             let value = entry.as_ref().map(encode).transpose()?;
             set(&mut transaction.open_table(ENTRIES)?, (kind.as_str(), name.as_str()), value)
         }
+        Write::FileEntry(kind, name, entry) => {
+            let value = entry.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(FILE_ENTRIES)?, (kind.as_str(), name.as_str()), value)
+        }
+        Write::Record(record) => log::append(transaction, record),
+        Write::NoRecord(number) => log::remove(transaction, *number),
         Write::Registration(id, registration) => {
             let value = registration.as_ref().map(encode).transpose()?;
             set(&mut transaction.open_table(REGISTRATIONS)?, id.as_str(), value)
@@ -171,10 +190,10 @@ fn replace_files(
     Ok(())
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Corrupted(error.to_string()))
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value).map_err(|error| Error::Io(error.into()))
 }

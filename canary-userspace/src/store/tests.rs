@@ -2,12 +2,8 @@ use serde_json::json;
 
 use super::*;
 
-fn entry(weight: u64, create_index: u64, modify_index: u64) -> StoredEntry {
-    StoredEntry {
-        json: json!({"Kind": "service-splitter", "W": weight}),
-        create_index,
-        modify_index,
-    }
+fn entry(weight: u64, create_index: u64, modify_index: u64) -> Stored {
+    Stored { json: json!({"Kind": "service-splitter", "W": weight}), create_index, modify_index }
 }
 
 #[test]
@@ -29,7 +25,7 @@ fn what_was_committed_is_there_after_reopening() {
             &[
                 Write::Entry("service-splitter".into(), "web".into(), Some(entry(1, 7, 7))),
                 Write::Entry("service-splitter".into(), "gone".into(), Some(entry(1, 7, 7))),
-                Write::Registration("web-1".into(), Some(json!({"Name": "web"}))),
+                Write::Registration("web-1".into(), Some(entry(2, 7, 7))),
                 Write::Past("web".into(), Some(past.clone())),
                 Write::LastGood(files.clone()),
                 Write::Check("c1".into(), Some(json!({"Name": "c1"}))),
@@ -58,7 +54,7 @@ fn what_was_committed_is_there_after_reopening() {
     assert_eq!(contents.index, 8);
     assert_eq!(contents.entries.len(), 1);
     assert_eq!(contents.entries[&("service-splitter".into(), "web".into())], entry(1, 7, 7));
-    assert_eq!(contents.registrations["web-1"], json!({"Name": "web"}));
+    assert_eq!(contents.registrations["web-1"], entry(2, 7, 7));
     assert_eq!(contents.past["web"], past);
     assert_eq!(contents.checks, BTreeMap::from([("c1".to_owned(), json!({"Name": "c1"}))]));
     assert_eq!(contents.check_states, BTreeMap::from([("c1".to_owned(), json!(1))]));

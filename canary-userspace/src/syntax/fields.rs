@@ -367,6 +367,11 @@ impl<'v> Fields<'v> {
         self.items.is_empty()
     }
 
+    /// What is left, as it was written.
+    pub fn rest(self) -> impl Iterator<Item = &'v Item> {
+        self.items.into_iter()
+    }
+
     /// Remembers what is left as unknown keys.
     pub fn finish(self, remarks: &mut Remarks) {
         for item in &self.items {

@@ -24,7 +24,7 @@ pub(super) fn unconvertible(value: &Value, path: &str, wanted: &str) -> ConfigEr
 }
 
 /// A string; numbers become their text, `true` becomes `1`.
-pub(super) fn string(value: &Value, path: &str) -> Result<String, ConfigError> {
+pub(crate) fn string(value: &Value, path: &str) -> Result<String, ConfigError> {
     let value = lone(value);
     match &value.data {
         Data::String(text) => Ok(text.clone()),

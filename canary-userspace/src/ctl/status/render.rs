@@ -3,14 +3,11 @@
 use std::fmt::Write;
 
 use crate::api::document::{Connections, Quantiles, Service, Split, Status};
+use crate::ctl::paint::Paint;
 use crate::ctl::table::{Column, Table, bytes, micros};
 
 /// Share of a subset's connections, in percent, from which a kind of trouble is worth a word.
 const NOTEWORTHY: u64 = 1;
-
-const RED: &str = "\x1b[31m";
-const YELLOW: &str = "\x1b[33m";
-const PLAIN: &str = "\x1b[0m";
 
 const COLUMNS: [Column; 13] = [
     Column::left("SUBSET"),
@@ -29,12 +26,9 @@ const COLUMNS: [Column; 13] = [
 ];
 
 /// The whole text, each line ended.
-pub(super) fn text(status: &Status, colour: bool) -> String {
-    let paint = |colour_code, line: String| {
-        if colour { format!("{colour_code}{line}{PLAIN}") } else { line }
-    };
-    let mut lines = head(status);
-    lines.extend(services(&status.services, |line| paint(RED, line)));
+pub(super) fn text(status: &Status, paint: Paint) -> String {
+    let mut lines = head(status, paint);
+    lines.extend(services(&status.services, paint));
     if !status.reasons.is_empty() {
         let reasons: Vec<_> =
             status.reasons.iter().map(|(reason, packets)| format!("{reason} {packets}")).collect();
@@ -47,7 +41,7 @@ pub(super) fn text(status: &Status, colour: bool) -> String {
     lines.extend(status.warnings.iter().map(|warning| {
         let about = if warning.service.is_empty() { "" } else { &warning.service };
         let colon = if about.is_empty() { "" } else { ": " };
-        paint(YELLOW, format!("‼ {about}{colon}{}", warning.text))
+        paint.yellow(format_args!("‼ {about}{colon}{}", warning.text))
     }));
     lines.iter().fold(String::new(), |mut text, line| {
         // Writing to a string cannot fail.
@@ -56,13 +50,13 @@ pub(super) fn text(status: &Status, colour: bool) -> String {
     })
 }
 
-fn head(status: &Status) -> Vec<String> {
-    let ready = if status.ready { "ready" } else { "not ready" };
+fn head(status: &Status, paint: Paint) -> Vec<String> {
+    let ready = if status.ready { paint.green("ready") } else { paint.red("not ready") };
     let source = &status.source;
     let health = match &source.error {
         _ if source.ok => "ok".to_owned(),
-        Some(error) => format!("failing for {} s: {error}", source.stale_seconds),
-        None => format!("failing for {} s", source.stale_seconds),
+        Some(error) => paint.red(format_args!("failing for {} s: {error}", source.stale_seconds)),
+        None => paint.red(format_args!("failing for {} s", source.stale_seconds)),
     };
     let interfaces: Vec<_> = status
         .interfaces
@@ -78,7 +72,7 @@ fn head(status: &Status) -> Vec<String> {
 }
 
 /// Each service's line, and under it one for each split; all splits share their columns.
-fn services(services: &[Service], unwell: impl Fn(String) -> String) -> Vec<String> {
+fn services(services: &[Service], paint: Paint) -> Vec<String> {
     let mut table = Table::new(COLUMNS);
     for service in services {
         let opened: u64 = service.splits.iter().map(|split| split.connections.opened).sum();
@@ -93,19 +87,21 @@ fn services(services: &[Service], unwell: impl Fn(String) -> String) -> Vec<Stri
         lines.push("No services are configured.".to_owned());
         return lines;
     }
-    lines.extend(rows.next().map(|head| format!("    {head}")));
+    lines.extend(rows.next().map(|head| paint.bold(format_args!("    {head}"))));
     for service in services {
-        lines.push(title(service));
+        lines.push(title(service, paint));
         for (split, row) in service.splits.iter().zip(rows.by_ref()) {
-            let ill = trouble(split).is_some();
-            lines.push(if ill { unwell(format!("  × {row}")) } else { format!("  √ {row}") });
+            lines.push(match trouble(split) {
+                Some(_) => paint.red(format_args!("  ✖ {row}")),
+                None => format!("  {} {row}", paint.green('✔')),
+            });
         }
     }
     lines
 }
 
-fn title(service: &Service) -> String {
-    let mut title = service.service.clone();
+fn title(service: &Service, paint: Paint) -> String {
+    let mut title = paint.bold(&service.service);
     for frontend in &service.frontends {
         let brackets = frontend.address.contains(':');
         let (open, close) = if brackets { ("[", "]") } else { ("", "") };
@@ -201,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_subset_that_does_not_answer_is_marked() {
-        let text = text(&status(), false);
+        let text = text(&status(), Paint::default());
 
         assert_eq!(
             text,
@@ -212,11 +208,11 @@ Interfaces:  veth1 (pod, tcx), eth0 (uplink, xdp)
 
     SUBSET        WEIGHT  ACTUAL  PODS  OPENED  FAILED  UNANSWERED  RESET s/c  ACTIVE  CONNECT p50/p99  RESPONSE p50/p99     BYTES  NOTE
 currency  10.96.0.11:80/tcp
-  × (all)         100.00       -   0/1       0       0           0        0/0       0                -                 -       0 B  no healthy instance
+  ✖ (all)         100.00       -   0/1       0       0           0        0/0       0                -                 -       0 B  no healthy instance
 payments  10.96.0.10:80/tcp  [fd00::10]:80/tcp  (resolver: store, splitter: file payments_splitter.hcl)
-  √ blue           90.00   90.00   2/2     900       0           3        0/2       3     60us / 140us     800us / 2.1ms  97.6 KiB
-  × green          10.00   10.00   1/1     100       1          40        0/0       0     65us / 150us                 -   8.0 KiB  1.00 % failed, 40.00 % unanswered
-  √ currency/new    0.00    0.00   0/0       0       0           0        0/0       0                -                 -       0 B
+  ✔ blue           90.00   90.00   2/2     900       0           3        0/2       3     60us / 140us     800us / 2.1ms  97.6 KiB
+  ✖ green          10.00   10.00   1/1     100       1          40        0/0       0     65us / 150us                 -   8.0 KiB  1.00 % failed, 40.00 % unanswered
+  ✔ currency/new    0.00    0.00   0/0       0       0           0        0/0       0                -                 -       0 B
 
 Packets not forwarded: flow-lost 3
 
@@ -228,11 +224,11 @@ Packets not forwarded: flow-lost 3
 
     #[test]
     fn colours_only_where_they_are_wanted() {
-        let painted = text(&status(), true);
+        let painted = text(&status(), Paint { on: true });
 
-        assert!(painted.contains("\x1b[31m  × green"), "{painted}");
+        assert!(painted.contains("\x1b[31m  ✖ green"), "{painted}");
         assert!(painted.contains("\x1b[33m‼ eth1 is gone\x1b[0m"), "{painted}");
-        assert!(!text(&status(), false).contains('\x1b'));
+        assert!(!text(&status(), Paint::default()).contains('\x1b'));
     }
 
     #[test]
@@ -243,7 +239,7 @@ Packets not forwarded: flow-lost 3
         status.source.stale_seconds = 7;
         status.source.error = Some("a.hcl:1:2: wrong".to_owned());
 
-        let text = text(&status, false);
+        let text = text(&status, Paint::default());
 
         assert!(text.contains("No services are configured."), "{text}");
         assert!(text.contains("Source:      files, failing for 7 s: a.hcl:1:2: wrong"), "{text}");

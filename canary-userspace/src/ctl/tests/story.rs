@@ -109,7 +109,7 @@ async fn the_tutorials_story_by_its_own_commands() {
     assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 5_000), ("green", 5_000)]));
 
     let status = lab.run(&["status", "payments"]).await;
-    assert!(status.out.contains("  √ blue     50.00"), "{}", status.out);
+    assert!(status.out.contains("  ✔ blue     50.00"), "{}", status.out);
 
     let back = lab.run(&["rollback", "payments"]).await;
     assert!(
@@ -185,7 +185,14 @@ async fn what_the_agent_refuses_has_its_exit_code() {
     );
     assert_eq!(subset.code, 4, "{}", subset.err);
     assert_eq!(entry.code, 4, "{}", entry.err);
-    assert!(entry.err.starts_with(&format!("{bad}:3:44: ")), "{}", entry.err);
+    assert_eq!(
+        entry.err,
+        format!(
+            "{bad}:3:44: service \"payments\" does not have a subset named \"gren\"\n  \
+             3 | splits = [{{ weight = 100, service_subset = \"gren\" }}]\n    \
+             |                                            ^\n"
+        )
+    );
     assert_eq!([nobody.code, missing.code, unknown.code, stale.code], [3, 3, 3, 6]);
     assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 10_000)]));
 }
@@ -211,4 +218,63 @@ async fn reading_verbs_give_one_document() {
     let list = lab.run(&["service", "list"]).await;
     assert!(list.out.contains("payments  payments-blue-1  10.244.1.1:8080"), "{}", list.out);
     assert_eq!(lab.run(&["reload"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_write_says_what_it_changed() {
+    let lab = Lab::start().await;
+    lab.register("payments-blue-1", 1, 2).await;
+    lab.register("payments-blue-2", 2, 2).await;
+    lab.register("payments-green-1", 3, 3).await;
+    let file = lab.directory.path().join("entry.hcl");
+    let write = async |text: &str| {
+        fs::write(&file, text).unwrap();
+        lab.run(&["config", "write", file.to_str().unwrap()]).await
+    };
+    let resolver = |green: &str| {
+        format!(
+            "kind = \"service-resolver\"\nname = \"payments\"\ndefault_subset = \"blue\"\nsubsets = {{\n  \
+             blue = {{ filter = \"Service.Meta.version == 2\" }}\n  green = {{ filter = \"{green}\" }}\n}}\n"
+        )
+    };
+    let splitter = |blue: f64, green: f64| {
+        format!(
+            "kind = \"service-splitter\"\nname = \"payments\"\nsplits = [\n  \
+             {{ weight = {blue}, service_subset = \"blue\" }},\n  \
+             {{ weight = {green}, service_subset = \"green\" }}\n]\n"
+        )
+    };
+
+    let first = write(&resolver("Service.Meta.version == 3")).await;
+    let filter = write(&resolver("Service.Meta.version == \\\"3\\\"")).await;
+    let new = write(&splitter(95.0, 5.0)).await;
+    let moved = write(&splitter(75.0, 25.0)).await;
+    let same = write(&splitter(75.0, 25.0)).await;
+
+    assert_eq!(first.out, "Config entry written: service-resolver/payments\n");
+    assert_eq!(
+        first.err,
+        "  + blue  \"Service.Meta.version == 2\"\n  + green  \"Service.Meta.version == 3\"\n  \
+         ~ default subset  none -> blue\n"
+    );
+    assert_eq!(
+        filter.err,
+        "  ~ green  \"Service.Meta.version == 3\" -> \"Service.Meta.version == \\\"3\\\"\"\n"
+    );
+    assert_eq!(new.out, "Config entry written: service-splitter/payments\n");
+    assert_eq!(
+        new.err,
+        "  blue   none  ->  95.00 %  2 of 2 healthy  Service.Meta.version == 2\n  \
+         green  none  ->   5.00 %  1 of 1 healthy  Service.Meta.version == \"3\"\n"
+    );
+    assert_eq!(
+        moved.err,
+        "  blue   95.00  ->  75.00 %  2 of 2 healthy  Service.Meta.version == 2\n  \
+         green   5.00  ->  25.00 %  1 of 1 healthy  Service.Meta.version == \"3\"\n"
+    );
+    assert_eq!(same.err, "  unchanged\n");
+
+    let directory = lab.run(&["config", "write", lab.directory.path().to_str().unwrap()]).await;
+    assert_eq!(directory.code, 2);
+    assert!(directory.err.contains("is a directory"), "{}", directory.err);
 }

@@ -1,12 +1,70 @@
-//! Rules that hold between checks.
+//! Checks on their own: their two layers, and the rules that hold between checks.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, HashMap};
 
-use super::State;
-use crate::catalog::Origin;
+use super::{Edit, State, keep_stored};
+use crate::catalog::{LoneCheck, Origin, Sourced};
 use crate::source::files::place;
 
 impl State {
+    /// Puts a check into the store's layer.
+    pub(super) fn put_check(&mut self, id: String, check: LoneCheck) -> Edit {
+        let new = Sourced { value: check, origin: Origin::Store };
+        let covered = self.checks.insert(id.clone(), new);
+        let old = covered.and_then(|old| keep_stored(&mut self.hidden.checks, &id, old));
+        Edit::Check(id, old)
+    }
+
+    /// Takes a check out of the store's layer; `None` if it was not there.
+    pub(super) fn take_check(&mut self, id: String) -> Option<Edit> {
+        self.checks.get(&id).filter(|check| check.origin == Origin::Store)?;
+        let old = self.checks.remove(&id)?;
+        if let Some(below) = self.hidden.checks.remove(&id) {
+            self.checks.insert(id.clone(), below);
+        }
+        Some(Edit::Check(id, Some(old.value)))
+    }
+
+    /// Puts `new` in the place of the checks that files define, and moves those to `old`.
+    pub(super) fn replace_checks(
+        &mut self,
+        new: BTreeMap<String, Sourced<LoneCheck>>,
+        old: &mut BTreeMap<String, Sourced<LoneCheck>>,
+    ) {
+        let of_files = self.checks.extract_if(.., |_, check| check.origin != Origin::Store);
+        old.extend(of_files);
+        for (id, check) in new {
+            match self.checks.entry(id) {
+                Place::Occupied(stored) => {
+                    self.hidden.checks.insert(stored.key().clone(), check);
+                }
+                Place::Vacant(place) => {
+                    place.insert(check);
+                }
+            }
+        }
+    }
+
+    /// Checks that files define and the store hides: service, what it is called, and where.
+    pub(super) fn hidden_checks(&self) -> impl Iterator<Item = (String, String, &Origin)> {
+        self.hidden.checks.iter().map(|(id, check)| {
+            let service = self.services.get(&*check.value.service_id).cloned();
+            (service.unwrap_or_default(), format!("check id {id:?}"), &check.origin)
+        })
+    }
+
+    /// The service that the check `id` is about; empty for the node and for one that waits.
+    pub(in crate::agent) fn service_of(&self, lone: &LoneCheck) -> String {
+        self.services.get(&*lone.service_id).cloned().unwrap_or_default()
+    }
+
+    /// The check `id` as the store has it.
+    pub(in crate::agent) fn stored_check(&self, id: &str) -> Option<&LoneCheck> {
+        let found = self.checks.get(id).filter(|check| check.origin == Origin::Store);
+        found.map(|check| &check.value)
+    }
+
     /// Says which check id two things use, if any do: a node has each once.
     ///
     /// # Errors

@@ -1,0 +1,105 @@
+//! Export and import: everything that the store defines, as files.
+
+use std::collections::BTreeSet;
+
+use super::Agent;
+use super::change::Change;
+use super::refusal::Refusal;
+use super::start::lines;
+use super::state::Edit;
+use crate::api::document::{Applied, Difference, Export};
+use crate::audit::{Action, Altered, Intent};
+use crate::catalog::{Origin, Registered, to_definition};
+use crate::entry;
+use crate::source::files;
+use crate::source::{EntryKey, key_of};
+use crate::store::SourceFile;
+
+impl Agent {
+    /// What the store defines; with `all`, what is in force from files too.
+    #[must_use]
+    pub fn export(&self, all: bool) -> Export {
+        let wanted = |origin: &Origin| all || *origin == Origin::Store;
+        let entries = self.state.entries().into_iter().filter(|entry| wanted(&entry.origin));
+        let instances = self.instances().iter().filter(|instance| wanted(&instance.origin));
+        Export {
+            entries: entries.map(|entry| entry::to_json(&entry.value)).collect(),
+            services: instances.map(|registered| to_definition(&registered.instance)).collect(),
+        }
+    }
+
+    /// Takes what `files` define into the store, as one change; with `replace`, what the store
+    /// has and they do not is deleted.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, with file, line and column; nothing has changed then.
+    pub fn import(
+        &mut self,
+        intent: &Intent,
+        files: &[SourceFile],
+        replace: bool,
+    ) -> Result<Applied, Refusal> {
+        let set = files::decode(files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
+        let warnings = set.warnings;
+        let mut edits = Vec::new();
+        if replace {
+            let of_store = |origin: &Origin| *origin == Origin::Store;
+            let entries = self.state.entries().into_iter();
+            let keys = entries.filter(|e| of_store(&e.origin)).map(|e| key_of(&e.value));
+            let gone: BTreeSet<EntryKey> =
+                keys.filter(|key| !set.entries.contains_key(key)).collect();
+            edits.extend(gone.into_iter().map(|key| Edit::Entry(key, None)));
+            let ids = self.instances().iter().filter(|i| of_store(&i.origin));
+            let ids = ids.map(|Registered { instance, .. }| &instance.id);
+            let gone = ids.filter(|id| !set.instances.contains_key(*id));
+            edits.extend(gone.map(|id| Edit::Instance(id.clone(), None)));
+        }
+        let entries = set.entries.into_iter();
+        edits.extend(entries.map(|(key, entry)| Edit::Entry(key, Some(Box::new(entry.value)))));
+        let instances = set.instances.into_iter();
+        edits.extend(
+            instances.map(|(id, instance)| Edit::Instance(id, Some(Box::new(instance.value)))),
+        );
+        let change = Change::new(Action::Import, intent, edits);
+        let mut applied = self.apply(Change { places: set.splits, ..change })?;
+        applied.warnings.splice(0..0, warnings.into_iter().map(super::report::warning));
+        Ok(applied)
+    }
+
+    /// Makes a change that is about any services, and says what is different.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]; nothing has changed then.
+    pub(super) fn apply(&mut self, change: Change) -> Result<Applied, Refusal> {
+        let revision_before = self.datapath.revision();
+        let dry_run = change.intent.dry_run;
+        self.change(change, |agent, altered| {
+            let mut changes: Vec<Difference> = altered.iter().map(difference).collect();
+            changes.sort();
+            let warnings = agent.all_warnings().into_iter().map(super::report::warning);
+            Applied {
+                changes,
+                revision_before,
+                revision: agent.datapath.revision(),
+                dry_run,
+                warnings: warnings.collect(),
+            }
+        })
+    }
+}
+
+fn difference(altered: &Altered) -> Difference {
+    let how = match (altered.before.is_null(), altered.after.is_null()) {
+        (true, _) => "new",
+        (false, true) => "gone",
+        (false, false) => "changed",
+    };
+    Difference {
+        service: altered.service.clone(),
+        kind: altered.kind.clone(),
+        name: altered.name.clone(),
+        how: how.to_owned(),
+    }
+}

@@ -1,0 +1,297 @@
+//! What a change means for the store: rows, indices, and the record of the change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::change::Entries;
+use super::checks::to_stored;
+use super::split::{moves, weights_of};
+use super::state::{Edit, InstanceMove};
+use super::{Agent, Indices};
+use crate::audit::{Action, Altered, Author, CHECK, REGISTRATION, Record};
+use crate::catalog::{Instance, LoneCheck, Origin, Sourced, to_definition};
+use crate::entry::{self, Entry};
+use crate::source::{EntryKey, KINDS};
+use crate::store::{Past, Stored, Write};
+
+/// What a change means for the store and for the agent's records.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// Index of the change.
+    pub(super) index: u64,
+    /// Number of the change.
+    number: u64,
+    /// What to write; nothing where nothing is different.
+    pub(super) writes: Vec<Write>,
+    /// Takes `writes` back.
+    pub(super) undo: Vec<Write>,
+    entries: Vec<(EntryKey, Option<Indices>)>,
+    instances: Vec<(String, Option<Indices>)>,
+    checks: Vec<(String, Option<Indices>)>,
+    past: Vec<(String, Past)>,
+    /// What is different.
+    pub(super) altered: Vec<Altered>,
+    weights: BTreeMap<String, Vec<crate::api::document::Moved>>,
+    record: Option<Record>,
+}
+
+impl Ledger {
+    /// Adds the record of the change, if something is different.
+    pub(super) fn sign(&mut self, action: Action, author: Author, revision: u64) {
+        if self.altered.is_empty() {
+            return;
+        }
+        let record = Record {
+            number: self.number,
+            time_ms: now_ms(),
+            author,
+            action,
+            index: self.index,
+            revision,
+            changes: std::mem::take(&mut self.altered),
+            weights: std::mem::take(&mut self.weights),
+        };
+        self.writes.push(Write::Record(Box::new(record.clone())));
+        self.undo.push(Write::NoRecord(self.number));
+        self.record = Some(record);
+    }
+
+    /// Leaves the rows alone: what is found at the very first start is no change to anything.
+    pub(super) fn forget_before(&mut self) {
+        self.writes.retain(|write| !matches!(write, Write::Past(..)));
+        self.past.clear();
+        self.altered.clear();
+    }
+
+    fn change_entry(
+        &mut self,
+        key: &EntryKey,
+        old: Option<&Sourced<Entry>>,
+        new: Option<&Sourced<Entry>>,
+        known: Option<Indices>,
+    ) {
+        let differs = old.map(|entry| &entry.value) != new.map(|entry| &entry.value);
+        let indices = match (new, known) {
+            (None, _) => None,
+            (Some(_), Some(known)) if !differs => Some(known),
+            (Some(_), known) => Some(Indices {
+                create: known.map_or(self.index, |known| known.create),
+                modify: self.index,
+            }),
+        };
+        for of_store in [true, false] {
+            let write = |row: Option<Stored>| {
+                let (kind, name) = key.clone();
+                if of_store {
+                    Write::Entry(kind, name, row)
+                } else {
+                    Write::FileEntry(kind, name, row)
+                }
+            };
+            let row = |entry: Option<&Sourced<Entry>>, indices: Option<Indices>| {
+                let entry = entry.filter(|e| (e.origin == Origin::Store) == of_store);
+                entry.zip(indices).map(|(e, indices)| stored(entry::to_json(&e.value), indices))
+            };
+            let (before, after) = (row(old, known), row(new, indices));
+            if before != after {
+                self.undo.push(write(before));
+                self.writes.push(write(after));
+            }
+        }
+        if differs {
+            self.entries.push((key.clone(), indices));
+            let json = |entry: Option<&Sourced<Entry>>| {
+                entry.map_or(Value::Null, |entry| entry::to_json(&entry.value))
+            };
+            self.altered.push(Altered {
+                service: key.1.clone(),
+                kind: key.0.clone(),
+                name: key.1.clone(),
+                before: json(old),
+                after: json(new),
+            });
+        }
+    }
+
+    /// A check on its own, as the store had it and has it.
+    fn change_check(
+        &mut self,
+        id: &str,
+        service: String,
+        [old, new]: [Option<&LoneCheck>; 2],
+        known: Indices,
+    ) {
+        if old == new {
+            return;
+        }
+        let create = if old.is_some() { known.create } else { self.index };
+        let indices = new.map(|_| Indices { create, modify: self.index });
+        let row = |lone: Option<&LoneCheck>, indices: Option<Indices>| {
+            lone.zip(indices).map(|(lone, indices)| stored(to_stored(lone), indices))
+        };
+        self.undo.push(Write::Check(id.to_owned(), row(old, Some(known))));
+        self.writes.push(Write::Check(id.to_owned(), row(new, indices)));
+        self.checks.push((id.to_owned(), indices));
+        self.altered.push(Altered {
+            service,
+            kind: CHECK.to_owned(),
+            name: id.to_owned(),
+            before: old.map_or(Value::Null, to_stored),
+            after: new.map_or(Value::Null, to_stored),
+        });
+    }
+
+    fn change_instance(&mut self, moved: &InstanceMove<'_>, known: Indices) {
+        let InstanceMove { id, before, after, stored_before, stored_after } = *moved;
+        let differs = before != after;
+        let indices = match (before, after) {
+            (_, None) => None,
+            (Some(_), Some(_)) if !differs => Some(known),
+            (Some(_), Some(_)) => Some(Indices { create: known.create, modify: self.index }),
+            (None, Some(_)) => Some(Indices { create: self.index, modify: self.index }),
+        };
+        let row = |instance: Option<&Instance>, indices: Option<Indices>| {
+            instance.zip(indices).map(|(i, indices)| stored(to_definition(i), indices))
+        };
+        let (old, new) = (row(stored_before, Some(known)), row(stored_after, indices));
+        if old != new {
+            self.undo.push(Write::Registration(id.to_owned(), old));
+            self.writes.push(Write::Registration(id.to_owned(), new));
+        }
+        if !differs {
+            return;
+        }
+        self.instances.push((id.to_owned(), indices));
+        let of = |service: &str, before: Option<&Instance>, after: Option<&Instance>| Altered {
+            service: service.to_owned(),
+            kind: REGISTRATION.to_owned(),
+            name: id.to_owned(),
+            before: before.map_or(Value::Null, to_definition),
+            after: after.map_or(Value::Null, to_definition),
+        };
+        match (before, after) {
+            // Gone from one service's history, and new in the other's.
+            (Some(old), Some(new)) if old.service != new.service => {
+                self.altered.push(of(&old.service, before, None));
+                self.altered.push(of(&new.service, None, after));
+            }
+            _ => {
+                let service = after.or(before).map_or("", |instance| &instance.service);
+                self.altered.push(of(service, before, after));
+            }
+        }
+    }
+}
+
+impl Agent {
+    /// What is different after a change.
+    pub(super) fn ledger(&self, before: &Entries, after: &Entries, inverses: &[Edit]) -> Ledger {
+        let mut ledger = Ledger {
+            index: self.index.saturating_add(1),
+            number: self.last_change.saturating_add(1),
+            writes: Vec::new(),
+            undo: Vec::new(),
+            entries: Vec::new(),
+            instances: Vec::new(),
+            checks: Vec::new(),
+            past: Vec::new(),
+            altered: Vec::new(),
+            weights: BTreeMap::new(),
+            record: None,
+        };
+        let keys: BTreeSet<&EntryKey> = before.keys().chain(after.keys()).collect();
+        for key in keys {
+            let known = self.indices.get(key).copied();
+            ledger.change_entry(key, before.get(key), after.get(key), known);
+        }
+        let services: BTreeSet<String> =
+            ledger.altered.iter().map(|altered| altered.service.clone()).collect();
+        for service in services {
+            let past = past(&service, before);
+            let known = self.past.get(&service).cloned();
+            ledger.writes.push(Write::Past(service.clone(), Some(past.clone())));
+            ledger.undo.push(Write::Past(service.clone(), known));
+            let moved =
+                moves(&service, &weights_of(&service, before), &weights_of(&service, after));
+            if !moved.is_empty() {
+                ledger.weights.insert(service.clone(), moved);
+            }
+            ledger.past.push((service, past));
+        }
+        for inverse in inverses {
+            self.state.instance_moves(inverse, &mut |moved| {
+                ledger.change_instance(moved, self.instance_indices(moved.id));
+            });
+            if let Edit::Check(id, old) = inverse {
+                let known = self.check_indices.get(id).copied().unwrap_or_default();
+                let new = self.state.stored_check(id);
+                let service = new.or(old.as_ref()).map(|lone| self.state.service_of(lone));
+                ledger.change_check(id, service.unwrap_or_default(), [old.as_ref(), new], known);
+            }
+        }
+        ledger
+    }
+
+    /// Remembers what is in force now, and returns what is different.
+    pub(super) fn record(&mut self, ledger: Ledger) -> Vec<Altered> {
+        for (key, indices) in ledger.entries {
+            put(&mut self.indices, key, indices);
+        }
+        for (id, indices) in ledger.instances {
+            put(&mut self.instance_indices, id, indices);
+        }
+        for (id, indices) in ledger.checks {
+            put(&mut self.check_indices, id, indices);
+        }
+        self.past.extend(ledger.past);
+        if !ledger.writes.is_empty() {
+            self.index = ledger.index;
+        }
+        let Some(mut record) = ledger.record else { return Vec::new() };
+        self.last_change = record.number;
+        let revision = self.datapath.revision();
+        if record.revision != revision {
+            // The tables were the same in the end.
+            record.revision = revision;
+            let write = Write::Record(Box::new(record.clone()));
+            if let Err(error) = self.store.commit(self.index, &[write]) {
+                tracing::warn!(%error, "the log names a revision that is not in force");
+            }
+        }
+        record.changes
+    }
+
+    /// When an instance was registered and last changed: at the start, if not since then.
+    #[must_use]
+    pub fn instance_indices(&self, id: &str) -> Indices {
+        let at_start = Indices { create: self.index_at_start, modify: self.index_at_start };
+        self.instance_indices.get(id).copied().unwrap_or(at_start)
+    }
+}
+
+fn put<K: Ord>(indices: &mut BTreeMap<K, Indices>, key: K, value: Option<Indices>) {
+    match value {
+        Some(value) => indices.insert(key, value),
+        None => indices.remove(&key),
+    };
+}
+
+pub(super) fn stored(json: Value, Indices { create, modify }: Indices) -> Stored {
+    Stored { json, create_index: create, modify_index: modify }
+}
+
+fn past(service: &str, before: &Entries) -> Past {
+    let of_kind = |kind: &str| {
+        let entry = before.get(&(kind.to_owned(), service.to_owned()));
+        (kind.to_owned(), entry.map_or(Value::Null, |entry| entry::to_json(&entry.value)))
+    };
+    KINDS.into_iter().map(of_kind).collect()
+}
+
+/// Milliseconds since 1970 UTC.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

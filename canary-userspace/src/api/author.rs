@@ -1,0 +1,90 @@
+//! Who asks: taken from the connection, and given to the agent with every change.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use nix::unistd::{Uid, User};
+use serde::Deserialize;
+use tokio::net::UnixStream;
+use tokio::task::spawn_blocking;
+
+use super::answer::{Error, flag};
+use crate::agent::Refusal;
+use crate::audit::{Author, Intent};
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Peer {
+    /// A process of this node, as the kernel names it; nothing where the kernel does not know.
+    Process(Option<Process>),
+    /// An address.
+    Tcp(SocketAddr),
+}
+
+/// A process as it was when it connected.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    uid: u32,
+    gid: u32,
+    pid: Option<i32>,
+}
+
+impl Peer {
+    /// The process that has connected.
+    pub(super) fn of(stream: &UnixStream) -> Self {
+        let process = stream.peer_cred().ok().map(|credentials| Process {
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            // 0 is a process that this pid namespace does not have.
+            pid: credentials.pid().filter(|pid| *pid > 0),
+        });
+        Self::Process(process)
+    }
+}
+
+/// Name of the token that a request showed; whoever checks tokens puts it beside the [`Peer`].
+#[derive(Clone, Debug)]
+pub(super) struct TokenName(pub(super) String);
+
+/// The parameter of every write.
+#[derive(Debug, Deserialize)]
+struct DryRun {
+    #[serde(rename = "dry-run")]
+    dry_run: Option<String>,
+}
+
+/// Who asks for a change, and whether it is to be made.
+#[derive(Debug)]
+pub(super) struct Asked(pub(super) Intent);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let Query(DryRun { dry_run }) = Query::try_from_uri(&parts.uri)
+            .map_err(|error| Refusal::bad_request(error.body_text()))?;
+        let dry_run = flag("dry-run", dry_run.as_deref())?;
+        let token = parts.extensions.get().map(|TokenName(name)| name.clone());
+        let author = match parts.extensions.get() {
+            Some(Peer::Tcp(peer)) => Author::Tcp { peer: *peer, token },
+            Some(Peer::Process(Some(process))) => named(*process, token).await,
+            Some(Peer::Process(None)) | None => {
+                return Err(Refusal::failed("who asks for the change is not known").into());
+            }
+        };
+        Ok(Self(Intent { author, dry_run }))
+    }
+}
+
+/// The process with its names. Looking up a user may ask a server, so the loop does not wait.
+async fn named(Process { uid, gid, pid }: Process, token: Option<String>) -> Author {
+    let names = spawn_blocking(move || {
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
+        let process = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+        (user, process.map(|name| name.trim_end().to_owned()))
+    });
+    let (user, process) = names.await.unwrap_or_default();
+    Author::Socket { uid, gid, pid, user, process, token }
+}

@@ -1,0 +1,57 @@
+//! `/v1/canary/export` and `/v1/canary/import`.
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::answer::{OwnError, flag, json};
+use super::author::Asked;
+use super::canary::decode;
+use super::document::Import;
+use crate::agent::Handle;
+use crate::store::SourceFile;
+
+/// Bytes of an import's body at most: what 5,000 services of 20 instances take.
+pub(super) const MAX_IMPORT: usize = 64 << 20;
+
+/// Parameters of an export.
+#[derive(Debug, Deserialize)]
+pub(super) struct ExportParameters {
+    all: Option<String>,
+}
+
+/// What the store defines or, with `all`, what is in force.
+pub(super) async fn export(
+    State(handle): State<Handle>,
+    Query(ExportParameters { all }): Query<ExportParameters>,
+) -> Result<Response, OwnError> {
+    let all = flag("all", all.as_deref())?;
+    let (export, index) = handle.call(move |agent| (agent.export(all), agent.index())).await?;
+    Ok(json(index, &export))
+}
+
+/// Parameters of an import.
+#[derive(Debug, Deserialize)]
+pub(super) struct ImportParameters {
+    replace: Option<String>,
+}
+
+/// Takes files into the store, all or nothing.
+pub(super) async fn import(
+    State(handle): State<Handle>,
+    Query(ImportParameters { replace }): Query<ImportParameters>,
+    Asked(intent): Asked,
+    body: Bytes,
+) -> Result<Response, OwnError> {
+    let replace = flag("replace", replace.as_deref())?;
+    let Import { files } = decode(&body)?;
+    let source = |file: super::document::File| SourceFile {
+        path: file.path,
+        content: file.content.into_bytes(),
+    };
+    let files: Vec<SourceFile> = files.into_iter().map(source).collect();
+    let (applied, index) =
+        handle.call(move |agent| (agent.import(&intent, &files, replace), agent.index())).await?;
+    Ok(json(index, &applied?))
+}

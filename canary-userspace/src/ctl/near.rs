@@ -1,0 +1,41 @@
+//! The name that was likely meant.
+
+/// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most.
+pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = name.to_lowercase();
+    let bound = (name.chars().count() / 3).max(1);
+    names
+        .into_iter()
+        .map(|other| (strsim::damerau_levenshtein(&folded, &other.to_lowercase()), other))
+        .filter(|&(distance, other)| distance <= bound && other != name)
+        .min()
+        .map(|(_, other)| other)
+}
+
+/// The words that `text` puts in quotes, in their order.
+pub(super) fn quoted(text: &str) -> Vec<&str> {
+    text.split('"').skip(1).step_by(2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_near_and_another_word_is_not() {
+        let names = ["blue", "green", "service_subset"];
+
+        assert_eq!(nearest("gren", names), Some("green"));
+        assert_eq!(nearest("bleu", names), Some("blue"));
+        assert_eq!(nearest("ServiceSubst", names), Some("service_subset"));
+        assert_eq!(nearest("service_subst", names), Some("service_subset"));
+        assert_eq!(nearest("red", names), None);
+        assert_eq!(nearest("blue", names), None, "it is there");
+    }
+
+    #[test]
+    fn quoted_words_are_found() {
+        assert_eq!(quoted("service \"a\" has no \"b\""), ["a", "b"]);
+        assert_eq!(quoted("none"), [""; 0]);
+    }
+}

@@ -1,0 +1,170 @@
+//! What only shows between the files of a set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Finding, Findings, hints};
+use crate::catalog::{Health, Origin, Registered, Snapshot, Sourced};
+use crate::compile::{Claims, compile};
+use crate::ctl::near::nearest;
+use crate::entry::{self, Entry, GraphError, Resolver, Splitter, Subset, check_graph};
+use crate::error::ConfigError;
+use crate::source::Definitions;
+
+/// Where splitters and the targets of their splits are.
+#[derive(Debug, Default)]
+pub(super) struct Places(BTreeMap<String, (String, entry::Places)>);
+
+impl Places {
+    /// Remembers an entry of `file`.
+    pub(super) fn add(&mut self, file: &str, entry: &Entry, places: entry::Places) {
+        if let Entry::Splitter(splitter) = entry {
+            self.0.insert(splitter.name.clone(), (file.to_owned(), places));
+        }
+    }
+
+    fn at(&self, splitter: &str, split: usize, text: String) -> ConfigError {
+        let Some((file, places)) = self.0.get(splitter) else { return ConfigError::new(text) };
+        let position = places.splits.get(split).unwrap_or(&places.name);
+        ConfigError::at(*position, text).in_file(file)
+    }
+}
+
+/// Checks a set in which every file is right by itself.
+pub(super) fn check(set: Definitions, places: &Places, found: &mut Findings) {
+    let snapshot = snapshot(set);
+    let elsewhere = resolvers_elsewhere(&snapshot, places, found);
+    let before = found.errors.len();
+    for GraphError { splitter, split, text } in graph_errors(&snapshot, &elsewhere) {
+        let service = snapshot.splitters.get(&splitter).and_then(|splitter| {
+            let split = splitter.value.splits.get(split)?;
+            Some(target(&splitter.value, &split.service))
+        });
+        let resolver = service.and_then(|service| snapshot.resolvers.get(service));
+        let hint = resolver.and_then(|resolver| hints::of_subset(&text, &resolver.value));
+        found.errors.push(Finding { error: places.at(&splitter, split, text), hint });
+    }
+    // Entries alone are a set too; only with instances is it known who is missing.
+    if found.errors.len() > before || snapshot.instances.is_empty() {
+        return;
+    }
+    let compiled = compile(&snapshot, &Claims::new());
+    let sentence = |service: &str, text: &str| {
+        Finding::from(at_entry(&snapshot, service, format!("{service}: {text}")))
+    };
+    let refused = compiled.refused.iter().map(|refused| sentence(&refused.service, &refused.text));
+    found.errors.extend(refused);
+    // The file's own warning says that of a filter, with its place.
+    let warnings = compiled.warnings.iter().filter(|warning| !warning.text.contains("unusable"));
+    found.warnings.extend(warnings.map(|warning| sentence(&warning.service, &warning.text)));
+}
+
+/// All that is wrong with the graph: a split that is told is made harmless, and the rest checked.
+fn graph_errors(snapshot: &Snapshot, elsewhere: &[Resolver]) -> Vec<GraphError> {
+    let own = snapshot.resolvers.values().map(|resolver| &resolver.value);
+    let resolvers: Vec<&Resolver> = own.chain(elsewhere).collect();
+    let mut splitters: BTreeMap<&str, Splitter> = snapshot
+        .splitters
+        .iter()
+        .map(|(name, splitter)| (name.as_str(), splitter.value.clone()))
+        .collect();
+    let mut errors: Vec<GraphError> = Vec::new();
+    while let Err(error) = check_graph(resolvers.iter().copied(), splitters.values()) {
+        let known =
+            |known: &GraphError| (&known.splitter, known.split) == (&error.splitter, error.split);
+        let split = splitters
+            .get_mut(error.splitter.as_str())
+            .filter(|_| !errors.iter().any(known))
+            .and_then(|splitter| splitter.splits.get_mut(error.split));
+        let Some(split) = split else {
+            // It is not the split itself that is wrong.
+            errors.push(error);
+            break;
+        };
+        split.service.clear();
+        split.service_subset.clear();
+        errors.push(error);
+    }
+    errors.dedup();
+    errors
+}
+
+/// Stands in for the resolvers that splits need and the set does not hold, and warns of each.
+fn resolvers_elsewhere(
+    snapshot: &Snapshot,
+    places: &Places,
+    found: &mut Findings,
+) -> Vec<Resolver> {
+    let mut elsewhere: BTreeMap<&str, Resolver> = BTreeMap::new();
+    for splitter in snapshot.splitters.values().map(|splitter| &splitter.value) {
+        let mut told = BTreeSet::new();
+        for (split, index) in splitter.splits.iter().zip(0..) {
+            let service = target(splitter, &split.service);
+            if split.service_subset.is_empty() || snapshot.resolvers.contains_key(service) {
+                continue;
+            }
+            let resolver = elsewhere
+                .entry(service)
+                .or_insert_with(|| Resolver { name: service.to_owned(), ..Resolver::default() });
+            resolver.subsets.insert(split.service_subset.clone(), Subset::default());
+            if told.insert(service) {
+                let text = format!(
+                    "service-resolver/{service} is not among these files: its subsets are not checked"
+                );
+                let names = snapshot.resolvers.keys().map(String::as_str);
+                let hint = hints::meant(nearest(service, names));
+                let error = places.at(&splitter.name, index, text);
+                found.warnings.push(Finding { error, hint });
+            }
+        }
+    }
+    elsewhere.into_values().collect()
+}
+
+fn target<'e>(splitter: &'e Splitter, service: &'e str) -> &'e str {
+    if service.is_empty() { &splitter.name } else { service }
+}
+
+/// A sentence about a service, at the entry that makes it one.
+fn at_entry(snapshot: &Snapshot, service: &str, text: String) -> ConfigError {
+    let splitter = snapshot.splitters.get(service).map(|entry| &entry.origin);
+    let resolver = snapshot.resolvers.get(service).map(|entry| &entry.origin);
+    match splitter.or(resolver) {
+        Some(Origin::File { path, position }) => ConfigError::at(*position, text).in_file(path),
+        _ => ConfigError::new(text),
+    }
+}
+
+/// The set as a picture of a node on which all is well.
+fn snapshot(set: Definitions) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for ((_, name), sourced) in set.entries {
+        let origin = sourced.origin;
+        match sourced.value {
+            Entry::Resolver(value) => {
+                snapshot.resolvers.insert(name, Sourced { value, origin });
+            }
+            Entry::Splitter(value) => {
+                snapshot.splitters.insert(name, Sourced { value, origin });
+            }
+            Entry::Defaults(value) => {
+                snapshot.defaults.insert(name, Sourced { value, origin });
+            }
+            Entry::Proxy(value) => {
+                snapshot.proxies.insert(name, Sourced { value, origin });
+            }
+        }
+    }
+    let registered = |sourced: Sourced<_>| Registered {
+        node: Arc::default(),
+        checks: Box::default(),
+        instance: sourced.value,
+        origin: sourced.origin,
+        health: Health::Passing,
+    };
+    snapshot.instances = set.instances.into_values().map(registered).collect();
+    snapshot.instances.sort_by(|a, b| {
+        (&a.instance.service, &a.instance.id).cmp(&(&b.instance.service, &b.instance.id))
+    });
+    snapshot
+}

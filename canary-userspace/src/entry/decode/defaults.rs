@@ -1,0 +1,120 @@
+//! `service-defaults` and `proxy-defaults`: the protocol is used, all else is kept as it was written.
+//!
+//! The two kinds are big and differ from version to version of Consul, so a key that is not known
+//! here is no mistake.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+
+use super::{head, validate};
+use crate::entry::{Decoded, Entry, Places, ProxyDefaults, ServiceDefaults};
+use crate::error::ConfigError;
+use crate::syntax::{Data, Fields, Item, Remarks, Value, weak_string};
+
+/// The only name that proxy-defaults may have; it need not be given.
+const GLOBAL: &str = "global";
+
+/// Reads a `service-defaults` entry.
+pub(super) fn service(
+    mut fields: Fields<'_>,
+    mut remarks: Remarks,
+) -> Result<Decoded, ConfigError> {
+    let (name, meta) = head(&mut fields, &mut remarks)?;
+    let protocol = fields.string("Protocol", "protocol", &mut remarks)?;
+    let mut other = raw(fields);
+    keep_meta(&mut other, &meta);
+    let warnings = remarks.settle()?;
+    validate::named(&name.value, name.position)
+        .and_then(|()| validate::meta(&meta, name.meta_position))
+        .map_err(ConfigError::of_rule)?;
+    let places = Places { name: name.position, splits: Vec::new() };
+    let protocol = protocol.value.to_lowercase();
+    let entry = ServiceDefaults { name: name.value, protocol, other };
+    Ok(Decoded { entry: Entry::Defaults(entry), places, warnings })
+}
+
+/// Reads a `proxy-defaults` entry.
+pub(super) fn proxy(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, ConfigError> {
+    let (name, meta) = head(&mut fields, &mut remarks)?;
+    let config = fields.map("Config", "config", &mut remarks)?;
+    let protocol = config.get("protocol").map(|item| weak_string(&item.value, "Config[protocol]"));
+    let protocol = protocol.transpose()?.unwrap_or_default().to_lowercase();
+    let mut other = Map::new();
+    if !config.is_empty() {
+        let config: Map<_, _> =
+            config.iter().map(|(key, item)| ((*key).to_owned(), plain(&item.value))).collect();
+        other.insert("Config".to_owned(), config.into());
+    }
+    other.extend(raw(fields));
+    keep_meta(&mut other, &meta);
+    let warnings = remarks.settle()?;
+    global(&name)
+        .and_then(|()| validate::meta(&meta, name.meta_position))
+        .map_err(ConfigError::of_rule)?;
+    let places = Places { name: name.position, splits: Vec::new() };
+    let entry = ProxyDefaults { name: GLOBAL.to_owned(), protocol, other };
+    Ok(Decoded { entry: Entry::Proxy(entry), places, warnings })
+}
+
+fn global(name: &validate::Name) -> Result<(), ConfigError> {
+    if matches!(name.value.as_str(), "" | GLOBAL) {
+        return Ok(());
+    }
+    let text = format!("invalid name ({:?}), only {GLOBAL:?} is supported", name.value);
+    Err(ConfigError::at(name.position, text))
+}
+
+fn keep_meta(other: &mut Map<String, Json>, meta: &BTreeMap<String, String>) {
+    if !meta.is_empty() {
+        other.insert("Meta".to_owned(), serde_json::json!(meta));
+    }
+}
+
+/// What no field has taken.
+fn raw(fields: Fields<'_>) -> Map<String, Json> {
+    object(&mut fields.rest())
+}
+
+/// A value as JSON.
+fn plain(value: &Value) -> Json {
+    match &value.data {
+        // Where Consul's types say what is zero, `null` is that; here only the text can be kept.
+        Data::Null => Json::String(String::new()),
+        Data::Bool(truth) => (*truth).into(),
+        Data::Integer(number) => (*number).into(),
+        Data::Float(number) => (*number).into(),
+        Data::String(text) => text.clone().into(),
+        Data::List(elements) => elements.iter().map(plain).collect(),
+        Data::Object(items) => object(&mut items.iter().filter(|item| !item.replaced)).into(),
+    }
+}
+
+/// Items as JSON: of a repeated key the last value counts, but objects and lists add up.
+fn object(items: &mut dyn Iterator<Item = &Item>) -> Map<String, Json> {
+    let mut object = Map::new();
+    for item in items.filter(|item| item.value.data != Data::Null) {
+        let value = plain(&item.value);
+        match object.get_mut(&item.key) {
+            Some(earlier) => add(earlier, value),
+            None => _ = object.insert(item.key.clone(), value),
+        }
+    }
+    object
+}
+
+/// Adds the value of a repeated key to the one before it.
+fn add(earlier: &mut Json, value: Json) {
+    let adds_up = |value: &Json| value.is_array() || value.is_object();
+    if !adds_up(earlier) || !adds_up(&value) {
+        *earlier = value;
+        return;
+    }
+    let list = |value| match value {
+        Json::Array(elements) => elements,
+        one => vec![one],
+    };
+    let mut elements = list(earlier.take());
+    elements.extend(list(value));
+    *earlier = elements.into();
+}
