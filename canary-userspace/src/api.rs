@@ -6,6 +6,7 @@ mod canary;
 mod checks;
 mod config;
 pub mod document;
+mod filter;
 mod history;
 mod instances;
 mod server;

@@ -80,6 +80,36 @@ pub enum Policy {
     Maglev,
 }
 
+impl Policy {
+    /// All of them, by the names that entries use.
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::Unset, ""),
+        (Self::Random, "random"),
+        (Self::RoundRobin, "round_robin"),
+        (Self::LeastRequest, "least_request"),
+        (Self::RingHash, "ring_hash"),
+        (Self::Maglev, "maglev"),
+    ];
+
+    /// The policy of that name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, of)| *of == name).map(|(policy, _)| *policy)
+    }
+
+    /// Its name in entries; empty where none is said.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(policy, _)| *policy == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether the same hash leads to the same instance.
+    #[must_use]
+    pub fn is_hash_based(self) -> bool {
+        matches!(self, Self::RingHash | Self::Maglev)
+    }
+}
+
 /// Sizes of a hash ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RingHash {
@@ -171,6 +201,19 @@ pub struct Splitter {
     pub splits: Vec<Split>,
     /// Free pairs.
     pub meta: BTreeMap<String, String>,
+}
+
+/// The key of a splitter's meta that says what becomes of a share that nobody can take.
+pub(crate) const ON_EMPTY: &str = "on_empty";
+
+impl Splitter {
+    /// Whether the share of a subset without healthy instances goes to the others.
+    ///
+    /// Otherwise its connections are refused, as in Consul.
+    #[must_use]
+    pub fn redistributes(&self) -> bool {
+        self.meta.get(ON_EMPTY).is_some_and(|value| value == "redistribute")
+    }
 }
 
 /// A `service-defaults` entry, as far as this agent uses it.

@@ -13,7 +13,7 @@ pub struct Position {
 
 /// What is wrong with a piece of configuration, and where.
 ///
-/// Shown as `FILE:LINE:COL: TEXT`, as far as each is known.
+/// Shown as `FILE:LINE:COL: TEXT (HINT)`, as far as each is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     /// The file's path as the user gave it; `None` for what came over the API.
@@ -22,6 +22,8 @@ pub struct ConfigError {
     pub position: Option<Position>,
     /// What is wrong: Consul's words where Consul has some.
     pub text: String,
+    /// What may help, in our own words: the API leaves it out where Consul has none.
+    pub hint: Option<String>,
     /// It could be read and breaks a rule; otherwise it could not even be read.
     pub is_rule: bool,
 }
@@ -29,7 +31,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error without a place.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { file: None, position: None, text: text.into(), is_rule: false }
+        Self { file: None, position: None, text: text.into(), hint: None, is_rule: false }
     }
 
     /// An error at a place in a text.
@@ -41,6 +43,18 @@ impl ConfigError {
     #[must_use]
     pub fn of_rule(self) -> Self {
         Self { is_rule: true, ..self }
+    }
+
+    /// The same error, known to be at `position`.
+    #[must_use]
+    pub fn placed(self, position: Position) -> Self {
+        Self { position: Some(position), ..self }
+    }
+
+    /// The same error with other words.
+    #[must_use]
+    pub fn in_words(self, words: impl FnOnce(&str) -> String) -> Self {
+        Self { text: words(&self.text), ..self }
     }
 
     /// The same error, known to be in `file`.
@@ -61,6 +75,10 @@ impl fmt::Display for ConfigError {
         if self.file.is_some() || self.position.is_some() {
             f.write_str(" ")?;
         }
-        f.write_str(&self.text)
+        f.write_str(&self.text)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
     }
 }

@@ -5,16 +5,31 @@
 //! and wrong by type: Consul accepts that when it is written, and so does this agent; such a
 //! filter matches nothing and [`Filter::check`] says why.
 
+//!
+//! Subsets are filtered by fields of [`Registered`]; the lists of the API are filtered as JSON
+//! documents of a [`Shape`], by [`ListFilter`].
+
 mod check;
 mod cursor;
+mod documents;
 mod evaluate;
 mod grammar;
 mod literal;
+mod mistake;
+mod pattern;
+mod schema;
 mod selector;
+mod shapes;
 
 use crate::catalog::Registered;
 use crate::error::ConfigError;
 use check::Test;
+use grammar::Expression;
+use mistake::Mistake;
+use selector::Subject;
+
+pub use documents::ListFilter;
+pub use shapes::Shape;
 
 /// Bytes that a filter may have.
 pub const MAX_LEN: usize = 4_096;
@@ -26,7 +41,7 @@ pub const MAX_DEPTH: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// `None` for the empty filter, which every instance passes.
-    test: Option<Result<Test, String>>,
+    test: Option<Result<Test, Mistake>>,
 }
 
 impl Filter {
@@ -36,15 +51,8 @@ impl Filter {
     ///
     /// The mistake in the words and with the place of Consul's own parser.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        if text.is_empty() {
-            return Ok(Self { test: None });
-        }
-        if text.len() > MAX_LEN {
-            let text = format!("longer than {MAX_LEN} bytes");
-            return Err(ConfigError::new(text));
-        }
-        let expression = grammar::parse(text).map_err(ConfigError::new)?;
-        Ok(Self { test: Some(check::check(&expression)) })
+        let expression = read(text)?;
+        Ok(Self { test: expression.map(|expression| check::check(&expression, &Subject::of)) })
     }
 
     /// Whether the filter can be evaluated.
@@ -52,9 +60,9 @@ impl Filter {
     /// # Errors
     ///
     /// Why it cannot, and so matches no instance.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         match &self.test {
-            Some(Err(reason)) => Err(reason.clone()),
+            Some(Err(reason)) => Err(reason.clone().into()),
             _ => Ok(()),
         }
     }
@@ -64,10 +72,21 @@ impl Filter {
     pub fn matches(&self, registered: &Registered) -> bool {
         match &self.test {
             None => true,
-            Some(Ok(test)) => evaluate::holds(test, &registered.instance, &registered.node),
+            Some(Ok(test)) => evaluate::holds(test, registered),
             Some(Err(_)) => false,
         }
     }
+}
+
+/// Reads an expression; `None` is the empty text.
+fn read(text: &str) -> Result<Option<Expression>, ConfigError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.len() > MAX_LEN {
+        return Err(ConfigError::new(format!("longer than {MAX_LEN} bytes")));
+    }
+    grammar::parse(text).map(Some).map_err(ConfigError::new)
 }
 
 #[cfg(test)]

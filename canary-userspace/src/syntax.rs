@@ -16,7 +16,7 @@ mod weak;
 use winnow::error::{ErrMode, ParserError};
 use winnow::stream::{Location, Stream};
 
-pub use duration::{format_duration, parse_duration};
+pub use duration::{format_duration, format_nanoseconds, parse_duration, parse_nanoseconds};
 pub use fields::{Fields, Placed, Remarks};
 pub(crate) use weak::{based as based_integer, string as weak_string};
 

@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::document::Changed;
+use super::filter;
 use crate::agent::{Kind, Refusal};
+use crate::filter::{ListFilter, Shape};
 
 /// Parameters of a list.
 #[derive(Debug, Deserialize)]
@@ -14,12 +16,9 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Refuses what would have no effect: half of a list must not pass for the whole.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if self.filter.as_ref().is_none_or(String::is_empty) {
-            return Ok(());
-        }
-        Err(Error(Refusal::bad_request("the parameter filter is not supported yet")))
+    /// The filter of a list of `shape`.
+    pub(super) fn filter(&self, shape: Shape) -> Result<ListFilter, Error> {
+        filter::read(self.filter.as_deref(), shape)
     }
 }
 

@@ -10,6 +10,7 @@ use super::answer::{Error, Listing, json, with_changed, with_warnings};
 use super::author::Asked;
 use crate::agent::{Handle, Indices, Refusal};
 use crate::entry::{self, Decoded, Entry};
+use crate::filter::Shape;
 use crate::source::KINDS;
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
@@ -76,9 +77,10 @@ pub(super) async fn list(
     Query(listing): Query<Listing>,
 ) -> Result<Response, Error> {
     check_kind(&kind)?;
-    listing.check()?;
+    let filter = listing.filter(Shape::of_entries(&kind))?;
     let (entries, index) = handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
-    let entries: Vec<Value> = entries.iter().map(|(entry, at)| shown(entry, *at)).collect();
+    let entries = entries.iter().map(|(entry, at)| shown(entry, *at));
+    let entries: Vec<Value> = entries.filter(|entry| filter.matches(entry)).collect();
     Ok(json(index, &entries))
 }
 

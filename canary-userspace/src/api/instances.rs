@@ -15,6 +15,7 @@ use super::checks::undecoded;
 use super::document::Warning;
 use crate::agent::{Handle, Refusal};
 use crate::catalog::{Registered, parse_registration, to_agent_json};
+use crate::filter::Shape;
 
 /// Whether checks that a registration does not name go.
 const REPLACE: &str = "replace-existing-checks";
@@ -54,8 +55,8 @@ pub(super) async fn list(
     State(handle): State<Handle>,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Error> {
-    listing.check()?;
-    let (instances, index) = handle
+    let filter = listing.filter(Shape::Service)?;
+    let (mut instances, index) = handle
         .call(|agent| {
             let shown = |registered: &Registered| {
                 let instance = &registered.instance;
@@ -65,6 +66,7 @@ pub(super) async fn list(
             (instances, agent.index())
         })
         .await?;
+    instances.retain(|_, instance| filter.matches(instance));
     Ok(answer(index, &instances))
 }
 

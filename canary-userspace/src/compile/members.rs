@@ -109,7 +109,8 @@ impl<'a> Members<'a> {
 /// A filter that can be evaluated, or why it cannot.
 fn read(text: &str) -> Result<Filter, String> {
     let filter = Filter::parse(text).map_err(|error| error.to_string())?;
-    filter.check().map(|()| filter)
+    filter.check().map_err(|error| error.to_string())?;
+    Ok(filter)
 }
 
 /// `registered` as a backend, with the weight that its health gives it.

@@ -197,6 +197,9 @@ pub enum Service {
 /// `service list`
 #[derive(Debug, Args)]
 pub struct ServiceList {
+    /// Only instances that pass, such as 'Meta.version == 2 and "v2" in Tags'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -13,6 +13,7 @@ use super::input;
 use super::table::{Column, Table};
 use crate::catalog::{FileContent, parse_file, to_definition};
 use crate::error::ConfigError;
+use crate::filter::{ListFilter, Shape};
 
 /// Registers the instances of a file of service definitions.
 ///
@@ -83,7 +84,14 @@ pub async fn list(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let services: Map<String, Value> = client.get("/v1/agent/services").await?.ok()?.json()?;
+    let mut path = "/v1/agent/services".to_owned();
+    if let Some(filter) = &options.filter {
+        // The agent says the same, but not what may have been meant.
+        ListFilter::parse(filter, Shape::Service)
+            .map_err(|error| Failure::Usage(format!("--filter: {error}")))?;
+        path = format!("{path}?filter={}", escape(filter));
+    }
+    let services: Map<String, Value> = client.get(&path).await?.ok()?.json()?;
     if options.json { console.json(&services) } else { console.raw(&render(&services)) }
 }
 

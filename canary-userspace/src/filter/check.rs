@@ -1,17 +1,16 @@
 //! Types: which operator a field takes, and its literal as the field's type.
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::grammar::{Expression, Match, Operator};
+use super::schema::Type;
 use super::selector::Subject;
+use super::{Mistake, pattern};
 use crate::syntax::based_integer;
 
-/// Bytes that a compiled regular expression may take.
-const MAX_REGEX_LEN: usize = 1 << 20;
-
-/// A filter that can be evaluated.
+/// A filter that can be evaluated; `S` is how a field is found.
 #[derive(Clone, Debug)]
-pub(super) enum Test {
+pub(super) enum Test<S = Subject> {
     /// One of them holds.
     Any(Vec<Self>),
     /// All of them hold.
@@ -21,10 +20,10 @@ pub(super) enum Test {
     /// A field compared.
     Compare {
         /// The field.
-        subject: Subject,
+        subject: S,
         /// What is asked of it.
         question: Question,
-        /// The answer wanted: a field that is absent answers every question with no.
+        /// The answer wanted: a key that is absent answers every question with no.
         wanted: bool,
     },
 }
@@ -36,6 +35,8 @@ pub(super) enum Question {
     Text(String),
     /// Is it this number?
     Number(i64),
+    /// Is it this number with a fraction?
+    Real(f32),
     /// Is it this truth?
     Truth(bool),
     /// Does it contain this: as a part of a text, an element of a list, a key of a map?
@@ -46,66 +47,110 @@ pub(super) enum Question {
     Matches(Regex),
 }
 
-/// Checks a filter.
+/// Checks a filter whose fields `find` finds.
 ///
 /// # Errors
 ///
 /// The first mistake, in Consul's words.
-pub(super) fn check(expression: &Expression) -> Result<Test, String> {
+pub(super) fn check<S>(
+    expression: &Expression,
+    find: &impl Fn(&[String]) -> Result<(S, &'static Type), Mistake>,
+) -> Result<Test<S>, Mistake> {
+    let all = |parts: &[Expression]| {
+        parts.iter().map(|part| check(part, find)).collect::<Result<Vec<_>, _>>()
+    };
     Ok(match expression {
-        Expression::Any(parts) => Test::Any(parts.iter().map(check).collect::<Result<_, _>>()?),
-        Expression::All(parts) => Test::All(parts.iter().map(check).collect::<Result<_, _>>()?),
-        Expression::Not(part) => Test::Not(Box::new(check(part)?)),
-        Expression::Match(comparison) => compare(comparison)?,
+        Expression::Any(parts) => Test::Any(all(parts)?),
+        Expression::All(parts) => Test::All(all(parts)?),
+        Expression::Not(part) => Test::Not(Box::new(check(part, find)?)),
+        Expression::Match(comparison) => {
+            let (subject, of) = find(&comparison.selector)?;
+            let wanted = !matches!(
+                comparison.operator,
+                Operator::NotEqual | Operator::NotIn | Operator::IsNotEmpty | Operator::NotMatches
+            );
+            Test::Compare { subject, question: question(comparison, of)?, wanted }
+        }
     })
 }
 
-fn compare(comparison: &Match) -> Result<Test, String> {
+/// What a comparison asks of a field of type `of`.
+fn question(comparison: &Match, of: &Type) -> Result<Question, Mistake> {
     let Match { selector, operator, value } = comparison;
-    let subject = Subject::of(selector)?;
-    let wanted = !matches!(
-        operator,
-        Operator::NotEqual | Operator::NotIn | Operator::IsNotEmpty | Operator::NotMatches
-    );
     let coerce = |reason: String| {
-        format!("Failed to coerce value {value:?} for selector {:?}: {reason}", selector.join("."))
+        let selector = selector.join(".");
+        Mistake::new(format!(
+            "Failed to coerce value {value:?} for selector {selector:?}: {reason}"
+        ))
     };
-    let question = match (operator, &subject) {
-        (Operator::Equal | Operator::NotEqual, Subject::Text(_) | Subject::Key(..)) => {
-            Question::Text(value.clone())
+    Ok(match (operator, of) {
+        (Operator::Equal | Operator::NotEqual, Type::Text) => Question::Text(value.clone()),
+        (Operator::Equal | Operator::NotEqual, Type::Whole | Type::Nanoseconds) => {
+            Question::Number(integer(value, "ParseInt").map_err(coerce)?)
         }
-        (Operator::Equal | Operator::NotEqual, Subject::Number(_)) => {
-            let number = based_integer(value).ok_or_else(|| {
-                coerce(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
-            })?;
-            Question::Number(number)
+        (Operator::Equal | Operator::NotEqual, Type::Natural) => {
+            Question::Number(integer(value, "ParseUint").map_err(coerce)?)
         }
-        (Operator::Equal | Operator::NotEqual, Subject::Truth(_)) => {
-            Question::Truth(truth(value).ok_or_else(|| {
-                coerce(format!("strconv.ParseBool: parsing {value:?}: invalid syntax"))
-            })?)
+        (Operator::Equal | Operator::NotEqual, Type::Real) => Question::Real(
+            value.parse().map_err(|_| coerce(unparsable("ParseFloat", value, "invalid syntax")))?,
+        ),
+        (Operator::Equal | Operator::NotEqual, Type::Truth) => Question::Truth(
+            truth(value).ok_or_else(|| coerce(unparsable("ParseBool", value, "invalid syntax")))?,
+        ),
+        (Operator::In | Operator::NotIn, Type::Text | Type::Words | Type::Names | Type::Map(_)) => {
+            Question::Contains(value.clone())
         }
-        (
-            Operator::In | Operator::NotIn,
-            Subject::Text(_)
-            | Subject::Key(..)
-            | Subject::Tags
-            | Subject::Map(_)
-            | Subject::Addresses,
-        ) => Question::Contains(value.clone()),
         (
             Operator::IsEmpty | Operator::IsNotEmpty,
-            Subject::Tags | Subject::Map(_) | Subject::Addresses,
+            Type::Words | Type::Names | Type::Map(_) | Type::List(_),
         ) => Question::Empty,
-        (Operator::Matches | Operator::NotMatches, Subject::Text(_) | Subject::Key(..)) => {
-            Question::Matches(pattern(value)?)
+        (Operator::Matches | Operator::NotMatches, Type::Text) => {
+            Question::Matches(pattern::compile(value)?)
         }
         _ => {
             let (name, selector) = (name(*operator), selector.join("."));
-            return Err(format!("Invalid match operator {name:?} for selector {selector:?}"));
+            let text = format!("Invalid match operator {name:?} for selector {selector:?}");
+            return Err(Mistake::new(text).hint(other_operator(*operator, of)));
         }
+    })
+}
+
+/// What does what an impossible operator may have been meant to do.
+fn other_operator(operator: Operator, of: &Type) -> Option<String> {
+    let hint = match (operator, of) {
+        (Operator::Equal | Operator::NotEqual, Type::Words) => "a list is asked with `X in LIST`",
+        (Operator::Equal | Operator::NotEqual, Type::Map(_) | Type::Names) => {
+            "a map is asked with `KEY in MAP`, its values with `MAP.KEY == X`"
+        }
+        (Operator::IsEmpty | Operator::IsNotEmpty, Type::Text) => {
+            "an empty text is asked for with `== \"\"`, a key of a map with `KEY in MAP`"
+        }
+        (_, Type::Record(_)) => "only its fields can be compared",
+        _ => return None,
     };
-    Ok(Test::Compare { subject, question, wanted })
+    Some(hint.to_owned())
+}
+
+/// A whole number as Go reads it; `function` is what its errors are called by.
+fn integer(text: &str, function: &str) -> Result<i64, String> {
+    let signed = function == "ParseInt";
+    match based_integer(text) {
+        Some(number) if signed || !text.starts_with(['-', '+']) => Ok(number),
+        None if is_decimal(text, signed) => Err(unparsable(function, text, "value out of range")),
+        _ => Err(unparsable(function, text, "invalid syntax")),
+    }
+}
+
+/// Whether these are digits, so that only their number can be wrong.
+fn is_decimal(text: &str, signed: bool) -> bool {
+    let digits = if signed { text.strip_prefix(['-', '+']).unwrap_or(text) } else { text };
+    !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0')
+}
+
+fn unparsable(function: &str, text: &str, reason: &str) -> String {
+    format!("strconv.{function}: parsing {text:?}: {reason}")
 }
 
 /// A truth as Go writes it.
@@ -115,16 +160,6 @@ fn truth(text: &str) -> Option<bool> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
     }
-}
-
-fn pattern(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(text).size_limit(MAX_REGEX_LEN).build().map_err(|error| {
-        // The last line is the reason; those before it draw the place.
-        let error = error.to_string();
-        let reason = error.lines().last().unwrap_or_default();
-        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-        format!("Failed to compile regular expression {text:?}: {reason}")
-    })
 }
 
 /// The operator as Consul's messages name it.

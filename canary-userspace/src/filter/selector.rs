@@ -1,6 +1,13 @@
-//! What a selector can name: the fields of an instance and its node.
+//! Fields of an instance, its node and its checks: what a subset's filter can ask about.
 
-use crate::catalog::{Instance, Node, Pairs};
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+use std::ops::Deref;
+
+use super::Mistake;
+use super::schema::{self, Step, Type};
+use super::shapes::Shape;
+use crate::catalog::{CheckState, Health, Pairs, Registered};
 
 /// A field, as far as an instance has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +26,20 @@ pub(super) enum Subject {
     Key(Map, String),
     /// `Service.TaggedAddresses` by itself.
     Addresses,
-    /// A group of fields, such as `Service`: nothing can be asked about it.
-    Group,
+    /// `Checks` by itself.
+    Checks,
+    /// A field of the checks: it is asked of each, and one is enough.
+    OfChecks(CheckField),
+    /// A list that no instance of this agent has elements of.
+    NoList,
+    /// A field of such a list's elements: there is none to ask.
+    OfNone,
 }
 
 /// The fields that are texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Text {
+    NodeId,
     NodeName,
     NodeAddress,
     Id,
@@ -44,6 +58,8 @@ pub(super) enum Number {
     PassingWeight,
     WarningWeight,
     TaggedPort(String),
+    /// Consul has it, an instance of this agent never does.
+    Unset,
 }
 
 /// The maps of texts.
@@ -51,127 +67,228 @@ pub(super) enum Number {
 pub(super) enum Map {
     ServiceMeta,
     NodeMeta,
+    NodeAddresses,
 }
 
-/// What Consul can select and this agent cannot yet.
-const LATER: [&[&str]; 5] = [
-    &["Checks"],
-    &["Node", "TaggedAddresses"],
-    &["Service", "Proxy"],
-    &["Service", "Connect"],
-    &["Service", "Locality"],
-];
+/// The fields of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckField {
+    Node,
+    Id,
+    Name,
+    Status,
+    Notes,
+    Output,
+    ServiceId,
+    ServiceName,
+    ServiceTags,
+    Type,
+    /// `ExposedPort`: only checks of proxies have one.
+    Port,
+    /// Consul has it, a check of this agent never does.
+    Unset,
+}
 
 impl Subject {
-    /// The field that a selector names.
+    /// The field that a selector names, and its type.
     ///
     /// # Errors
     ///
-    /// That it names none, in Consul's words; or none that this agent has.
-    pub(super) fn of(selector: &[String]) -> Result<Self, String> {
+    /// That it names none, in Consul's words.
+    pub(super) fn of(selector: &[String]) -> Result<(Self, &'static Type), Mistake> {
+        let found = schema::find(Shape::Instance, selector)?;
         let parts: Vec<&str> = selector.iter().map(String::as_str).collect();
-        if LATER.iter().any(|later| parts.starts_with(later)) {
-            return Err(format!("selector {:?} is not supported yet", parts.join(".")));
-        }
-        Ok(match parts.as_slice() {
-            ["Node" | "Service"] => Self::Group,
-            ["Node", "Node"] => Self::Text(Text::NodeName),
-            ["Node", "Address"] => Self::Text(Text::NodeAddress),
-            ["Node", "Datacenter"] => Self::Text(Text::Datacenter),
-            ["Node", "ID" | "Partition" | "PeerName"] => Self::Text(Text::Unset),
-            ["Node", "Meta"] => Self::Map(Map::NodeMeta),
-            ["Node", "Meta", key] => Self::Key(Map::NodeMeta, (*key).to_owned()),
-            ["Service", "ID"] => Self::Text(Text::Id),
-            ["Service", "Service"] => Self::Text(Text::Service),
-            ["Service", "Address"] => Self::Text(Text::Address),
-            ["Service", "Kind" | "SocketPath" | "PeerName"] => Self::Text(Text::Unset),
-            ["Service", "Port"] => Self::Number(Number::Port),
-            ["Service", "EnableTagOverride"] => Self::Truth(false),
-            ["Service", "Tags"] => Self::Tags,
-            ["Service", "Meta"] => Self::Map(Map::ServiceMeta),
-            ["Service", "Meta", key] => Self::Key(Map::ServiceMeta, (*key).to_owned()),
-            ["Service", "Weights"] | ["Service", "TaggedAddresses", _] => Self::Group,
-            ["Service", "Weights", "Passing"] => Self::Number(Number::PassingWeight),
-            ["Service", "Weights", "Warning"] => Self::Number(Number::WarningWeight),
-            ["Service", "TaggedAddresses"] => Self::Addresses,
-            ["Service", "TaggedAddresses", name, "Address"] => {
+        let known = match parts.as_slice() {
+            ["Node", rest @ ..] => Self::of_node(rest),
+            ["Service", rest @ ..] => Self::of_service(rest),
+            ["Checks"] => Some(Self::Checks),
+            ["Checks", field] => Some(Self::OfChecks(CheckField::of(field))),
+            _ => None,
+        };
+        // What is left are the fields of proxies and of other clusters.
+        let subject = known.unwrap_or_else(|| match found.of {
+            _ if found.steps.contains(&Step::Each) => Self::OfNone,
+            Type::Whole | Type::Natural | Type::Nanoseconds | Type::Real => {
+                Self::Number(Number::Unset)
+            }
+            Type::Truth => Self::Truth(false),
+            Type::Text => Self::Text(Text::Unset),
+            Type::Words | Type::Names | Type::Map(_) | Type::List(_) | Type::Record(_) => {
+                Self::NoList
+            }
+        });
+        Ok((subject, found.of))
+    }
+
+    fn of_node(parts: &[&str]) -> Option<Self> {
+        Some(match parts {
+            ["ID"] => Self::Text(Text::NodeId),
+            ["Node"] => Self::Text(Text::NodeName),
+            ["Address"] => Self::Text(Text::NodeAddress),
+            ["Datacenter"] => Self::Text(Text::Datacenter),
+            ["Meta"] => Self::Map(Map::NodeMeta),
+            ["Meta", key] => Self::Key(Map::NodeMeta, (*key).to_owned()),
+            ["TaggedAddresses"] => Self::Map(Map::NodeAddresses),
+            ["TaggedAddresses", key] => Self::Key(Map::NodeAddresses, (*key).to_owned()),
+            _ => return None,
+        })
+    }
+
+    fn of_service(parts: &[&str]) -> Option<Self> {
+        Some(match parts {
+            ["ID"] => Self::Text(Text::Id),
+            ["Service"] => Self::Text(Text::Service),
+            ["Address"] => Self::Text(Text::Address),
+            ["Port"] => Self::Number(Number::Port),
+            ["Tags"] => Self::Tags,
+            ["Meta"] => Self::Map(Map::ServiceMeta),
+            ["Meta", key] => Self::Key(Map::ServiceMeta, (*key).to_owned()),
+            ["Weights", "Passing"] => Self::Number(Number::PassingWeight),
+            ["Weights", "Warning"] => Self::Number(Number::WarningWeight),
+            ["TaggedAddresses"] => Self::Addresses,
+            ["TaggedAddresses", name, "Address"] => {
                 Self::Text(Text::TaggedAddress((*name).to_owned()))
             }
-            ["Service", "TaggedAddresses", name, "Port"] => {
+            ["TaggedAddresses", name, "Port"] => {
                 Self::Number(Number::TaggedPort((*name).to_owned()))
             }
-            _ => return Err(invalid(&parts)),
+            _ => return None,
         })
     }
 }
 
-/// The error for a selector that names nothing: its shortest start that does not.
-fn invalid(parts: &[&str]) -> String {
-    let wrong = (1..parts.len())
-        .filter_map(|len| parts.get(..len))
-        .find(|start| !is_field(start))
-        .unwrap_or(parts);
-    let hint = match parts {
-        ["ServiceMeta" | "Meta", ..] => ": did you mean \"Service.Meta\"?",
-        ["ServiceTags" | "Tags", ..] => ": did you mean \"Service.Tags\"?",
-        ["NodeMeta", ..] => ": did you mean \"Node.Meta\"?",
-        _ => "",
-    };
-    format!("Selector {:?} is not valid{hint}", wrong.join("."))
+/// A text that is kept, or an address written out where it is used: a filter is asked of ten
+/// thousand instances, and none of them should cost an allocation.
+#[derive(Debug)]
+pub(super) enum Shown<'i> {
+    /// As it is kept.
+    Kept(&'i str),
+    /// Written out.
+    Written {
+        /// Its bytes, and some more.
+        bytes: [u8; MAX_ADDRESS_LEN],
+        /// How many are of it.
+        len: usize,
+    },
 }
 
-/// Whether these parts alone are a selector.
-fn is_field(parts: &[&str]) -> bool {
-    let owned: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
-    // A start of more parts names a field, or nothing: the recursion ends at one part.
-    match parts {
-        [] => false,
-        ["Node" | "Service"] => true,
-        [_] => false,
-        _ => Subject::of(&owned).is_ok(),
+/// Bytes of an address at most: an IPv6 address that ends in an IPv4 address.
+const MAX_ADDRESS_LEN: usize = 45;
+
+impl From<IpAddr> for Shown<'_> {
+    fn from(address: IpAddr) -> Self {
+        let mut shown = Self::Written { bytes: [0; MAX_ADDRESS_LEN], len: 0 };
+        // There is room for every address.
+        _ = write!(shown, "{address}");
+        shown
+    }
+}
+
+impl Write for Shown<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let Self::Written { bytes, len } = self else { return Err(fmt::Error) };
+        let end = len.saturating_add(part.len());
+        bytes.get_mut(*len..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
+        *len = end;
+        Ok(())
+    }
+}
+
+impl Deref for Shown<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Kept(text) => text,
+            Self::Written { bytes, len } => {
+                bytes.get(..*len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+            }
+        }
     }
 }
 
 impl Text {
     /// The text; `None` where the instance has none.
-    pub(super) fn of<'i>(
-        &self,
-        instance: &'i Instance,
-        node: &'i Node,
-    ) -> Option<std::borrow::Cow<'i, str>> {
-        Some(match self {
-            Self::NodeName => node.name.as_str().into(),
-            Self::NodeAddress => node.address.as_str().into(),
-            Self::Id => instance.id.as_str().into(),
-            Self::Service => instance.service.as_str().into(),
-            Self::Address => instance.address.map(|ip| ip.to_string()).unwrap_or_default().into(),
-            Self::Datacenter => node.datacenter.as_str().into(),
+    pub(super) fn of<'i>(&self, registered: &'i Registered) -> Option<Shown<'i>> {
+        let Registered { node, instance, .. } = registered;
+        Some(Shown::Kept(match self {
+            Self::NodeId => &node.id,
+            Self::NodeName => &node.name,
+            Self::NodeAddress => &node.address,
+            Self::Datacenter => &node.datacenter,
+            Self::Id => &instance.id,
+            Self::Service => &instance.service,
+            Self::Unset => "",
+            Self::Address => return Some(instance.address.map_or(Shown::Kept(""), Shown::from)),
             Self::TaggedAddress(name) => {
-                instance.tagged_addresses.get(name)?.ip().to_string().into()
+                return Some(instance.tagged_addresses.get(name)?.ip().into());
             }
-            Self::Unset => "".into(),
-        })
+        }))
     }
 }
 
 impl Number {
     /// The number; `None` where the instance has none.
-    pub(super) fn of(&self, instance: &Instance) -> Option<i64> {
+    pub(super) fn of(&self, registered: &Registered) -> Option<i64> {
+        let instance = &registered.instance;
         Some(match self {
             Self::Port => i64::from(instance.port),
             Self::PassingWeight => i64::from(instance.weights.passing),
             Self::WarningWeight => i64::from(instance.weights.warning),
             Self::TaggedPort(name) => i64::from(instance.tagged_addresses.get(name)?.port()),
+            Self::Unset => 0,
         })
     }
 }
 
 impl Map {
     /// The map.
-    pub(super) fn of<'i>(self, instance: &'i Instance, node: &'i Node) -> &'i Pairs<String> {
+    pub(super) fn of(self, registered: &Registered) -> &Pairs<String> {
         match self {
-            Self::ServiceMeta => &instance.meta,
-            Self::NodeMeta => &node.meta,
+            Self::ServiceMeta => &registered.instance.meta,
+            Self::NodeMeta => &registered.node.meta,
+            Self::NodeAddresses => &registered.node.tagged_addresses,
+        }
+    }
+}
+
+impl CheckField {
+    fn of(name: &str) -> Self {
+        match name {
+            "Node" => Self::Node,
+            "CheckID" => Self::Id,
+            "Name" => Self::Name,
+            "Status" => Self::Status,
+            "Notes" => Self::Notes,
+            "Output" => Self::Output,
+            "ServiceID" => Self::ServiceId,
+            "ServiceName" => Self::ServiceName,
+            "ServiceTags" => Self::ServiceTags,
+            "Type" => Self::Type,
+            "ExposedPort" => Self::Port,
+            _ => Self::Unset,
+        }
+    }
+
+    /// The field of one check, where it is a text. What is about the whole node is about no
+    /// service.
+    pub(super) fn text<'i>(self, check: &'i CheckState, registered: &'i Registered) -> &'i str {
+        let of_service = |text: &'i str| if check.of_node { "" } else { text };
+        match self {
+            Self::Node => &registered.node.name,
+            Self::Id => &check.id,
+            Self::Name => &check.name,
+            Self::Status => match check.status {
+                Health::Critical => "critical",
+                Health::Warning => "warning",
+                Health::Passing => "passing",
+            },
+            Self::Notes => &check.notes,
+            Self::Output => &check.output,
+            Self::ServiceId => of_service(&registered.instance.id),
+            Self::ServiceName => of_service(&registered.instance.service),
+            Self::Type => &check.kind,
+            Self::ServiceTags | Self::Port | Self::Unset => "",
         }
     }
 }

@@ -65,7 +65,7 @@ fn syntax_error(text: &str) -> String {
 fn type_error(text: &str) -> String {
     let filter = Filter::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     assert!(!filter.matches(&registered()), "{text} matches though it cannot be evaluated");
-    filter.check().expect_err(text)
+    filter.check().expect_err(text).text
 }
 
 const SELECTED: &[(&str, bool)] = &[
@@ -229,10 +229,7 @@ fn syntax_errors_are_consuls() {
 #[test]
 fn type_errors_are_consuls_and_such_filters_match_nothing() {
     for (text, expected) in [
-        (
-            "ServiceMeta.env == prod",
-            "Selector \"ServiceMeta\" is not valid: did you mean \"Service.Meta\"?",
-        ),
+        ("ServiceMeta.env == prod", "Selector \"ServiceMeta\" is not valid"),
         ("Service.meta == 1", "Selector \"Service.meta\" is not valid"),
         ("Service.Meta.rel.ease == 1", "Selector \"Service.Meta.rel.ease\" is not valid"),
         ("Service.Nothing.at.all == 1", "Selector \"Service.Nothing\" is not valid"),
@@ -258,8 +255,6 @@ fn type_errors_are_consuls_and_such_filters_match_nothing() {
             "Service.EnableTagOverride == yes",
             "Failed to coerce value \"yes\" for selector \"Service.EnableTagOverride\": strconv.ParseBool: parsing \"yes\": invalid syntax",
         ),
-        ("Checks.Status != passing", "selector \"Checks.Status\" is not supported yet"),
-        ("not Checks.Status == passing", "selector \"Checks.Status\" is not supported yet"),
     ] {
         assert_eq!(type_error(text), expected, "{text}");
     }

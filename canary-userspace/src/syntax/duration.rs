@@ -15,20 +15,30 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Parses a duration as Go does; nothing here has a use for one below zero.
+/// Parses a duration as Go does, where one below zero makes no sense.
 ///
 /// # Errors
 ///
 /// Go's text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let nanoseconds = parse_nanoseconds(text)?;
+    u64::try_from(nanoseconds)
+        .map(Duration::from_nanos)
+        .map_err(|_| format!("negative duration {text:?}"))
+}
+
+/// Parses a duration as Go does, into its own count of nanoseconds.
+///
+/// # Errors
+///
+/// Go's text.
+pub fn parse_nanoseconds(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
-    if text.strip_prefix(['-', '+']).unwrap_or(text) == "0" {
-        return Ok(Duration::ZERO);
+    let negative = text.starts_with('-');
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(0);
     }
-    if text.starts_with('-') {
-        return Err(format!("negative duration {text:?}"));
-    }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest.is_empty() {
         return Err(invalid());
     }
@@ -48,9 +58,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         let part = nanoseconds(number, *scale).ok_or_else(invalid)?;
         total = total.checked_add(part).ok_or_else(invalid)?;
     }
-    // Go counts in a signed number of 64 bits.
-    i64::try_from(total).map_err(|_| invalid())?;
-    Ok(Duration::from_nanos(total))
+    let signed =
+        if negative { 0_i64.checked_sub_unsigned(total) } else { i64::try_from(total).ok() };
+    signed.ok_or_else(invalid)
 }
 
 /// Takes the longest start of `rest` whose characters are all `wanted`.
@@ -76,6 +86,13 @@ fn nanoseconds(number: &str, scale: u64) -> Option<u64> {
         total = total.checked_add(digit.checked_mul(step)?)?;
     }
     Some(total)
+}
+
+/// Prints a count of nanoseconds as Go does.
+#[must_use]
+pub fn format_nanoseconds(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    format!("{sign}{}", format_duration(Duration::from_nanos(nanoseconds.unsigned_abs())))
 }
 
 /// Prints a duration as Go does.

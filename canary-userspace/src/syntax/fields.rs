@@ -3,60 +3,15 @@
 //! A field has its canonical name (`DefaultSubset`) and an alias (`default_subset`); both match
 //! in any case. What no field takes is unknown, and an error.
 
+mod remarks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Data, Item, Value, weak};
 use crate::error::{ConfigError, Position};
 
-/// What decoding finds out beside the values.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Remarks {
-    warnings: Vec<ConfigError>,
-    unknown: Vec<(Position, String)>,
-    unsupported: Vec<ConfigError>,
-}
-
-impl Remarks {
-    /// Something that is accepted and should be known.
-    pub fn warn(&mut self, position: Position, text: impl Into<String>) {
-        self.warnings.push(ConfigError::at(position, text));
-    }
-
-    /// Something that Consul has and this agent refuses.
-    pub fn refuse(&mut self, position: Position, text: impl Into<String>) {
-        self.unsupported.push(ConfigError::at(position, text));
-    }
-
-    /// A key that means nothing; `path` is what messages call it.
-    pub fn unknown(&mut self, position: Position, path: impl Into<String>) {
-        self.unknown.push((position, path.into()));
-    }
-
-    /// The warnings, in the order of the text.
-    ///
-    /// # Errors
-    ///
-    /// All unknown keys, else the first refused field.
-    pub fn settle(mut self) -> Result<Vec<ConfigError>, ConfigError> {
-        self.unknown.sort();
-        if let Some((first, _)) = self.unknown.first() {
-            let texts: Vec<_> =
-                self.unknown.iter().map(|(_, key)| format!("invalid config key {key:?}")).collect();
-            let text = match texts.as_slice() {
-                [only] => only.clone(),
-                _ => format!("{} errors occurred:\n\t* {}", texts.len(), texts.join("\n\t* ")),
-            };
-            return Err(ConfigError::at(*first, text));
-        }
-        self.unsupported.sort_by_key(|error| error.position);
-        if let Some(first) = self.unsupported.into_iter().next() {
-            return Err(first);
-        }
-        self.warnings.sort_by_key(|warning| warning.position);
-        Ok(self.warnings)
-    }
-}
+pub use remarks::Remarks;
 
 /// A value together with its place.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -228,6 +183,49 @@ impl<'v> Fields<'v> {
         self.scalar((canonical, alias), remarks, |value, path| {
             weak::duration(value, path).map(Some)
         })
+    }
+
+    /// Takes a duration that may be below zero, in nanoseconds; absent is 0.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no duration as Go writes it.
+    pub fn nanoseconds(
+        &mut self,
+        canonical: &str,
+        alias: &str,
+        remarks: &mut Remarks,
+    ) -> Result<Placed<i64>, ConfigError> {
+        self.scalar((canonical, alias), remarks, weak::nanoseconds)
+    }
+
+    /// Takes a count of at most `bits` bits; absent is 0.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no whole number, below zero or too big.
+    pub fn count(
+        &mut self,
+        canonical: &str,
+        alias: &str,
+        bits: u32,
+        remarks: &mut Remarks,
+    ) -> Result<Placed<u64>, ConfigError> {
+        self.scalar((canonical, alias), remarks, |value, path| weak::count(value, path, bits))
+    }
+
+    /// Takes a truth; absent is false.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no truth by the decoder's rules.
+    pub fn boolean(
+        &mut self,
+        canonical: &str,
+        alias: &str,
+        remarks: &mut Remarks,
+    ) -> Result<Placed<bool>, ConfigError> {
+        self.scalar((canonical, alias), remarks, weak::boolean)
     }
 
     /// Takes the elements of a list field: several lists are joined, a lone value is a list of one.

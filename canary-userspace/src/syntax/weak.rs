@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Data, Value, parse_duration};
+use super::{Data, Value, parse_nanoseconds};
 use crate::error::ConfigError;
 
 /// The one element of a list, or the value itself.
@@ -100,21 +100,70 @@ pub(crate) fn based(text: &str) -> Option<i64> {
     i64::from_str_radix(&format!("{sign}{digits}"), radix).ok()
 }
 
+/// A count of zero or more, of at most 64 bits.
+pub(super) fn count(value: &Value, path: &str, bits: u32) -> Result<u64, ConfigError> {
+    let value = lone(value);
+    let number = match &value.data {
+        Data::String(text) if !text.is_empty() => {
+            based(text).ok_or_else(|| unparsable(value, path, "uint", "ParseUint", text))?
+        }
+        _ => integer(value, path)?,
+    };
+    let count = u64::try_from(number).map_err(|_| {
+        ConfigError::at(value.position, format!("cannot parse '{path}', {number} overflows uint"))
+    })?;
+    if bits < u64::BITS && count >> bits > 0 {
+        let text = format!("cannot parse '{path}', {number} overflows uint{bits}");
+        return Err(ConfigError::at(value.position, text));
+    }
+    Ok(count)
+}
+
+/// `true` or `false`; a number is true unless it is 0, a text is read as Go reads it.
+pub(super) fn boolean(value: &Value, path: &str) -> Result<bool, ConfigError> {
+    let value = lone(value);
+    match &value.data {
+        Data::Bool(truth) => Ok(*truth),
+        Data::Integer(number) => Ok(*number != 0),
+        Data::Float(number) => Ok(*number != 0.0),
+        Data::Null => Ok(false),
+        Data::String(text) => match text.as_str() {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+            "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+            _ => Err(unparsable(value, path, "bool", "ParseBool", text)),
+        },
+        _ => Err(unconvertible(value, path, "bool")),
+    }
+}
+
+/// A duration that may be below zero: Go's text, or nanoseconds.
+pub(super) fn nanoseconds(value: &Value, path: &str) -> Result<i64, ConfigError> {
+    let value = lone(value);
+    match &value.data {
+        Data::String(text) if text.is_empty() => Ok(0),
+        Data::String(text) => parse_nanoseconds(text).map_err(|text| {
+            ConfigError::at(value.position, format!("error decoding '{path}': {text}"))
+        }),
+        _ => integer(value, path),
+    }
+}
+
 /// A duration: Go's text, or nanoseconds.
 pub(super) fn duration(value: &Value, path: &str) -> Result<Duration, ConfigError> {
-    let value = lone(value);
-    let parsed = match &value.data {
-        Data::String(text) if text.is_empty() => return Ok(Duration::ZERO),
-        Data::String(text) => parse_duration(text),
-        _ => {
-            let number = integer(value, path)?;
-            u64::try_from(number)
-                .map(Duration::from_nanos)
-                .map_err(|_| format!("negative duration \"{number}ns\""))
-        }
-    };
-    parsed
-        .map_err(|text| ConfigError::at(value.position, format!("error decoding '{path}': {text}")))
+    let number = nanoseconds(value, path)?;
+    u64::try_from(number).map(Duration::from_nanos).map_err(|_| {
+        let text = format!("error decoding '{path}': negative duration {:?}", written(value));
+        ConfigError::at(value.position, text)
+    })
+}
+
+/// A duration's text, for messages.
+fn written(value: &Value) -> String {
+    match &lone(value).data {
+        Data::String(text) => text.clone(),
+        Data::Integer(number) => format!("{number}ns"),
+        _ => String::new(),
+    }
 }
 
 /// The error for a text that is not the wanted thing's, in the words of Go's parsers.

@@ -139,3 +139,50 @@ async fn a_client_that_says_nothing_or_nonsense_holds_nobody_up() {
     drop(silent);
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn lists_are_filtered_and_what_cannot_be_is_refused() {
+    let place = Place::with_payments();
+    let agent = place.start().await;
+    agent.done("/v1/config", resolver()).await;
+    let ids = async |filter: &str| {
+        let reply = agent.get(&format!("/v1/agent/services?filter={filter}")).await;
+        let json = reply.json();
+        json.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+
+    assert_eq!(ids("").await, ["payments-blue-1", "payments-blue-2", "payments-green-1"]);
+    assert_eq!(ids("Meta.version==3").await, ["payments-green-1"]);
+    assert_eq!(ids("ID%20matches%20%60-1$%60").await, ["payments-blue-1", "payments-green-1"]);
+    assert_eq!(ids("TaggedAddresses.virtual.Port+!=+80").await, [""; 0]);
+    let entries = async |filter: &str| {
+        let path = format!("/v1/config/service-resolver?filter={filter}");
+        agent.get(&path).await.json().as_array().unwrap().len()
+    };
+    assert_eq!(entries("Subsets.green.Filter+contains+version").await, 1);
+    assert_eq!(entries("DefaultSubset==green").await, 0);
+
+    for (path, text) in [
+        (
+            "/v1/agent/services?filter=Service.Meta.version==3",
+            "Selector \"Service.Meta\" is not valid",
+        ),
+        (
+            "/v1/agent/services?filter=Port==x",
+            "Failed to coerce value \"x\" for selector \"Port\": strconv.ParseInt: parsing \"x\": invalid syntax",
+        ),
+        (
+            "/v1/agent/services?filter=Meta.version==1.2.3",
+            "1:18 (17): rule \"number\": Invalid number literal",
+        ),
+        (
+            "/v1/config/service-splitter?filter=Subsets+is+empty",
+            "Selector \"Subsets\" is not valid",
+        ),
+    ] {
+        let reply = agent.get(path).await;
+        let expected = format!("Failed to create boolean expression evaluator: {text}");
+        assert_eq!((reply.status, reply.text), (400, expected), "{path}");
+    }
+    agent.stop().await;
+}

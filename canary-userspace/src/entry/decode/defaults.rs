@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use super::{head, validate};
+use super::head;
+use crate::entry::validate::Head;
 use crate::entry::{Decoded, Entry, Places, ProxyDefaults, ServiceDefaults};
 use crate::error::ConfigError;
 use crate::syntax::{Data, Fields, Item, Remarks, Value, weak_string};
@@ -20,23 +21,21 @@ pub(super) fn service(
     mut fields: Fields<'_>,
     mut remarks: Remarks,
 ) -> Result<Decoded, ConfigError> {
-    let (name, meta) = head(&mut fields, &mut remarks)?;
+    let head = head(&mut fields, &mut remarks)?;
     let protocol = fields.string("Protocol", "protocol", &mut remarks)?;
     let mut other = raw(fields);
-    keep_meta(&mut other, &meta);
+    keep_meta(&mut other, &head.meta);
     let warnings = remarks.settle()?;
-    validate::named(&name.value, name.position)
-        .and_then(|()| validate::meta(&meta, name.meta_position))
-        .map_err(ConfigError::of_rule)?;
-    let places = Places { name: name.position, splits: Vec::new() };
+    head.check_name().and_then(|()| head.check_meta()).map_err(ConfigError::of_rule)?;
+    let places = Places { name: head.position, splits: Vec::new() };
     let protocol = protocol.value.to_lowercase();
-    let entry = ServiceDefaults { name: name.value, protocol, other };
+    let entry = ServiceDefaults { name: head.name, protocol, other };
     Ok(Decoded { entry: Entry::Defaults(entry), places, warnings })
 }
 
 /// Reads a `proxy-defaults` entry.
 pub(super) fn proxy(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Decoded, ConfigError> {
-    let (name, meta) = head(&mut fields, &mut remarks)?;
+    let head = head(&mut fields, &mut remarks)?;
     let config = fields.map("Config", "config", &mut remarks)?;
     let protocol = config.get("protocol").map(|item| weak_string(&item.value, "Config[protocol]"));
     let protocol = protocol.transpose()?.unwrap_or_default().to_lowercase();
@@ -47,22 +46,20 @@ pub(super) fn proxy(mut fields: Fields<'_>, mut remarks: Remarks) -> Result<Deco
         other.insert("Config".to_owned(), config.into());
     }
     other.extend(raw(fields));
-    keep_meta(&mut other, &meta);
+    keep_meta(&mut other, &head.meta);
     let warnings = remarks.settle()?;
-    global(&name)
-        .and_then(|()| validate::meta(&meta, name.meta_position))
-        .map_err(ConfigError::of_rule)?;
-    let places = Places { name: name.position, splits: Vec::new() };
+    check_global(&head).and_then(|()| head.check_meta()).map_err(ConfigError::of_rule)?;
+    let places = Places { name: head.position, splits: Vec::new() };
     let entry = ProxyDefaults { name: GLOBAL.to_owned(), protocol, other };
     Ok(Decoded { entry: Entry::Proxy(entry), places, warnings })
 }
 
-fn global(name: &validate::Name) -> Result<(), ConfigError> {
-    if matches!(name.value.as_str(), "" | GLOBAL) {
+fn check_global(head: &Head) -> Result<(), ConfigError> {
+    if matches!(head.name.as_str(), "" | GLOBAL) {
         return Ok(());
     }
-    let text = format!("invalid name ({:?}), only {GLOBAL:?} is supported", name.value);
-    Err(ConfigError::at(name.position, text))
+    let text = format!("invalid name ({:?}), only {GLOBAL:?} is supported", head.name);
+    Err(ConfigError::at(head.position, text))
 }
 
 fn keep_meta(other: &mut Map<String, Json>, meta: &BTreeMap<String, String>) {
