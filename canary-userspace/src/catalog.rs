@@ -14,7 +14,7 @@ use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
 
 pub use check::{
-    Check, CheckState, GrpcProbe, HttpProbe, LoneCheck, NODE_MAINTENANCE, Probe,
+    Check, CheckState, GrpcProbe, Header, HttpProbe, LoneCheck, NODE_MAINTENANCE, Probe,
     SERVICE_MAINTENANCE, Thresholds, Tls,
 };
 pub use definition::{lone_check, parse_check, parse_registration, service};

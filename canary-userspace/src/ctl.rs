@@ -6,6 +6,7 @@
 pub mod address;
 pub mod args;
 pub mod argv;
+pub mod checks;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod doctor;
 pub mod excerpt;
 pub mod failure;
 pub mod input;
+pub mod maintenance;
 pub mod maps;
 pub mod moved;
 mod near;
@@ -100,6 +102,10 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Service(Service::Register { file }) => service::register(file, client, console).await,
         Verb::Service(Service::Deregister { id }) => service::deregister(id, client, console).await,
         Verb::Service(Service::List(options)) => service::list(options, client, console).await,
+        Verb::Service(Service::Checks(options)) => checks::run(options, client, console).await,
+        Verb::Service(Service::Maintenance(options)) => {
+            maintenance::run(options, client, console).await
+        }
         Verb::Split(Split::Show(options)) => split::show(options, client, console).await,
         Verb::Split(Split::Set(options)) => split::set(options, client, console).await,
         Verb::Rollback(options) => rollback::run(options, client, console).await,

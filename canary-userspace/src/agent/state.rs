@@ -11,9 +11,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;
 
-use crate::catalog::{
-    Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced,
-};
+use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced};
 use crate::compile::Warning;
 use crate::entry::{self, Entry};
 use crate::error::ConfigError;

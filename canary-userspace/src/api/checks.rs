@@ -17,13 +17,16 @@ use crate::catalog::{
     to_agent_json, to_check_json,
 };
 use crate::error::ConfigError;
+use crate::filter::Shape;
 use crate::syntax;
 
 /// A body that is refused: Consul's words where a rule is broken.
 pub(super) fn undecoded(error: ConfigError) -> Refusal {
-    Refusal::bad_request(match error.is_rule {
-        true => error.text,
-        false => format!("Request decoding failed: {}", error.text),
+    let text = error.text;
+    Refusal::bad_request(if error.is_rule {
+        text
+    } else {
+        format!("Request decoding failed: {text}")
     })
 }
 
@@ -41,8 +44,8 @@ pub(super) async fn list(
     State(handle): State<Handle>,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Error> {
-    listing.check()?;
-    let (checks, index) = handle
+    let filter = listing.filter(Shape::Check)?;
+    let (mut checks, index) = handle
         .call(|agent| {
             let shown = |(instance, state): (Option<_>, std::sync::Arc<CheckState>)| {
                 (state.id.to_string(), to_check_json(agent.node(), instance, &state, (0, 0)))
@@ -52,6 +55,7 @@ pub(super) async fn list(
             (checks, agent.index())
         })
         .await?;
+    checks.retain(|_, check| filter.matches(check));
     Ok(answer(index, &checks))
 }
 
@@ -149,7 +153,8 @@ async fn set(
 const MAX_OUTPUT: usize = 4096;
 
 fn cut(output: &mut String) {
-    output.truncate(output.floor_char_boundary(MAX_OUTPUT));
+    let end = (0..=MAX_OUTPUT).rev().find(|end| output.is_char_boundary(*end));
+    output.truncate(end.unwrap_or_default());
 }
 
 /// Parameters of a maintenance mode.
@@ -244,7 +249,7 @@ pub(super) async fn service_health(
         .call(move |agent| {
             let of_it = |found: &&Registered| found.instance.service == wanted;
             let instances = agent.instances().iter().filter(of_it);
-            instances.map(|registered| health_of(registered)).collect::<Vec<_>>()
+            instances.map(health_of).collect::<Vec<_>>()
         })
         .await?;
     let worst = found.iter().map(|(word, _)| *word).max_by_key(|word| code(word));

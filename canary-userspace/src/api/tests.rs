@@ -1,6 +1,7 @@
 //! The agent over its socket, on a datapath of plain memory.
 
 mod bad_input;
+mod checks;
 mod consul;
 mod release;
 mod restart;

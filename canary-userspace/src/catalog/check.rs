@@ -59,7 +59,7 @@ pub struct HttpProbe {
     /// `GET` where none is given.
     pub method: Box<str>,
     /// Headers in the order of their names; a name may come several times.
-    pub headers: Box<[(Box<str>, Box<str>)]>,
+    pub headers: Box<[Header]>,
     /// What is sent.
     pub body: Box<str>,
     /// An answer that leads elsewhere is the answer.
@@ -67,6 +67,9 @@ pub struct HttpProbe {
     /// Bytes of an answer that are shown.
     pub shown: u16,
 }
+
+/// Name and value of an HTTP header.
+pub type Header = (Box<str>, Box<str>);
 
 /// The question of a `grpc` check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

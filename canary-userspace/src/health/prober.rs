@@ -158,7 +158,7 @@ fn fingerprint(status: Health, output: &str) -> u64 {
 /// `interval`, a little shorter or longer each time.
 fn jittered(interval: Duration) -> Duration {
     let slack = interval / JITTER;
-    interval - slack + random_part(slack * 2)
+    interval.saturating_sub(slack) + random_part(slack * 2)
 }
 
 /// Zero to `span`, another one each time.

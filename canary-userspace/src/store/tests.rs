@@ -28,8 +28,8 @@ fn what_was_committed_is_there_after_reopening() {
                 Write::Registration("web-1".into(), Some(entry(2, 7, 7))),
                 Write::Past("web".into(), Some(past.clone())),
                 Write::LastGood(files.clone()),
-                Write::Check("c1".into(), Some(json!({"Name": "c1"}))),
-                Write::Check("c2".into(), Some(json!({"Name": "c2"}))),
+                Write::Check("c1".into(), Some(entry(3, 7, 7))),
+                Write::Check("c2".into(), Some(entry(4, 7, 7))),
                 Write::CheckStates(vec![
                     ("c1".into(), Some(json!(1))),
                     ("c2".into(), Some(json!(2))),
@@ -56,7 +56,7 @@ fn what_was_committed_is_there_after_reopening() {
     assert_eq!(contents.entries[&("service-splitter".into(), "web".into())], entry(1, 7, 7));
     assert_eq!(contents.registrations["web-1"], entry(2, 7, 7));
     assert_eq!(contents.past["web"], past);
-    assert_eq!(contents.checks, BTreeMap::from([("c1".to_owned(), json!({"Name": "c1"}))]));
+    assert_eq!(contents.checks, BTreeMap::from([("c1".to_owned(), entry(3, 7, 7))]));
     assert_eq!(contents.check_states, BTreeMap::from([("c1".to_owned(), json!(1))]));
     assert_eq!(store.last_good().unwrap(), Some(files));
 }

@@ -32,7 +32,10 @@ impl State {
         new: BTreeMap<String, Sourced<LoneCheck>>,
         old: &mut BTreeMap<String, Sourced<LoneCheck>>,
     ) {
-        let of_files = self.checks.extract_if(.., |_, check| check.origin != Origin::Store);
+        let (stored, of_files): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.checks)
+            .into_iter()
+            .partition(|(_, check)| check.origin == Origin::Store);
+        self.checks = stored;
         old.extend(of_files);
         for (id, check) in new {
             match self.checks.entry(id) {

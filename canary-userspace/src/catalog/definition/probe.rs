@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
-use super::super::{GrpcProbe, Health, HttpProbe, Probe, Thresholds, Tls};
+use super::super::{GrpcProbe, Header, Health, HttpProbe, Probe, Thresholds, Tls};
 use crate::error::{ConfigError, Position};
 use crate::syntax::{Data, Fields, Placed, Remarks, Value};
 
@@ -199,10 +199,7 @@ fn http(
     Ok(Some((Probe::Http(Box::new(probe)), tls(encrypted || skip, skip))))
 }
 
-fn headers(
-    fields: &mut Fields<'_>,
-    remarks: &mut Remarks,
-) -> Result<Vec<(Box<str>, Box<str>)>, ConfigError> {
+fn headers(fields: &mut Fields<'_>, remarks: &mut Remarks) -> Result<Vec<Header>, ConfigError> {
     let mut headers = Vec::new();
     for (name, item) in fields.map("Header", "header", remarks)? {
         let values = match &item.value.data {
