@@ -13,10 +13,11 @@ mod report;
 mod split;
 mod start;
 mod state;
+mod topics;
 mod undo;
 mod verbs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use self::checks::Unsaved;
 pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
 use self::state::State;
+pub use self::topics::{Topic, Topics, Watch};
 use crate::api::{self, Listeners};
 use crate::audit::{Author, Intent};
 use crate::catalog::Node;
@@ -40,12 +42,14 @@ use crate::datapath::Datapath;
 use crate::health::Checks;
 use crate::settings::Settings;
 use crate::source::EntryKey;
-use crate::store::{Log, Past, Store};
+use crate::store::{Log, Past, Store, Write};
 
 /// Time between two ticks of the datapath.
 const TICK: Duration = Duration::from_millis(100);
 /// Time before a publication that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Indices that are taken from the store at once.
+const RESERVE: u64 = 1024;
 /// Requests that may wait for the loop before clients wait.
 const REQUESTS_WAITING: usize = 64;
 
@@ -83,13 +87,18 @@ pub struct Agent {
     /// Index after the start: that of every instance since.
     index_at_start: u64,
     past: BTreeMap<String, Past>,
-    /// Index of the last write.
+    /// Index of the last change that queries see.
     index: u64,
+    /// The index up to which the store has promised that none is given twice.
+    reserved: u64,
+    topics: Topics,
     /// Number of the last change in the log.
     last_change: u64,
     source: SourceState,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
+    /// What the store had is lost: an import may bring it back to frozen tables.
+    store_lost: bool,
     /// Why the tables are behind the health of instances, and when to try again.
     late: Option<(String, Instant)>,
     /// States of checks that the store is yet to hear of.
@@ -236,6 +245,35 @@ impl Agent {
         notify(&[NotifyState::Ready]);
     }
 
+    /// Wakes who watches what has changed in the registrations of `services`, or of all, their
+    /// health and their checks. To be called after every such change.
+    fn announce_instances(&mut self, services: Option<&BTreeSet<String>>) {
+        let topics = self.topics.compare(services, &self.state.snapshot.instances);
+        if !topics.is_empty() {
+            self.move_index(self.index.saturating_add(1));
+            self.topics.touch(topics, self.index);
+        }
+    }
+
+    /// Makes `index` the newest. One that a client has seen is not given again, not even after a
+    /// crash, so the store hears of it first: of many at once, for that is a write to disk.
+    fn move_index(&mut self, index: u64) {
+        self.index = index;
+        if index <= self.reserved {
+            return;
+        }
+        let reserved = index.saturating_add(RESERVE);
+        match self.store.commit(index, &[Write::Reserve(reserved)]) {
+            Ok(()) => self.reserved = reserved,
+            Err(error) => tracing::warn!(%error, "the index may go back at the next start"),
+        }
+    }
+
+    /// The indices that queries watch.
+    pub fn topics(&mut self) -> &mut Topics {
+        &mut self.topics
+    }
+
     /// Publishes the state as it is, or says why it is late and tries again later.
     fn catch_up(&mut self) {
         if self.frozen.is_some() {
@@ -248,7 +286,7 @@ impl Agent {
         }
     }
 
-    /// Index of the last write.
+    /// Index of the last change that queries see.
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index

@@ -2,14 +2,21 @@
 
 mod answer;
 mod author;
+mod blocking;
 mod canary;
+mod catalog;
 mod checks;
 mod config;
 pub mod document;
 mod filter;
+mod health;
 mod history;
 mod instances;
+mod node;
+mod query;
+mod rows;
 mod server;
+mod shape;
 mod transfer;
 
 use axum::Router;
@@ -26,7 +33,7 @@ use crate::metrics;
 
 /// Bytes of a request's body at most: a config entry may have 1 MiB.
 const MAX_BODY: usize = 1 << 20;
-/// Time from a request's head to its answer at most.
+/// Time from a request's head to its answer at most, beside what it asked to wait.
 const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The API of the agent behind `handle`.
@@ -49,10 +56,24 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/agent/maintenance", put(checks::node_maintenance))
         .route("/v1/agent/health/service/id/{id}", get(checks::instance_health))
         .route("/v1/agent/health/service/name/{name}", get(checks::service_health))
-        .route("/v1/agent/self", get(instances::own_node))
+        .route("/v1/agent/service/{id}", get(instances::read))
+        .route("/v1/agent/self", get(node::own))
+        .route("/v1/agent/members", get(node::members))
         .route("/v1/agent/reload", put(instances::reload))
-        .route("/v1/catalog/services", get(instances::names))
-        .route("/v1/status/leader", get(instances::leader))
+        .route("/v1/catalog/services", get(catalog::services))
+        .route("/v1/catalog/service/{name}", get(catalog::service))
+        .route("/v1/catalog/nodes", get(catalog::nodes))
+        .route("/v1/catalog/node/{name}", get(catalog::node))
+        .route("/v1/catalog/node-services/{name}", get(catalog::node_services))
+        .route("/v1/catalog/datacenters", get(catalog::datacenters))
+        .route("/v1/catalog/register", put(catalog::not_here))
+        .route("/v1/catalog/deregister", put(catalog::not_here))
+        .route("/v1/health/service/{name}", get(health::service))
+        .route("/v1/health/checks/{name}", get(health::checks))
+        .route("/v1/health/node/{name}", get(health::node))
+        .route("/v1/health/state/{state}", get(health::state))
+        .route("/v1/status/leader", get(node::leader))
+        .route("/v1/status/peers", get(node::peers))
         .route("/v1/canary/status", get(canary::status))
         .route("/v1/canary/status/{service}", get(canary::service_status))
         .route("/v1/canary/split/{service}", get(canary::split).put(canary::set_split))
@@ -67,20 +88,18 @@ pub fn router(handle: Handle) -> Router {
         )
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
-        .fallback(nowhere)
+        .fallback(shape::nowhere)
+        .method_not_allowed_fallback(shape::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(within_time))
+        .layer(middleware::from_fn(shape::finish))
         .with_state(handle)
-}
-
-async fn nowhere(request: Request) -> Response {
-    let text = format!("no such path: {} {}", request.method(), request.uri().path());
-    (StatusCode::NOT_FOUND, text).into_response()
 }
 
 /// Gives up on a client that sends its body too slowly.
 async fn within_time(request: Request, next: Next) -> Response {
-    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+    let limit = REQUEST_TIMEOUT.saturating_add(query::longest_wait(request.uri()));
+    match timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
     }

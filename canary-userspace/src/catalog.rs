@@ -20,7 +20,7 @@ pub use check::{
 pub use definition::{lone_check, parse_check, parse_registration, service};
 pub use file::{FileContent, Services, content, parse_file};
 pub use pairs::Pairs;
-pub use render::{to_agent_json, to_check_definition, to_check_json, to_definition};
+pub use render::{to_agent_json, to_check_definition, to_definition};
 
 /// The virtual addresses of an instance have tagged-address names that start with this.
 pub const VIRTUAL_PREFIX: &str = "virtual";
@@ -59,7 +59,7 @@ impl<T> Sourced<T> {
 }
 
 /// Weights of an instance within its subset, by health, as Consul has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Weights {
     /// Weight while every check passes.
     pub passing: u32,
@@ -74,7 +74,7 @@ impl Default for Weights {
 }
 
 /// One registered copy of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Instance {
     /// Name of the service.
     pub service: String,
@@ -134,7 +134,7 @@ impl Registered {
 }
 
 /// A node that instances run on, for `Node.*` selectors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Node {
     /// Identity, a UUID; empty if it has none.
     pub id: String,

@@ -4,6 +4,7 @@
 //! outcome it was ([`failure::Failure`]).
 
 pub mod address;
+pub mod applied;
 pub mod args;
 pub mod argv;
 pub mod checks;
@@ -15,7 +16,10 @@ pub mod consul;
 pub mod detach;
 pub mod doctor;
 pub mod excerpt;
+pub mod export;
 pub mod failure;
+pub mod history;
+pub mod import;
 pub mod input;
 pub mod maintenance;
 pub mod maps;
@@ -99,8 +103,12 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Config(Config::List(options)) => config::list(options, client, console).await,
         Verb::Config(Config::Delete(options)) => config::delete(options, client, console).await,
         Verb::Config(Config::Validate(options)) => validate::run(options, console),
-        Verb::Service(Service::Register { file }) => service::register(file, client, console).await,
-        Verb::Service(Service::Deregister { id }) => service::deregister(id, client, console).await,
+        Verb::Service(Service::Register { file, dry_run }) => {
+            service::register(file, *dry_run, client, console).await
+        }
+        Verb::Service(Service::Deregister { id, dry_run }) => {
+            service::deregister(id, *dry_run, client, console).await
+        }
         Verb::Service(Service::List(options)) => service::list(options, client, console).await,
         Verb::Service(Service::Checks(options)) => checks::run(options, client, console).await,
         Verb::Service(Service::Maintenance(options)) => {
@@ -111,7 +119,10 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Rollback(options) => rollback::run(options, client, console).await,
         Verb::Undo(options) => undo::run(options, client, console).await,
         Verb::Status(options) => status::run(options, client, console).await,
-        Verb::Reload => reload::run(client, console).await,
+        Verb::History(options) => history::run(options, client, console).await,
+        Verb::Export(options) => export::run(options, client, console).await,
+        Verb::Import(options) => import::run(options, client, console).await,
+        Verb::Reload(options) => reload::run(*options, client, console).await,
         Verb::Maps(options) => maps::run(*options, client, console).await,
         Verb::Doctor(options) => doctor::run(options, client, console).await,
         Verb::Detach(options) => detach::run(options, console),

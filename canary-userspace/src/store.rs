@@ -3,6 +3,8 @@
 //! One redb file. Every commit is on disk before it is acknowledged. Values are JSON text, so that
 //! another version of the agent reads them with its own parser.
 
+#[cfg(test)]
+pub(crate) mod disk;
 mod log;
 mod tables;
 
@@ -53,6 +55,8 @@ pub type Past = BTreeMap<String, Value>;
 /// One thing to change in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
+    /// Promises that no later start finds an index below this one.
+    Reserve(u64),
     /// Puts or, with `None`, deletes a config entry.
     Entry(String, String, Option<Stored>),
     /// Remembers or, with `None`, forgets the entry of a file that is in force: at the next start
@@ -77,7 +81,7 @@ pub enum Write {
 /// Everything that the agent reads at its start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contents {
-    /// Index of the last write.
+    /// Index of the last write, or the one up to which indices were reserved.
     pub index: u64,
     /// Number of the last change.
     pub last_change: u64,
@@ -130,6 +134,7 @@ pub struct Store {
     shared: Arc<Shared>,
     /// What takes back writes that were refused when they may be on disk already.
     owed: Mutex<Vec<Write>>,
+    bounds: log::Bounds,
 }
 
 /// What the log's readers have in common with the store.
@@ -203,7 +208,7 @@ impl Store {
         })?;
         let database = RwLock::new(Some(database));
         let shared = Arc::new(Shared { database, open_again, path: path.to_owned() });
-        Ok((Self { shared, owed: Mutex::default() }, contents))
+        Ok((Self { shared, owed: Mutex::default(), bounds: log::Bounds::default() }, contents))
     }
 
     /// Performs `writes` as one, and remembers `index`; they are on disk when this returns.
@@ -213,7 +218,7 @@ impl Store {
     /// [`StoreError::Failed`]; nothing has changed then.
     pub fn commit(&self, index: u64, writes: &[Write]) -> Result<(), StoreError> {
         let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.shared.commit(index, [&owed, writes])?;
+        self.shared.commit(index, [&owed, writes], self.bounds)?;
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
@@ -246,8 +251,14 @@ impl Store {
 impl Shared {
     /// After a failure redb refuses everything: the database is closed, and opened again at once
     /// or at the next use.
-    fn commit(&self, index: u64, writes: [&[Write]; 2]) -> Result<(), StoreError> {
-        let error = match self.with(|database| tables::write_all(database, index, writes))? {
+    fn commit(
+        &self,
+        index: u64,
+        writes: [&[Write]; 2],
+        bounds: log::Bounds,
+    ) -> Result<(), StoreError> {
+        let written = self.with(|database| tables::write_all(database, index, writes, bounds))?;
+        let error = match written {
             Ok(()) => return Ok(()),
             Err(error) => failed(&self.path, "written", &error),
         };
@@ -302,6 +313,8 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
         DatabaseError::Storage(StorageError::Corrupted(text)) => corrupt(text),
+        // No agent ever wrote another version of the format.
+        error @ DatabaseError::UpgradeRequired(_) => corrupt(error.to_string()),
         // A file that is no database at all, or ends early.
         DatabaseError::Storage(StorageError::Io(error))
             if matches!(

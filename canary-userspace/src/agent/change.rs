@@ -6,6 +6,7 @@ use std::mem;
 use super::Agent;
 use super::ledger::Ledger;
 use super::refusal::Refusal;
+use super::start::UNTIL_IMPORT;
 use super::state::Edit;
 use crate::audit::{Action, Altered, Intent};
 use crate::catalog::Sourced;
@@ -61,12 +62,14 @@ impl Agent {
     ) -> Result<T, Refusal> {
         let Change { action, intent, edits, mut places } = change;
         let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
-        if let Some(reason) = self.frozen.as_ref().filter(|_| !files) {
+        let mends = files || (self.store_lost && action == Action::Import);
+        if let Some(reason) = self.frozen.as_ref().filter(|_| !mends) {
             return Err(Refusal::failed(format!(
                 "nothing can be changed until the configuration is mended and reloaded: {reason}"
             )));
         }
         let instances = edits.iter().any(|edit| !matches!(edit, Edit::Entry(..)));
+        let touched = self.services_of(&edits);
         let scope = scope(&edits);
         let before = self.entries_in(&scope);
         let mut inverses: Vec<Edit> =
@@ -93,6 +96,7 @@ impl Agent {
             };
             ledger.sign(action, intent.author, self.revision_with(&next));
             let altered = self.put_in_force(next, ledger)?;
+            self.thaw();
             if instances {
                 self.watch_checks();
             }
@@ -105,6 +109,8 @@ impl Agent {
             if instances {
                 self.refresh_health();
             }
+        } else if instances {
+            self.announce_instances(touched.as_ref());
         }
         result
     }
@@ -116,6 +122,31 @@ impl Agent {
     /// What is wrong, with its place.
     pub(super) fn check_new_files(&self) -> Result<(), Refusal> {
         self.state.check_check_services().map_err(Refusal::invalid)
+    }
+
+    /// Services whose instances `edits` may change; `None` for any.
+    fn services_of(&self, edits: &[Edit]) -> Scope {
+        let mut services = BTreeSet::new();
+        for edit in edits {
+            match edit {
+                Edit::Entry(..) => {}
+                Edit::Instance(id, new) => {
+                    let old = self.state.instance(id).map(|old| &old.instance);
+                    let both = [old, new.as_deref()].into_iter().flatten();
+                    services.extend(both.map(|instance| instance.service.clone()));
+                }
+                Edit::Dismiss(id) => {
+                    let old = self.state.instance(id);
+                    services.extend(old.map(|old| old.instance.service.clone()));
+                }
+                Edit::Recall(instance) => {
+                    services.insert(instance.value.service.clone());
+                }
+                // Of any service: one of the node is a check of all its instances.
+                Edit::Check(..) | Edit::Files(_) => return None,
+            }
+        }
+        Some(services)
     }
 
     /// Checks the rules that hold between definitions.
@@ -141,12 +172,22 @@ impl Agent {
         Ok(said)
     }
 
+    /// The tables hold what is wanted again.
+    fn thaw(&mut self) {
+        if self.frozen.take().is_some() {
+            self.store_lost = false;
+            self.remarks.retain(|remark| remark != UNTIL_IMPORT);
+        }
+    }
+
     /// The revision that is in force once `next` is.
     fn revision_with(&self, next: &Next) -> u64 {
         let moves = match next {
             Next::Shares(_) => true,
             Next::Whole(compiled) => {
-                self.late.is_some() || compiled.desired != self.in_force.desired
+                self.late.is_some()
+                    || self.frozen.is_some()
+                    || compiled.desired != self.in_force.desired
             }
         };
         self.datapath.revision().saturating_add(u64::from(moves))

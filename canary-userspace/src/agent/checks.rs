@@ -1,6 +1,6 @@
 //! Health of instances: what checks say, put together and published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ impl Agent {
     /// Brings what checks say into the snapshot, and publishes if that changes somebody's health.
     pub(super) fn note(&mut self, noted: Vec<Noted>) {
         let mut moved = false;
+        // Services to announce; `None` for all, since a check of the node is one of each instance.
+        let mut services = Some(BTreeSet::new());
         for Noted { service_id, state, before, remembered } in noted {
             if state.status != before {
                 let (check, status) = (&*state.id, state.status.as_str());
@@ -44,10 +46,16 @@ impl Agent {
             }
             self.unsaved.states.insert(state.id.to_string(), Some(remembered));
             moved |= self.show(&service_id, &state);
+            services = services.filter(|_| !service_id.is_empty()).map(|mut services| {
+                let found = self.state.instance(&service_id);
+                services.extend(found.map(|found| found.instance.service.clone()));
+                services
+            });
         }
         if moved {
             self.catch_up();
         }
+        self.announce_instances(services.as_ref());
     }
 
     /// Puts a check's new state in the place of its old one; `true` if somebody's health changed.

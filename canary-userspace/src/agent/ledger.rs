@@ -236,6 +236,8 @@ impl Agent {
 
     /// Remembers what is in force now, and returns what is different.
     pub(super) fn record(&mut self, ledger: Ledger) -> Vec<Altered> {
+        let keys = ledger.entries.iter().map(|(key, _)| key.clone());
+        self.topics.touch_entries(keys, ledger.index);
         for (key, indices) in ledger.entries {
             put(&mut self.indices, key, indices);
         }
@@ -247,7 +249,7 @@ impl Agent {
         }
         self.past.extend(ledger.past);
         if !ledger.writes.is_empty() {
-            self.index = ledger.index;
+            self.move_index(ledger.index);
         }
         let Some(mut record) = ledger.record else { return Vec::new() };
         self.last_change = record.number;
@@ -263,11 +265,16 @@ impl Agent {
         record.changes
     }
 
+    /// When this node was first seen: it does not change while the agent runs.
+    #[must_use]
+    pub fn node_indices(&self) -> Indices {
+        Indices { create: self.index_at_start, modify: self.index_at_start }
+    }
+
     /// When an instance was registered and last changed: at the start, if not since then.
     #[must_use]
     pub fn instance_indices(&self, id: &str) -> Indices {
-        let at_start = Indices { create: self.index_at_start, modify: self.index_at_start };
-        self.instance_indices.get(id).copied().unwrap_or(at_start)
+        self.instance_indices.get(id).copied().unwrap_or_else(|| self.node_indices())
     }
 }
 

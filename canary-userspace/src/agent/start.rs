@@ -6,12 +6,13 @@ use std::net::UdpSocket;
 use std::time::Instant;
 
 use anyhow::Context;
+use ring::digest::{SHA256, digest};
 use tokio::sync::mpsc;
 
 use super::change::Entries;
 use super::checks::{Unsaved, stored_check};
 use super::state::{Edit, State};
-use super::{Agent, Indices, SourceState};
+use super::{Agent, Indices, SourceState, Topics};
 use crate::audit::{Action, Author};
 use crate::catalog::{DATACENTER, Node, Origin, Pairs, Sourced, parse_registration};
 use crate::compile::Compiled;
@@ -36,6 +37,7 @@ impl Agent {
         datapath: Box<dyn Datapath>,
     ) -> anyhow::Result<(Self, mpsc::Receiver<HealthChange>)> {
         let Opened { store, contents, warning } = opened;
+        let store_lost = warning.is_some();
         if let Some(warning) = &warning {
             tracing::error!("{warning}");
         }
@@ -55,17 +57,23 @@ impl Agent {
             instance_indices: BTreeMap::new(),
             check_indices: BTreeMap::new(),
             index_at_start: 1,
-            // Clients take index 0 for an error: the first write is seen by who saw 1.
-            index: contents.index.max(1),
+            // One further: nobody knows what changed while no agent ran.
+            index: contents.index.saturating_add(1),
+            reserved: 0,
+            topics: Topics::new(contents.index.saturating_add(1)),
             last_change: contents.last_change,
             source: SourceState::default(),
             frozen: None,
+            store_lost,
             late: None,
             unsaved: Unsaved::default(),
         };
+        agent.move_index(agent.index);
         agent.load_store(&contents)?;
         agent.first_revision(&contents, adopted)?;
         agent.index_at_start = agent.index;
+        // What was there at the start has not changed since.
+        agent.topics.compare(None, &agent.state.snapshot.instances);
         Ok((agent, changes))
     }
 
@@ -95,6 +103,12 @@ impl Agent {
 
     /// Publishes what files and store say; if that cannot be, what they said last.
     fn first_revision(&mut self, contents: &Contents, adopted: bool) -> anyhow::Result<()> {
+        if adopted && self.store_lost && self.load_files().is_ok() {
+            tracing::warn!("{UNTIL_IMPORT}");
+            self.frozen = Some(UNTIL_IMPORT.to_owned());
+            self.remarks.push(UNTIL_IMPORT.to_owned());
+            return Ok(());
+        }
         let Err(error) = self.try_files(contents) else { return Ok(()) };
         tracing::error!(error = %error, "the configuration cannot be used");
         self.source.error = Some((error.clone(), Instant::now()));
@@ -111,6 +125,17 @@ impl Agent {
         anyhow::ensure!(adopted, "{error}");
         tracing::warn!(%fallback, "the tables stay as they are");
         self.frozen = Some(error);
+        Ok(())
+    }
+
+    /// Takes note of what files define, and publishes nothing.
+    fn load_files(&mut self) -> Result<(), String> {
+        let files = files::read(&self.config_dirs).map_err(|error| error.to_string())?;
+        let mut set = files::decode(&files).map_err(|errors| lines(&errors))?;
+        set.splits.clear();
+        self.state.apply(Edit::Files(set));
+        self.watch_checks();
+        self.refresh_health();
         Ok(())
     }
 
@@ -190,6 +215,10 @@ impl Agent {
     }
 }
 
+/// What is said while the tables hold what the lost store said.
+pub(super) const UNTIL_IMPORT: &str = "the tables stay as they are, for the store is lost: `canaryctl \
+                                       import` brings a backup of it, `canaryctl reload` goes on \
+                                       with the files alone";
 /// What is said when the files in force could not be copied.
 const NOT_KEPT: &str = "the files in force are not kept for a restart";
 
@@ -214,14 +243,31 @@ fn remembered(contents: &Contents, adopted: bool) -> BTreeMap<String, Remembered
 
 fn node(settings: &Settings) -> Node {
     let host = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = settings.node_name.clone().unwrap_or_else(|| host().trim().to_owned());
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let address = default_address().unwrap_or_default();
+    let tagged = ["lan", "wan"].map(|tag| (tag.to_owned(), address.clone()));
     Node {
-        id: String::new(),
+        id: node_id(machine.trim(), &name),
         datacenter: DATACENTER.to_owned(),
-        tagged_addresses: Pairs::default(),
-        name: settings.node_name.clone().unwrap_or_else(|| host().trim().to_owned()),
-        address: default_address().unwrap_or_default(),
+        tagged_addresses: if address.is_empty() { Pairs::default() } else { tagged.into() },
+        name,
+        address,
         meta: settings.node_meta.clone().into(),
     }
+}
+
+/// A UUID of the application's own making (RFC 9562, version 8): the same for the same node on the
+/// same machine, and as that document asks, nothing that gives the machine's own id away.
+fn node_id(machine: &str, name: &str) -> String {
+    let digest = digest(&SHA256, format!("canary node\0{machine}\0{name}").as_bytes());
+    let mut bytes = [0_u8; 16];
+    bytes.iter_mut().zip(digest.as_ref()).for_each(|(byte, digest)| *byte = *digest);
+    let number = u128::from_be_bytes(bytes);
+    let number = number & !(0xf << 76) & !(0b11 << 62) | 8 << 76 | 0b10 << 62;
+    let hex = format!("{number:032x}");
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or(""));
+    parts.join("-")
 }
 
 /// The address that the default route is used with. Nothing is sent: connecting only looks it up.
@@ -230,4 +276,22 @@ fn default_address() -> Option<String> {
     // An address of TEST-NET-1 (RFC 5737): on no network, so behind the default route.
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_one_id_for_ever_and_no_other_has_it() {
+        let id = node_id("4c1e", "node-1");
+
+        assert_eq!(id, node_id("4c1e", "node-1"));
+        assert_ne!(id, node_id("4c1e", "node-2"));
+        assert_ne!(id, node_id("4c1f", "node-1"));
+        let shape: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(shape, [8, 4, 4, 4, 12]);
+        assert_eq!(&id[14..15], "8");
+        assert!("89ab".contains(&id[19..20]), "{id}");
+    }
 }

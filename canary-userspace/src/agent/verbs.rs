@@ -94,6 +94,21 @@ impl Agent {
         &self.state.snapshot.instances
     }
 
+    /// The instance in force.
+    #[must_use]
+    pub fn instance(&self, id: &str) -> Option<&Registered> {
+        self.state.instance(id)
+    }
+
+    /// The instances in force of one service, by id.
+    #[must_use]
+    pub fn instances_of(&self, service: &str) -> &[Registered] {
+        let all = self.instances();
+        let start = all.partition_point(|other| other.instance.service.as_str() < service);
+        let end = all.partition_point(|other| other.instance.service.as_str() <= service);
+        all.get(start..end).unwrap_or_default()
+    }
+
     /// Reads the files again, as one set, and says what is different.
     ///
     /// # Errors
@@ -108,7 +123,6 @@ impl Agent {
         match &result {
             Ok(_) => {
                 self.source.error = None;
-                self.frozen = None;
                 tracing::info!(revision = self.datapath.revision(), "reloaded");
             }
             Err(refusal) => {

@@ -1,26 +1,13 @@
 //! Answers as Consul's clients expect them: JSON with an index, errors as plain text.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer as _};
+use serde_json::{Serializer, Value};
 
 use super::document::Changed;
-use super::filter;
 use crate::agent::{Kind, Refusal};
-use crate::filter::{ListFilter, Shape};
-
-/// Parameters of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Listing {
-    filter: Option<String>,
-}
-
-impl Listing {
-    /// The filter of a list of `shape`.
-    pub(super) fn filter(&self, shape: Shape) -> Result<ListFilter, Error> {
-        filter::read(self.filter.as_deref(), shape)
-    }
-}
+use crate::filter::ListFilter;
 
 /// Reads a parameter that is there or not: `?name`, `?name=true`, `?name=false`.
 pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
@@ -33,8 +20,10 @@ pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
     }
 }
 
-/// Header with the index of the last write.
-const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+/// Header with the index of the last change to what was asked for.
+pub(super) const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+/// Header with the hash of the content of an agent's answer.
+const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
 /// Header that tells clients that reads are consistent.
 const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
 /// Header with the age of the answer in milliseconds.
@@ -87,25 +76,71 @@ impl IntoResponse for OwnError {
     }
 }
 
-/// A JSON document as of the write with `index`.
-pub(super) fn json<T: Serialize>(index: u64, document: &T) -> Response {
-    match serde_json::to_string(document) {
-        Ok(text) => {
-            let mut response = text.into_response();
-            let kind = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            stamp(response.headers_mut(), index);
-            response
+/// A JSON document, as text.
+#[derive(Debug)]
+pub(super) struct Document(String);
+
+impl Document {
+    /// `content` as a document. It is read where it stands, so that nothing is copied first.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be JSON.
+    pub(super) fn of<T: Serialize + ?Sized>(content: &T) -> Result<Self, Refusal> {
+        serde_json::to_string(content).map(Self).map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    /// The `rows` that pass `filter`, as a list.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be JSON.
+    pub(super) fn list<T: Serialize>(
+        rows: impl Iterator<Item = T>,
+        filter: &ListFilter,
+    ) -> Result<Self, Refusal> {
+        let failed = |error: serde_json::Error| Refusal::failed(error.to_string());
+        let mut text = Vec::new();
+        let mut list = Serializer::new(&mut text);
+        if filter.is_empty() {
+            list.collect_seq(rows).map_err(failed)?;
+        } else {
+            let rows: Result<Vec<Value>, _> = rows.map(|row| serde_json::to_value(row)).collect();
+            let rows = rows.map_err(failed)?;
+            list.collect_seq(rows.iter().filter(|row| filter.matches(row))).map_err(failed)?;
         }
-        Err(error) => Error(Refusal::failed(error.to_string())).into_response(),
+        String::from_utf8(text).map(Self).map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    /// An answer that is the document, without an index.
+    pub(super) fn into_response(self) -> Response {
+        let kind = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, kind)], self.0).into_response()
     }
 }
 
-fn stamp(headers: &mut HeaderMap, index: u64) {
+/// A JSON document as of the change with `index`.
+pub(super) fn json<T: Serialize>(index: u64, document: &T) -> Response {
+    let response = Document::of(document)
+        .map_or_else(|refusal| Error(refusal).into_response(), Document::into_response);
+    stamped(response, index)
+}
+
+/// The same answer as of the change with `index`.
+pub(super) fn stamped(mut response: Response, index: u64) -> Response {
+    let headers = response.headers_mut();
     // Clients treat 0 as an error.
     headers.insert(INDEX, HeaderValue::from(index.max(1)));
     headers.insert(KNOWN_LEADER, HeaderValue::from_static("true"));
     headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
+    response
+}
+
+/// Puts the hash of its content on an answer.
+pub(super) fn stamp_hash(response: &mut Response, hash: &str) {
+    if let Ok(value) = HeaderValue::from_str(hash) {
+        response.headers_mut().insert(CONTENT_HASH, value);
+    }
 }
 
 /// The same answer with sentences for people.

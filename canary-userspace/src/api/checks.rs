@@ -1,20 +1,22 @@
 //! `/v1/agent/check`, `/v1/agent/checks`, maintenance and the agent's view of health.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::answer::{Error, Listing, json as answer, with_changed};
-use super::author::Asked;
-use crate::agent::{Handle, Refusal};
+use super::answer::{Document, Error, with_changed};
+use super::query::Asked;
+use super::rows::CheckRow;
+use super::{author, blocking};
+use crate::agent::{Handle, Indices, Refusal, Topic};
 use crate::catalog::{
     CheckState, Health, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE, parse_check,
-    to_agent_json, to_check_json,
+    to_agent_json,
 };
 use crate::error::ConfigError;
 use crate::filter::Shape;
@@ -40,29 +42,23 @@ fn is_true(value: &str) -> Option<bool> {
 }
 
 /// All checks by id.
-pub(super) async fn list(
-    State(handle): State<Handle>,
-    Query(listing): Query<Listing>,
-) -> Result<Response, Error> {
-    let filter = listing.filter(Shape::Check)?;
-    let (mut checks, index) = handle
-        .call(|agent| {
-            let shown = |(instance, state): (Option<_>, std::sync::Arc<CheckState>)| {
-                (state.id.to_string(), to_check_json(agent.node(), instance, &state, (0, 0)))
-            };
-            let checks: BTreeMap<String, Value> =
-                agent.check_states().into_iter().map(shown).collect();
-            (checks, agent.index())
-        })
-        .await?;
-    checks.retain(|_, check| filter.matches(check));
-    Ok(answer(index, &checks))
+pub(super) async fn list(State(handle): State<Handle>, asked: Asked) -> Result<Response, Error> {
+    let filter = asked.filter(Shape::Check)?;
+    blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
+        let shown = |(instance, state): (Option<_>, Arc<CheckState>)| {
+            let row = CheckRow::new(agent.node(), instance, &state, Indices::default());
+            Some((state.id.to_string(), serde_json::to_value(row).ok()?))
+        };
+        let checks = agent.check_states().into_iter().filter_map(shown);
+        Document::of(&checks.filter(|(_, check)| filter.matches(check)).collect::<Map<_, _>>())
+    })
+    .await
 }
 
 /// Registers a check.
 pub(super) async fn register(
     State(handle): State<Handle>,
-    Asked(intent): Asked,
+    author::Asked(intent): author::Asked,
     body: Bytes,
 ) -> Result<Response, Error> {
     let check = parse_check(&body).map_err(undecoded)?;
@@ -74,7 +70,7 @@ pub(super) async fn register(
 pub(super) async fn deregister(
     State(handle): State<Handle>,
     Path(id): Path<String>,
-    Asked(intent): Asked,
+    author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
     let changed = handle.call(move |agent| agent.deregister_check(&intent, &id)).await??;
     Ok(with_changed(StatusCode::OK.into_response(), changed))
@@ -169,7 +165,7 @@ pub(super) struct Maintenance {
 pub(super) async fn node_maintenance(
     handle: State<Handle>,
     wanted: Query<Maintenance>,
-    asked: Asked,
+    asked: author::Asked,
 ) -> Result<Response, Error> {
     maintain(handle, String::new(), wanted, asked).await
 }
@@ -179,7 +175,7 @@ pub(super) async fn service_maintenance(
     handle: State<Handle>,
     Path(id): Path<String>,
     wanted: Query<Maintenance>,
-    asked: Asked,
+    asked: author::Asked,
 ) -> Result<Response, Error> {
     maintain(handle, id, wanted, asked).await
 }
@@ -188,7 +184,7 @@ async fn maintain(
     State(handle): State<Handle>,
     id: String,
     Query(Maintenance { enable, reason }): Query<Maintenance>,
-    Asked(intent): Asked,
+    author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
     let enable = enable.ok_or_else(|| Refusal::bad_request("Missing value for enable"))?;
     let enable = is_true(&enable)
@@ -263,13 +259,13 @@ pub(super) async fn service_health(
 
 /// Consul's word for the health of an instance, and the document about it.
 fn health_of(registered: &Registered) -> (&'static str, Value) {
-    let Registered { instance, checks, health, node, .. } = registered;
+    let Registered { instance, checks, health, .. } = registered;
     let in_maintenance = checks
         .iter()
         .any(|check| &*check.id == NODE_MAINTENANCE || check.id.starts_with(SERVICE_MAINTENANCE));
     let word = if in_maintenance { "maintenance" } else { health.as_str() };
-    let checks: Value =
-        checks.iter().map(|check| to_check_json(node, Some(instance), check, (0, 0))).collect();
+    let row = |check| CheckRow::of(registered, check, Indices::default());
+    let checks: Vec<_> = checks.iter().map(|check| row(check)).collect();
     let service = to_agent_json(instance);
     (word, json!({"AggregatedStatus": word, "Service": service, "Checks": checks}))
 }

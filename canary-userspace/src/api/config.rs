@@ -1,17 +1,17 @@
 //! `/v1/config`: config entries.
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::answer::{Error, Listing, json, with_changed, with_warnings};
-use super::author::Asked;
-use crate::agent::{Handle, Indices, Refusal};
+use super::answer::{Document, Error, json, with_changed, with_warnings};
+use super::query::Asked;
+use super::{author, blocking};
+use crate::agent::{Handle, Indices, Refusal, Topic};
 use crate::entry::{self, Decoded, Entry};
 use crate::filter::Shape;
-use crate::source::KINDS;
+use crate::source::{EntryKey, KINDS};
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
 const UNSERVED_KINDS: [&str; 15] = [
@@ -32,29 +32,14 @@ const UNSERVED_KINDS: [&str; 15] = [
     "terminating-gateway",
 ];
 
-/// Parameters of a write.
-#[derive(Debug, Deserialize)]
-pub(super) struct Parameters {
-    cas: Option<String>,
-}
-
-impl Parameters {
-    fn cas(&self) -> Result<Option<u64>, Error> {
-        let wrong =
-            |text: &str| Refusal::bad_request(format!("cas must be an index, not {text:?}"));
-        let parse = |text: &String| text.parse().map_err(|_| Error(wrong(text)));
-        self.cas.as_ref().map(parse).transpose()
-    }
-}
-
 /// Writes an entry: `true`, or `false` where `cas` does not fit.
 pub(super) async fn write(
     State(handle): State<Handle>,
-    Query(parameters): Query<Parameters>,
-    Asked(intent): Asked,
+    asked: Asked,
+    author::Asked(intent): author::Asked,
     body: Bytes,
 ) -> Result<Response, Error> {
-    let cas = parameters.cas()?;
+    let cas = asked.cas;
     let Decoded { entry, warnings, .. } = decode(&body)?;
     let warnings: Vec<String> = warnings.into_iter().map(|warning| warning.text).collect();
     let (changed, index) = handle
@@ -74,38 +59,46 @@ pub(super) async fn write(
 pub(super) async fn list(
     State(handle): State<Handle>,
     Path(kind): Path<String>,
-    Query(listing): Query<Listing>,
+    asked: Asked,
 ) -> Result<Response, Error> {
     check_kind(&kind)?;
-    let filter = listing.filter(Shape::of_entries(&kind))?;
-    let (entries, index) = handle.call(move |agent| (agent.entries(&kind), agent.index())).await?;
-    let entries = entries.iter().map(|(entry, at)| shown(entry, *at));
-    let entries: Vec<Value> = entries.filter(|entry| filter.matches(entry)).collect();
-    Ok(json(index, &entries))
+    let filter = asked.filter(Shape::of_entries(&kind))?;
+    let topics = vec![Topic::Kind(kind.clone())];
+    blocking::answer(&handle, &asked, topics, move |agent| {
+        let entries = agent.entries(&kind);
+        Document::list(entries.iter().map(|(entry, at)| shown(entry, *at)), &filter)
+    })
+    .await
 }
 
 /// One entry.
 pub(super) async fn read(
     State(handle): State<Handle>,
     Path(key): Path<(String, String)>,
+    asked: Asked,
 ) -> Result<Response, Error> {
     check_kind(&key.0)?;
-    let missing =
-        Refusal::not_found(format!("Config entry not found for {:?} / {:?}", key.0, key.1));
-    let (entry, index) = handle.call(move |agent| (agent.entry(&key), agent.index())).await?;
-    let (entry, at) = entry.ok_or(missing)?;
-    Ok(json(index, &shown(&entry, at)))
+    let topics = vec![Topic::Entry(key.clone())];
+    blocking::answer(&handle, &asked, topics, move |agent| {
+        let (entry, at) = agent.entry(&key).ok_or_else(|| missing(&key))?;
+        Document::of(&shown(&entry, at))
+    })
+    .await
+}
+
+fn missing((kind, name): &EntryKey) -> Refusal {
+    Refusal::not_found(format!("Config entry not found for {kind:?} / {name:?}"))
 }
 
 /// Deletes an entry: `{}`, or with `cas` whether that fitted.
 pub(super) async fn delete(
     State(handle): State<Handle>,
     Path(key): Path<(String, String)>,
-    Query(parameters): Query<Parameters>,
-    Asked(intent): Asked,
+    asked: Asked,
+    author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
     check_kind(&key.0)?;
-    let cas = parameters.cas()?;
+    let cas = asked.cas;
     let (changed, index) = handle
         .call(move |agent| {
             let changed = agent.delete_entry(&intent, key, cas)?;

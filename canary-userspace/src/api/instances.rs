@@ -1,19 +1,18 @@
-//! `/v1/agent`, `/v1/catalog`, `/v1/status`: registrations, and what Consul's clients ask first.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! `/v1/agent`: registrations on this node.
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
-use super::answer::{Error, Listing, flag, json as answer, with_changed, with_warnings};
-use super::author::Asked;
+use super::answer::{Document, Error, flag, json as answer, with_changed, with_warnings};
 use super::checks::undecoded;
 use super::document::Warning;
-use crate::agent::{Handle, Refusal};
+use super::query::Asked;
+use super::{author, blocking};
+use crate::agent::{Handle, Refusal, Topic};
 use crate::catalog::{Registered, parse_registration, to_agent_json};
 use crate::filter::Shape;
 
@@ -31,7 +30,7 @@ pub(super) struct Options {
 pub(super) async fn register(
     State(handle): State<Handle>,
     Query(options): Query<Options>,
-    Asked(intent): Asked,
+    author::Asked(intent): author::Asked,
     body: Bytes,
 ) -> Result<Response, Error> {
     let instance = parse_registration(&body).map_err(undecoded)?;
@@ -44,64 +43,45 @@ pub(super) async fn register(
 pub(super) async fn deregister(
     State(handle): State<Handle>,
     Path(id): Path<String>,
-    Asked(intent): Asked,
+    author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
     let changed = handle.call(move |agent| agent.deregister(&intent, &id)).await??;
     Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 
 /// All instances by id.
-pub(super) async fn list(
+pub(super) async fn list(State(handle): State<Handle>, asked: Asked) -> Result<Response, Error> {
+    let filter = asked.filter(Shape::Service)?;
+    blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
+        let shown = |registered: &Registered| {
+            let instance = &registered.instance;
+            (instance.id.clone(), to_agent_json(instance))
+        };
+        let shown = agent.instances().iter().map(shown);
+        Document::of(&shown.filter(|(_, shown)| filter.matches(shown)).collect::<Map<_, _>>())
+    })
+    .await
+}
+
+/// One instance, with a hash of what is said of it.
+pub(super) async fn read(
     State(handle): State<Handle>,
-    Query(listing): Query<Listing>,
+    Path(id): Path<String>,
+    asked: Asked,
 ) -> Result<Response, Error> {
-    let filter = listing.filter(Shape::Service)?;
-    let (mut instances, index) = handle
-        .call(|agent| {
-            let shown = |registered: &Registered| {
-                let instance = &registered.instance;
-                (instance.id.clone(), to_agent_json(instance))
-            };
-            let instances: Map<String, Value> = agent.instances().iter().map(shown).collect();
-            (instances, agent.index())
-        })
-        .await?;
-    instances.retain(|_, instance| filter.matches(instance));
-    Ok(answer(index, &instances))
-}
-
-/// Names of services with the tags of their instances.
-pub(super) async fn names(State(handle): State<Handle>) -> Result<Response, Error> {
-    let (names, index) = handle
-        .call(|agent| {
-            let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-            for registered in agent.instances() {
-                let tags = names.entry(registered.instance.service.clone()).or_default();
-                tags.extend(registered.instance.tags.iter().cloned());
-            }
-            (names, agent.index())
-        })
-        .await?;
-    Ok(answer(index, &names))
-}
-
-/// What Consul says of itself, as far as it means something here.
-pub(super) async fn own_node(State(handle): State<Handle>) -> Result<Response, Error> {
-    let (node, index) = handle.call(|agent| (agent.node().clone(), agent.index())).await?;
-    let version = env!("CARGO_PKG_VERSION");
-    let document = json!({
-        "Config": {"NodeName": node.name, "Version": version, "Server": false},
-        "Member": {"Name": node.name, "Addr": node.address},
-        "Meta": node.meta,
-    });
-    Ok(answer(index, &document))
+    blocking::answer_by_hash(&handle, &asked, vec![Topic::Instances], move |agent| {
+        let missing = || Refusal::not_found(format!("unknown service ID: {id}"));
+        let registered = agent.instance(&id).ok_or_else(missing)?;
+        Ok(to_agent_json(&registered.instance))
+    })
+    .await
 }
 
 /// Reads the files again: nothing to say but warnings or, where only that was asked for, what
 /// would be different.
 pub(super) async fn reload(
     State(handle): State<Handle>,
-    Asked(intent): Asked,
+    author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
     let (applied, index) = handle
         .call(move |agent| {
@@ -118,10 +98,4 @@ pub(super) async fn reload(
     };
     let warnings: Vec<String> = applied.warnings.into_iter().map(sentence).collect();
     Ok(with_warnings(StatusCode::OK.into_response(), &warnings))
-}
-
-/// The leader: this agent needs none, and says the address that clients take for "yes".
-pub(super) async fn leader(State(handle): State<Handle>) -> Result<Response, Error> {
-    let (node, index) = handle.call(|agent| (agent.node().clone(), agent.index())).await?;
-    Ok(answer(index, &format!("{}:8300", node.address)))
 }

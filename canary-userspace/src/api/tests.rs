@@ -1,8 +1,12 @@
 //! The agent over its socket, on a datapath of plain memory.
 
 mod bad_input;
+mod blocking;
+mod catalog;
 mod checks;
 mod consul;
+mod full_disk;
+mod history;
 mod release;
 mod restart;
 
@@ -11,9 +15,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,7 +29,7 @@ use super::Listeners;
 use crate::agent;
 use crate::agent::memory::Memory;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Opened, Store};
 
 const RESOLVER: &str = r#"
 kind = "service-resolver"
@@ -44,6 +48,7 @@ struct Place {
 }
 
 /// An agent that runs, and a way to talk to it.
+#[derive(Debug)]
 struct Running {
     socket: PathBuf,
     stop: oneshot::Sender<()>,
@@ -56,6 +61,8 @@ struct Reply {
     text: String,
     warnings: Vec<String>,
     index: u64,
+    headers: HeaderMap,
+    changed: Option<String>,
 }
 
 impl Place {
@@ -108,8 +115,12 @@ impl Place {
     }
 
     async fn try_start(&self) -> Running {
+        self.try_start_on(Store::open(&self.settings().data_dir).unwrap()).await
+    }
+
+    /// Starts an agent whose store is open already.
+    async fn try_start_on(&self, opened: Opened) -> Running {
         let settings = self.settings();
-        let opened = Store::open(&settings.data_dir).unwrap();
         let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let datapath = Box::new(self.memory.clone());
@@ -162,9 +173,11 @@ impl Running {
         };
         let warnings = header("x-canary-warning");
         let index = header("x-consul-index").first().map_or(0, |index| index.parse().unwrap());
+        let headers = response.headers().clone();
+        let changed = header("x-canary-changed").pop();
         let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
         driver.abort();
-        Ok(Reply { status, text, warnings, index })
+        Ok(Reply { status, text, warnings, index, headers, changed })
     }
 
     /// Puts what must be accepted.
@@ -181,8 +194,8 @@ impl Running {
     /// Everything that a refused request must leave alone.
     async fn everything(&self, place: &Place) -> (Value, Value, Value, crate::compile::Desired) {
         (
-            self.get("/v1/config/service-splitter").await.json(),
-            self.get("/v1/config/service-resolver").await.json(),
+            without_indices(self.get("/v1/config/service-splitter").await.json()),
+            without_indices(self.get("/v1/config/service-resolver").await.json()),
             self.get("/v1/agent/services").await.json(),
             place.memory.get().published.clone(),
         )
@@ -190,9 +203,22 @@ impl Running {
 }
 
 impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+}
+
+/// Entries but for their indices: those of files are counted from each start.
+fn without_indices(mut entries: Value) -> Value {
+    for entry in entries.as_array_mut().unwrap() {
+        let fields = entry.as_object_mut().unwrap();
+        fields.retain(|name, _| !["CreateIndex", "ModifyIndex"].contains(&name.as_str()));
+    }
+    entries
 }
 
 /// A service definition in a file.

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 ///
 /// A [`BTreeMap`] takes room for eleven pairs as soon as it has one, half a KiB, and an instance
 /// has two of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pairs<V>(Box<[(String, V)]>);
 
 impl<V> Pairs<V> {

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Check, CheckState, DATACENTER, Health, Instance, LoneCheck, Node, Probe, Thresholds, Tls,
-};
+use super::{Check, DATACENTER, Health, Instance, LoneCheck, Probe, Thresholds, Tls};
 use crate::syntax::format_duration;
 
 /// The instance as an element of `GET /v1/agent/services`.
@@ -25,39 +23,6 @@ pub fn to_agent_json(instance: &Instance) -> Value {
         "Weights": weights(instance),
         "EnableTagOverride": false,
         "Datacenter": DATACENTER,
-    })
-}
-
-/// A check as an element of `GET /v1/agent/checks` and of the health endpoints.
-///
-/// `instance` is the one it is about, `None` for a check of the whole node; `indices` are those of
-/// the writes that made and last changed it, 0 where none are kept.
-#[must_use]
-pub fn to_check_json(
-    node: &Node,
-    instance: Option<&Instance>,
-    state: &CheckState,
-    (create, modify): (u64, u64),
-) -> Value {
-    let instance = instance.filter(|_| !state.of_node);
-    let of = |text: fn(&Instance) -> &str| instance.map(text).unwrap_or_default();
-    json!({
-        "Node": node.name,
-        "CheckID": &*state.id,
-        "Name": &*state.name,
-        "Status": state.status.as_str(),
-        "Notes": &*state.notes,
-        "Output": &*state.output,
-        "ServiceID": of(|instance| &instance.id),
-        "ServiceName": of(|instance| &instance.service),
-        "ServiceTags": instance.map(|instance| instance.tags.as_slice()).unwrap_or_default(),
-        "Type": &*state.kind,
-        "Interval": duration(state.interval),
-        "Timeout": duration(state.timeout),
-        "ExposedPort": 0,
-        "Definition": {},
-        "CreateIndex": create,
-        "ModifyIndex": modify,
     })
 }
 

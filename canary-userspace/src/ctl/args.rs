@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
 use crate::settings::{BPFFS, POD_INTERFACES};
+use crate::store::MAX_RECORDS;
 
 /// Steers canary releases on this node: who gets how much of a service's new connections.
 #[derive(Debug, Parser)]
@@ -54,10 +55,16 @@ pub enum Verb {
     Rollback(Rollback),
     /// Put back what was in force before a service's last change; twice is redo
     Undo(Undo),
+    /// Show who changed a service, when, and what moved
+    History(History),
+    /// Write the entries and registrations of the agent's store as files
+    Export(Export),
+    /// Take files of entries and services into the agent's store, all or nothing
+    Import(Import),
     /// Show services, splits and what the kernel counted
     Status(Status),
     /// Read the configuration directory again, all or nothing
-    Reload,
+    Reload(Reload),
     /// Show the tables: entries, capacity and memory
     Maps(Json),
     /// Check what this node needs to run the agent
@@ -68,6 +75,36 @@ pub enum Verb {
     Version(Json),
     /// Print a shell's completion script
     Completions(Completions),
+}
+
+/// Whether a change is made.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct DryRun {
+    /// Say what would change, and change nothing
+    #[arg(long = "dry-run")]
+    pub wanted: bool,
+}
+
+impl DryRun {
+    /// The query that carries it.
+    #[must_use]
+    pub fn query(self) -> &'static str {
+        if self.wanted { "?dry-run" } else { "" }
+    }
+
+    /// What carries it in a query of several parameters.
+    #[must_use]
+    pub fn parameter(self) -> Option<String> {
+        self.wanted.then(|| "dry-run".to_owned())
+    }
+}
+
+/// `reload`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Reload {
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// Whether a program reads.
@@ -105,10 +142,10 @@ pub struct Cas {
 }
 
 impl Cas {
-    /// The query that carries it.
+    /// What carries it in a query.
     #[must_use]
-    pub fn query(self) -> String {
-        if self.cas { format!("?cas={}", self.modify_index) } else { String::new() }
+    pub fn parameter(self) -> Option<String> {
+        self.cas.then(|| format!("cas={}", self.modify_index))
     }
 }
 
@@ -120,6 +157,9 @@ pub struct ConfigWrite {
     /// Only if unchanged.
     #[command(flatten)]
     pub cas: Cas,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// Which config entry.
@@ -164,6 +204,9 @@ pub struct ConfigDelete {
     /// Only if unchanged.
     #[command(flatten)]
     pub cas: Cas,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// `config validate`
@@ -184,11 +227,17 @@ pub enum Service {
     Register {
         /// The file; - for standard input
         file: PathBuf,
+        /// Only look.
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// Deregister an instance
     Deregister {
         /// Its id
         id: String,
+        /// Only look.
+        #[command(flatten)]
+        dry_run: DryRun,
     },
     /// List the registered instances
     List(ServiceList),
@@ -236,6 +285,9 @@ pub struct SplitSet {
     /// New weights in percent, such as blue=90 green=10
     #[arg(required = true, value_name = "SUBSET=WEIGHT", value_parser = super::split::parse_weight)]
     pub weights: Vec<(String, f64)>,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// `rollback`
@@ -246,6 +298,9 @@ pub struct Rollback {
     /// Subset that gets everything, the resolver's default subset where absent
     #[arg(long, value_name = "SUBSET")]
     pub to: Option<String>,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// `undo`
@@ -253,6 +308,54 @@ pub struct Rollback {
 pub struct Undo {
     /// The service
     pub service: String,
+    /// Put back what was in force after this change, a number that `history` shows
+    #[arg(long, value_name = "N")]
+    pub to: Option<u64>,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub struct History {
+    /// Only this service
+    pub service: Option<String>,
+    /// How many changes, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u64).range(1..=MAX_RECORDS))]
+    pub limit: u64,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The directory, made where it is missing
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// What files of the agent define, too
+    #[arg(long)]
+    pub all: bool,
+    /// Overwrite files that are there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Files, and directories whose *.hcl and *.json are read
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub paths: Vec<PathBuf>,
+    /// Delete what the store has and the files do not
+    #[arg(long)]
+    pub replace: bool,
+    /// Only look.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// `status`
@@ -350,7 +453,7 @@ mod tests {
 
     #[test]
     fn verbs_that_are_not_built_are_refused() {
-        for verb in ["explain", "flows", "observe", "top", "history"] {
+        for verb in ["explain", "flows", "observe", "top"] {
             let error = Options::try_parse_from(["canaryctl", verb]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{verb}");
         }

@@ -34,7 +34,9 @@ pub async fn run(
         if !services.contains_key(id) {
             return Err(Failure::NotFound(format!("no instance has the service id {id:?}")));
         }
-        checks.retain(|_, check| matches!(text(check, "ServiceID"), "") || text(check, "ServiceID") == id);
+        checks.retain(|_, check| {
+            matches!(text(check, "ServiceID"), "") || text(check, "ServiceID") == id
+        });
     }
     if options.json { console.json(&checks) } else { console.raw(&render(&checks)) }
 }
@@ -61,7 +63,13 @@ fn row(id: &str, check: &Value) -> [String; 5] {
         output => output,
     };
     let line = said.lines().next().unwrap_or_default().to_owned();
-    [service.to_owned(), id.to_owned(), text(check, "Type").into(), text(check, "Status").into(), line]
+    [
+        service.to_owned(),
+        id.to_owned(),
+        text(check, "Type").into(),
+        text(check, "Status").into(),
+        line,
+    ]
 }
 
 fn text<'c>(check: &'c Value, field: &str) -> &'c str {

@@ -23,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Header in which an agent puts a sentence that stops nothing; it may come several times.
 pub const WARNING_HEADER: &str = "x-canary-warning";
+/// Header in which an agent says what a write moved, where the body is as Consul's.
+pub const CHANGED_HEADER: &str = "x-canary-changed";
 
 /// What a path segment may hold as it is (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -31,6 +33,13 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 #[must_use]
 pub fn escape(segment: &str) -> String {
     utf8_percent_encode(segment, ESCAPED).to_string()
+}
+
+/// A path with parameters.
+#[must_use]
+pub fn with_query(path: &str, parameters: impl IntoIterator<Item = Option<String>>) -> String {
+    let parameters: Vec<String> = parameters.into_iter().flatten().collect();
+    if parameters.is_empty() { path.to_owned() } else { format!("{path}?{}", parameters.join("&")) }
 }
 
 /// An agent's answer.
@@ -42,6 +51,8 @@ pub struct Answer {
     pub body: String,
     /// What the agent warns of.
     pub warnings: Vec<String>,
+    /// What a write moved, as JSON.
+    pub changed: Option<String>,
 }
 
 impl Answer {
@@ -206,6 +217,8 @@ where
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
+    let changed = response.headers().get(CHANGED_HEADER);
+    let changed = changed.map(|json| String::from_utf8_lossy(json.as_bytes()).into_owned());
     let warnings = response.headers().get_all(WARNING_HEADER);
     let warnings = warnings
         .iter()
@@ -213,7 +226,8 @@ where
         .collect();
     let body = response.into_body().collect().await?.to_bytes();
     connection.abort();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), warnings })
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Answer { status, body, warnings, changed })
 }
 
 /// An error of the system without its number.
@@ -232,7 +246,7 @@ mod tests {
     #[test]
     fn a_status_becomes_the_failure_with_its_exit_code() {
         let code = |status, accepted: bool| {
-            let answer = Answer { status, body: "why\n".to_owned(), warnings: Vec::new() };
+            let answer = Answer { status, body: "why\n".to_owned(), ..Answer::default() };
             let outcome = if accepted { answer.accepted() } else { answer.ok() };
             outcome.map_or_else(|failure| failure.exit_code(), |_| 0)
         };

@@ -6,12 +6,12 @@ use std::fs;
 
 use serde_json::{Serializer, Value, ser::PrettyFormatter};
 
-use super::args::{Cas, ConfigDelete, ConfigList, ConfigRead, ConfigWrite};
-use super::client::{Answer, Client, escape};
+use super::args::{Cas, ConfigDelete, ConfigList, ConfigRead, ConfigWrite, DryRun};
+use super::client::{Answer, Client, escape, with_query};
 use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
-use super::input;
+use super::{input, moved};
 use crate::error::ConfigError;
 
 /// Writes an entry.
@@ -38,7 +38,7 @@ pub async fn write(
     let refused = |error: ConfigError| Failure::Invalid(excerpt::with_line(&error, &bytes, paint));
     let document = input::decode(file, &bytes).map_err(refused)?;
     let before = change::before(&document.kind, &document.name, client).await;
-    let answer = put(&document.json, options.cas, client).await?;
+    let answer = put(&document.json, options.cas, options.dry_run, client).await?;
     let answer = answer.accepted().map_err(|failure| match failure {
         Failure::Invalid(text) => refused(document.refused(file, text)),
         other => other,
@@ -46,6 +46,11 @@ pub async fn write(
     let which = format!("{}/{}", document.kind, document.name);
     if missed(&answer, options.cas) {
         return Err(Failure::Conflict(format!("Config entry not updated: {which}")));
+    }
+    if options.dry_run.wanted {
+        console.data(format_args!("Would write config entry: {which}"))?;
+        console.warn(&document.warnings)?;
+        return moved::print_aside(&answer, console);
     }
     console.data(format_args!("Config entry written: {which}"))?;
     if let Some(entry) = document.entry() {
@@ -101,17 +106,27 @@ pub async fn delete(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let (kind, name) = (&options.entry.kind, &options.entry.name);
-    let answer = remove(kind, name, options.cas, client).await?.accepted()?;
+    let answer = remove(kind, name, options.cas, options.dry_run, client).await?.accepted()?;
     if missed(&answer, options.cas) {
         return Err(Failure::Conflict(format!("Config entry not deleted: {kind}/{name}")));
+    }
+    if options.dry_run.wanted {
+        console.data(format_args!("Would delete config entry: {kind}/{name}"))?;
+        return moved::print_aside(&answer, console);
     }
     console.data(format_args!("Config entry deleted: {kind}/{name}"))?;
     console.warn(&answer.warnings)
 }
 
 /// Puts an entry's JSON.
-pub(super) async fn put(json: &str, cas: Cas, client: &Client) -> Result<Answer, Failure> {
-    client.put(&format!("/v1/config{}", cas.query()), json.to_owned()).await
+pub(super) async fn put(
+    json: &str,
+    cas: Cas,
+    dry_run: DryRun,
+    client: &Client,
+) -> Result<Answer, Failure> {
+    let path = with_query("/v1/config", [cas.parameter(), dry_run.parameter()]);
+    client.put(&path, json.to_owned()).await
 }
 
 /// Deletes an entry.
@@ -119,9 +134,11 @@ pub(super) async fn remove(
     kind: &str,
     name: &str,
     cas: Cas,
+    dry_run: DryRun,
     client: &Client,
 ) -> Result<Answer, Failure> {
-    client.delete(&format!("{}{}", path(kind, name), cas.query())).await
+    let parameters = [cas.parameter(), dry_run.parameter()];
+    client.delete(&with_query(&path(kind, name), parameters)).await
 }
 
 /// Whether a change did not happen since the entry was at another index.
@@ -162,7 +179,7 @@ mod tests {
     #[test]
     fn entries_are_indented_as_consul_does_and_keep_their_order() {
         let body = r#"{"Kind":"service-splitter","Name":"payments","Splits":[{"Weight":50}],"CreateIndex":3}"#;
-        let answer = Answer { status: 200, body: body.to_owned(), warnings: Vec::new() };
+        let answer = Answer { status: 200, body: body.to_owned(), ..Answer::default() };
 
         assert_eq!(
             indented(&answer).unwrap(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::address::Address;
-use super::args::Cas;
+use super::args::{Cas, DryRun};
 use super::client::{Answer, Client, reason};
 use super::console::Console;
 use super::failure::Failure;
@@ -197,7 +197,7 @@ async fn write(
     let client = client.as_ref().map_err(|failure| Failure::Error(failure.to_string()))?;
     let which = format!("{}/{}", document.kind, document.name);
     let doing = format!("writing config entry {which}");
-    let answer = config::put(&document.json, cas, client).await;
+    let answer = config::put(&document.json, cas, DryRun::default(), client).await;
     let answer = success(
         answer.map_err(|failure| unreachable(failure, client, "Put", "/v1/config", &doing))?,
         &doing,
@@ -225,7 +225,7 @@ async fn delete(
     }
     let which = format!("{kind}/{name}");
     let doing = format!("deleting config entry {which}");
-    let answer = config::remove(&kind, &name, index.cas(), client).await;
+    let answer = config::remove(&kind, &name, index.cas(), DryRun::default(), client).await;
     let path = config::path(&kind, &name);
     let answer = success(
         answer.map_err(|failure| unreachable(failure, client, "Delete", &path, &doing))?,

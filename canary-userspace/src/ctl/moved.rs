@@ -7,27 +7,59 @@ use super::console::Console;
 use super::failure::Failure;
 use crate::api::document::{Changed, Moved};
 
-/// Prints the line and the agent's warnings.
+/// Prints the line and the agent's warnings; `would` begins it where nothing was done.
 ///
 /// # Errors
 ///
 /// [`Failure`]
-pub fn print(done: &str, answer: &Answer, console: &mut Console<'_>) -> Result<(), Failure> {
+pub fn print(
+    done: &str,
+    would: &str,
+    answer: &Answer,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let changed: Changed = answer.json()?;
-    console.data(line(done, &changed))?;
+    console.data(line(if changed.dry_run { would } else { done }, &changed))?;
     console.warn(&answer.warnings)?;
     console.warn(changed.warnings.iter().map(|warning| &warning.text))
+}
+
+/// Prints what would move beside an answer whose body is as Consul's, and the agent's warnings.
+///
+/// # Errors
+///
+/// [`Failure::Error`] if the agent does not say what would change: then it may have changed it.
+pub fn print_aside(answer: &Answer, console: &mut Console<'_>) -> Result<(), Failure> {
+    let changed = answer.changed.as_deref().map(serde_json::from_str::<Changed>);
+    match changed {
+        Some(Ok(changed)) if changed.dry_run => console.data(line("Would move", &changed))?,
+        _ => return Err(Failure::Error("the agent does not know --dry-run".to_owned())),
+    }
+    console.warn(&answer.warnings)
 }
 
 /// `Rolled back: payments blue 50 -> 100, green 50 -> 0 (revision 12 -> 13)`
 #[must_use]
 pub fn line(done: &str, changed: &Changed) -> String {
-    let moves: Vec<_> = changed.weights.iter().map(one).collect();
-    let moves = if moves.is_empty() { "no weight moved".to_owned() } else { moves.join(", ") };
+    let moves = if changed.weights.is_empty() {
+        "no weight moved".to_owned()
+    } else {
+        moves(&changed.weights)
+    };
     let mut line = format!("{done}: {} {moves}", changed.service);
     // Writing to a string cannot fail.
-    _ = write!(line, " (revision {} -> {})", changed.revision_before, changed.revision);
+    _ = if changed.dry_run {
+        write!(line, " (dry run: revision {} stays)", changed.revision)
+    } else {
+        write!(line, " (revision {} -> {})", changed.revision_before, changed.revision)
+    };
     line
+}
+
+/// `blue 50 -> 100, green 50 -> 0`
+#[must_use]
+pub fn moves(weights: &[Moved]) -> String {
+    weights.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn one(moved: &Moved) -> String {

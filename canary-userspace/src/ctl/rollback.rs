@@ -19,7 +19,8 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let body = serde_json::to_string(&document::Rollback { to: options.to.clone() })
         .map_err(|error| Failure::Error(error.to_string()))?;
-    let path = format!("/v1/canary/rollback/{}", escape(&options.service));
+    let service = escape(&options.service);
+    let path = format!("/v1/canary/rollback/{service}{}", options.dry_run.query());
     let answer = client.put(&path, body).await?.accepted()?;
-    moved::print("Rolled back", &answer, console)
+    moved::print("Rolled back", "Would roll back", &answer, console)
 }

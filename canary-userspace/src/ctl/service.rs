@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::args::ServiceList;
+use super::args::{DryRun, ServiceList};
 use super::client::{Client, escape};
 use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
-use super::input;
 use super::table::{Column, Table};
+use super::{input, moved};
 use crate::catalog::{FileContent, parse_file, to_definition};
 use crate::error::ConfigError;
 use crate::filter::{ListFilter, Shape};
@@ -22,6 +22,7 @@ use crate::filter::{ListFilter, Shape};
 /// [`Failure::Invalid`] with file, line and column; what was registered before that is told.
 pub async fn register(
     file: &Path,
+    dry_run: DryRun,
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
@@ -46,12 +47,19 @@ pub async fn register(
     }
     for (instance, position) in services.instances {
         let body = to_definition(&instance).to_string();
-        let answer = client.put("/v1/agent/service/register", body).await?;
+        let path = format!("/v1/agent/service/register{}", dry_run.query());
+        let answer = client.put(&path, body).await?;
         let answer = answer.accepted().map_err(|failure| match failure {
             Failure::Invalid(text) => refused(ConfigError::at(position, text)),
             other => other,
         })?;
-        console.data(format_args!("Registered service: {} ({})", instance.service, instance.id))?;
+        let which = format!("{} ({})", instance.service, instance.id);
+        if dry_run.wanted {
+            console.data(format_args!("Would register service: {which}"))?;
+            moved::print_aside(&answer, console)?;
+            continue;
+        }
+        console.data(format_args!("Registered service: {which}"))?;
         console.warn(&answer.warnings)?;
     }
     Ok(())
@@ -64,12 +72,16 @@ pub async fn register(
 /// [`Failure`]
 pub async fn deregister(
     id: &str,
+    dry_run: DryRun,
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let answer =
-        client.put(&format!("/v1/agent/service/deregister/{}", escape(id)), String::new()).await?;
-    let answer = answer.accepted()?;
+    let path = format!("/v1/agent/service/deregister/{}{}", escape(id), dry_run.query());
+    let answer = client.put(&path, String::new()).await?.accepted()?;
+    if dry_run.wanted {
+        console.data(format_args!("Would deregister service: {id}"))?;
+        return moved::print_aside(&answer, console);
+    }
     console.data(format_args!("Deregistered service: {id}"))?;
     console.warn(&answer.warnings)
 }

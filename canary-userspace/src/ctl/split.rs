@@ -48,8 +48,9 @@ pub async fn set(
         }
     }
     let body = serde_json::to_string(&change).map_err(|error| Failure::Error(error.to_string()))?;
-    let answer = client.put(&path(&options.service), body).await?.accepted()?;
-    moved::print("Split set", &answer, console)
+    let path = format!("{}{}", path(&options.service), options.dry_run.query());
+    let answer = client.put(&path, body).await?.accepted()?;
+    moved::print("Split set", "Would set split", &answer, console)
 }
 
 /// Parses `blue=90`.

@@ -1,6 +1,7 @@
 //! Whole command lines against a server that records.
 
 mod story;
+mod transfer;
 
 use std::ffi::OsString;
 use std::fs;

@@ -95,7 +95,8 @@ fn print(found: &Findings, files: &[SourceFile], console: &mut Console<'_>) -> R
     found.errors.iter().try_for_each(|error| console.say(shown(error)))
 }
 
-fn count(count: usize, one: &str, more: &str) -> String {
+/// `1 file`, `2 files`
+pub(super) fn count(count: usize, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 

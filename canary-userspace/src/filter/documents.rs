@@ -39,6 +39,12 @@ impl ListFilter {
         Ok(Self { test: Some(check(&expression, &find)?) })
     }
 
+    /// Whether everything passes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.test.is_none()
+    }
+
     /// Whether `document` passes.
     #[must_use]
     pub fn matches(&self, document: &Value) -> bool {

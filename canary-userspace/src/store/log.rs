@@ -14,7 +14,20 @@ use crate::audit::Record;
 /// Changes that are kept; older ones go.
 pub const MAX_RECORDS: u64 = 10_000;
 /// Bytes of changes that are kept; the last change is kept in any case.
-pub const MAX_LOG_BYTES: u64 = 64 << 20;
+pub const MAX_LOG_BYTES: u64 = 16 << 20;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { records: MAX_RECORDS, bytes: MAX_LOG_BYTES }
+    }
+}
 
 /// Changes: number to the JSON of a [`Record`].
 const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes");
@@ -37,7 +50,11 @@ pub(super) fn last(read: &ReadTransaction) -> Result<u64, Error> {
 }
 
 /// Adds `record`, or puts it in the place of the one with its number.
-pub(super) fn append(write: &WriteTransaction, record: &Record) -> Result<(), Error> {
+pub(super) fn append(
+    write: &WriteTransaction,
+    record: &Record,
+    bounds: Bounds,
+) -> Result<(), Error> {
     remove(write, record.number)?;
     let json = encode(record)?;
     let mut bytes = bytes(write)?.saturating_add(length(&json));
@@ -49,7 +66,7 @@ pub(super) fn append(write: &WriteTransaction, record: &Record) -> Result<(), Er
     changes.insert(record.number, json.as_slice())?;
     loop {
         let count = changes.len()?;
-        if count <= 1 || (count <= MAX_RECORDS && bytes <= MAX_LOG_BYTES) {
+        if count <= 1 || (count <= bounds.records && bytes <= bounds.bytes) {
             break;
         }
         let Some((number, oldest)) = changes.pop_first()? else { break };

@@ -33,6 +33,8 @@ pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new(
 
 /// Index of the last write, in `NUMBERS`.
 const INDEX: &str = "index";
+/// No index above it was shown to anybody, in `NUMBERS`.
+const RESERVED: &str = "reserved";
 /// Present in `NUMBERS` once `LAST_GOOD` was written: a set of no files is known too.
 const LAST_GOOD_KNOWN: &str = "last-good";
 
@@ -45,8 +47,9 @@ pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
         file_entries: entries(&read, FILE_ENTRIES)?,
         ..Contents::default()
     };
-    if let Some(index) = read.open_table(NUMBERS)?.get(INDEX)? {
-        contents.index = index.value();
+    for name in [INDEX, RESERVED] {
+        let number = read.open_table(NUMBERS)?.get(name)?.map_or(0, |number| number.value());
+        contents.index = contents.index.max(number);
     }
     for row in read.open_table(REGISTRATIONS)?.iter()? {
         let (id, value) = row?;
@@ -119,18 +122,27 @@ pub(super) fn write_all(
     database: &Database,
     index: u64,
     writes: [&[Write]; 2],
+    bounds: log::Bounds,
 ) -> Result<(), Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(NUMBERS)?.insert(INDEX, index)?;
     for write in writes.into_iter().flatten() {
-        perform(&transaction, write)?;
+        perform(&transaction, write, bounds)?;
     }
     transaction.commit()?;
     Ok(())
 }
 
-fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
+fn perform(
+    transaction: &WriteTransaction,
+    write: &Write,
+    bounds: log::Bounds,
+) -> Result<(), Error> {
     match write {
+        Write::Reserve(index) => {
+            transaction.open_table(NUMBERS)?.insert(RESERVED, index)?;
+            Ok(())
+        }
         Write::Entry(kind, name, entry) => {
             let value = entry.as_ref().map(encode).transpose()?;
             set(&mut transaction.open_table(ENTRIES)?, (kind.as_str(), name.as_str()), value)
@@ -139,7 +151,7 @@ fn perform(transaction: &WriteTransaction, write: &Write) -> Result<(), Error> {
             let value = entry.as_ref().map(encode).transpose()?;
             set(&mut transaction.open_table(FILE_ENTRIES)?, (kind.as_str(), name.as_str()), value)
         }
-        Write::Record(record) => log::append(transaction, record),
+        Write::Record(record) => log::append(transaction, record, bounds),
         Write::NoRecord(number) => log::remove(transaction, *number),
         Write::Registration(id, registration) => {
             let value = registration.as_ref().map(encode).transpose()?;

@@ -1,6 +1,33 @@
+mod damage;
+mod faults;
+mod killed;
+mod log;
+
 use serde_json::json;
 
 use super::*;
+use crate::audit::{Action, Altered, Author};
+
+/// A change of some services with a text of its own.
+fn record(number: u64, services: &[&str], text: &str) -> Record {
+    let altered = |service: &&str| Altered {
+        service: (*service).to_owned(),
+        kind: "service-splitter".to_owned(),
+        name: (*service).to_owned(),
+        before: Value::Null,
+        after: json!(text),
+    };
+    Record {
+        number,
+        time_ms: number,
+        author: Author::Signal,
+        action: Action::Reload,
+        index: number,
+        revision: number,
+        changes: services.iter().map(altered).collect(),
+        weights: BTreeMap::new(),
+    }
+}
 
 fn entry(weight: u64, create_index: u64, modify_index: u64) -> Stored {
     Stored { json: json!({"Kind": "service-splitter", "W": weight}), create_index, modify_index }
@@ -70,49 +97,4 @@ fn a_second_agent_is_refused() {
 
     assert!(matches!(error, StoreError::InUse(_)), "{error}");
     assert!(error.to_string().contains("another agent"), "{error}");
-}
-
-#[test]
-fn a_corrupt_store_is_moved_aside_and_said() {
-    for damage in [Damage::NotADatabase, Damage::Truncated, Damage::Scribbled] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE_NAME);
-        let filled = Store::open(dir.path()).unwrap().store;
-        let write = |n: u64| Write::Entry("k".into(), format!("n{n}"), Some(entry(n, 1, 1)));
-        filled.commit(1, &(0..500).map(write).collect::<Vec<_>>()).unwrap();
-        drop(filled);
-        damage.inflict(&path);
-
-        let Opened { store, contents, warning } = Store::open(dir.path()).unwrap();
-
-        let warning = warning.unwrap_or_else(|| panic!("{damage:?} went unseen"));
-        assert!(warning.contains("corrupt") && warning.contains(FILE_NAME), "{warning}");
-        assert_eq!(contents, Contents::default(), "{damage:?}");
-        store.commit(1, &[write(1)]).unwrap();
-        let aside = |name: &str| name.starts_with("store.redb.corrupt-");
-        let names = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name());
-        assert_eq!(names.filter(|name| aside(name.to_str().unwrap())).count(), 1, "{damage:?}");
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Damage {
-    NotADatabase,
-    Truncated,
-    Scribbled,
-}
-
-impl Damage {
-    fn inflict(self, path: &Path) {
-        let mut bytes = fs::read(path).unwrap();
-        match self {
-            Self::NotADatabase => bytes = b"kind = \"service-splitter\"\n".repeat(1000),
-            Self::Truncated => bytes.truncate(bytes.len() / 2),
-            Self::Scribbled => {
-                let from = bytes.windows(18).position(|w| w == b"\"service-splitter\"").unwrap();
-                bytes[from..from + 4].fill(b'#');
-            }
-        }
-        fs::write(path, bytes).unwrap();
-    }
 }

@@ -129,6 +129,77 @@ async fn checks_on_their_own_count_for_their_instance_or_for_all_of_the_node() {
     agent.stop().await;
 }
 
+/// Path, body, and what is answered.
+const REFUSED: &[(&str, &str, u16, &str)] = &[
+    (
+        "/v1/agent/check/pass/x",
+        "",
+        404,
+        "Unknown check ID \"x\". Ensure that the check ID is passed, not the check name.",
+    ),
+    (
+        "/v1/agent/check/deregister/x",
+        "",
+        404,
+        "Unknown check ID \"x\". Ensure that the check ID is passed, not the check name.",
+    ),
+    (
+        "/v1/agent/check/pass/service:w",
+        "",
+        500,
+        "CheckID \"service:w\" does not have associated TTL",
+    ),
+    ("/v1/agent/check/update/disk", r#"{"Status": "ok"}"#, 400, "Invalid check status: 'ok'"),
+    ("/v1/agent/check/register", "{}", 400, "Missing check name"),
+    (
+        "/v1/agent/check/register",
+        r#"{"Name": "x", "ServiceID": "y", "TTL": "1s"}"#,
+        404,
+        "ServiceID \"y\" does not exist",
+    ),
+    ("/v1/agent/check/register", r#"{"Name": "x"}"#, 400, "TTL must be > 0 for TTL checks"),
+    (
+        "/v1/agent/check/register",
+        r#"{"Name": "x", "TTL": "1s", "y": 1}"#,
+        400,
+        "Request decoding failed: invalid config key \"y\"",
+    ),
+    (
+        "/v1/agent/check/register",
+        r#"{"Name": "service:w", "TTL": "1s"}"#,
+        500,
+        "check id \"service:w\" (the store) belongs to service id \"w\" (the store): \
+             choose another, or change it there",
+    ),
+    (
+        "/v1/agent/check/deregister/disk",
+        "",
+        500,
+        "check id \"disk\" is defined in DISK:1:1: delete it there and reload",
+    ),
+    ("/v1/agent/maintenance", "", 400, "Missing value for enable"),
+    ("/v1/agent/maintenance?enable=x", "", 400, "Invalid value for enable: \"x\""),
+    (
+        "/v1/agent/service/maintenance/x?enable=true",
+        "",
+        404,
+        "Unknown service ID \"x\". Ensure that the service ID is passed, not the service name.",
+    ),
+    (
+        "/v1/agent/service/register",
+        r#"{"Name": "a", "Port": 1, "Check": {"Args": ["true"], "Interval": "1s"}}"#,
+        400,
+        "Request decoding failed: check kind \"args\" is refused: the agent runs as root and \
+             runs no commands; use tcp, http, grpc or ttl",
+    ),
+    (
+        "/v1/agent/service/register",
+        r#"{"Name": "a", "Port": 1, "Weights": {"Passing": 0}}"#,
+        400,
+        "Invalid Weights: Passing must be greater than 0",
+    ),
+];
+
 #[tokio::test]
 async fn what_cannot_be_done_to_a_check_is_refused_in_consuls_words() {
     let place = Place::new();
@@ -136,81 +207,12 @@ async fn what_cannot_be_done_to_a_check_is_refused_in_consuls_words() {
     let agent = place.start().await;
     let tcp = json!({"Check": {"TCP": "127.0.0.1:1", "Interval": "60s"}});
     register(&agent, "w", 81, tcp).await;
-    let unknown = |id: &str| {
-        format!("Unknown check ID {id:?}. Ensure that the check ID is passed, not the check name.")
-    };
-    let registered = "/v1/agent/check/register";
     let disk = place.path("disk.hcl").display().to_string();
-    for (path, body, code, text) in [
-        ("/v1/agent/check/pass/x", "", 404, unknown("x")),
-        ("/v1/agent/check/deregister/x", "", 404, unknown("x")),
-        (
-            "/v1/agent/check/pass/service:w",
-            "",
-            500,
-            "CheckID \"service:w\" does not have associated TTL".to_owned(),
-        ),
-        (
-            "/v1/agent/check/update/disk",
-            r#"{"Status": "ok"}"#,
-            400,
-            "Invalid check status: 'ok'".to_owned(),
-        ),
-        (registered, "{}", 400, "Missing check name".to_owned()),
-        (
-            registered,
-            r#"{"Name": "x", "ServiceID": "y", "TTL": "1s"}"#,
-            404,
-            "ServiceID \"y\" does not exist".to_owned(),
-        ),
-        (registered, r#"{"Name": "x"}"#, 400, "TTL must be > 0 for TTL checks".to_owned()),
-        (
-            registered,
-            r#"{"Name": "x", "TTL": "1s", "y": 1}"#,
-            400,
-            "Request decoding failed: invalid config key \"y\"".to_owned(),
-        ),
-        (
-            registered,
-            r#"{"Name": "service:w", "TTL": "1s"}"#,
-            500,
-            "check id \"service:w\" (the store) belongs to service id \"w\" (the store): \
-             choose another, or change it there"
-                .to_owned(),
-        ),
-        (
-            "/v1/agent/check/deregister/disk",
-            "",
-            500,
-            format!("check id \"disk\" is defined in {disk}:1:1: delete it there and reload"),
-        ),
-        ("/v1/agent/maintenance", "", 400, "Missing value for enable".to_owned()),
-        ("/v1/agent/maintenance?enable=x", "", 400, "Invalid value for enable: \"x\"".to_owned()),
-        (
-            "/v1/agent/service/maintenance/x?enable=true",
-            "",
-            404,
-            "Unknown service ID \"x\". Ensure that the service ID is passed, not the service name."
-                .to_owned(),
-        ),
-        (
-            "/v1/agent/service/register",
-            r#"{"Name": "a", "Port": 1, "Check": {"Args": ["true"], "Interval": "1s"}}"#,
-            400,
-            "Request decoding failed: check kind \"args\" is refused: the agent runs as root and \
-             runs no commands; use tcp, http, grpc or ttl"
-                .to_owned(),
-        ),
-        (
-            "/v1/agent/service/register",
-            r#"{"Name": "a", "Port": 1, "Weights": {"Passing": 0}}"#,
-            400,
-            "Invalid Weights: Passing must be greater than 0".to_owned(),
-        ),
-    ] {
+    for (path, body, code, text) in REFUSED {
         let before = agent.everything(&place).await;
-        let reply = agent.put(path, body).await;
-        assert_eq!((reply.status, reply.text), (code, text), "{path} {body}");
+        let reply = agent.put(path, *body).await;
+        let text = text.replace("DISK", &disk);
+        assert_eq!((reply.status, reply.text), (*code, text), "{path} {body}");
         assert_eq!(agent.everything(&place).await, before, "{path} {body}");
     }
     agent.stop().await;
@@ -378,5 +380,48 @@ async fn a_probe_decides_and_a_flapping_target_is_followed() {
 
     assert_eq!(published(&place), [(81, 1)]);
     drop(listener);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_check_is_shown_as_consul_shows_it() {
+    let place = Place::new();
+    let agent = place.start().await;
+    let fields = json!({"Tags": ["v2"], "Check": {"TCP": "127.0.0.1:1", "Interval": "1h", "Timeout": "2s", "Notes": "n", "Status": "passing"}});
+    register(&agent, "w", 81, fields).await;
+    agent.done("/v1/agent/maintenance?enable=true&reason=why", "").await;
+
+    let all = agent.get("/v1/agent/checks").await.json();
+    let filtered = agent.get("/v1/agent/checks?filter=Type==maintenance").await.json();
+    let of_web = agent.get("/v1/health/service/web").await.json()[0]["Checks"].clone();
+
+    let mut own = all["service:w"].clone();
+    // It may have been probed already.
+    own["Status"] = json!("passing");
+    own["Output"] = json!("");
+    assert_eq!(
+        own,
+        json!({
+            "Node": "node-1", "CheckID": "service:w", "Name": "Service 'web' check",
+            "Status": "passing", "Notes": "n", "Output": "", "ServiceID": "w",
+            "ServiceName": "web", "ServiceTags": ["v2"], "Type": "tcp", "Interval": "1h0m0s",
+            "Timeout": "2s", "ExposedPort": 0, "Definition": {}, "CreateIndex": 0,
+            "ModifyIndex": 0,
+        })
+    );
+    assert_eq!(
+        all["_node_maintenance"],
+        json!({
+            "Node": "node-1", "CheckID": "_node_maintenance", "Name": "Node Maintenance Mode",
+            "Status": "critical", "Notes": "why", "Output": "", "ServiceID": "",
+            "ServiceName": "", "ServiceTags": [], "Type": "maintenance", "Interval": "",
+            "Timeout": "", "ExposedPort": 0, "Definition": {}, "CreateIndex": 0,
+            "ModifyIndex": 0,
+        })
+    );
+    assert_eq!(filtered.as_object().unwrap().keys().collect::<Vec<_>>(), ["_node_maintenance"]);
+    let ids: Vec<_> =
+        of_web.as_array().unwrap().iter().map(|check| check["CheckID"].clone()).collect();
+    assert_eq!(ids, ["_node_maintenance", "service:w"]);
     agent.stop().await;
 }

@@ -13,6 +13,7 @@ async fn what_the_api_wrote_is_there_after_a_restart() {
     let web = json!({"Name": "web", "ID": "w", "Address": "10.1.0.50", "Port": 1});
     agent.done("/v1/agent/service/register", web.to_string()).await;
     let before = agent.everything(&place).await;
+    let entry = agent.get("/v1/config/service-splitter/payments").await.json();
     let (index, revision) =
         (agent.get("/v1/agent/services").await.index, place.memory.get().revision);
     agent.stop().await;
@@ -21,7 +22,8 @@ async fn what_the_api_wrote_is_there_after_a_restart() {
     let agent = place.start().await;
 
     assert_eq!(agent.everything(&place).await, before);
-    assert_eq!(agent.get("/v1/agent/services").await.index, index);
+    assert_eq!(agent.get("/v1/config/service-splitter/payments").await.json(), entry);
+    assert!(agent.get("/v1/agent/services").await.index > index);
     assert_eq!(place.memory.get().revision, revision);
     agent.stop().await;
 }
@@ -102,15 +104,91 @@ async fn tables_that_nobody_can_explain_stay_until_the_files_are_mended() {
 }
 
 #[tokio::test]
-async fn a_corrupt_store_is_said_and_does_not_stop_the_agent() {
+async fn a_corrupt_store_is_said_and_the_tables_stay_until_somebody_decides() {
     let place = Place::with_payments();
-    place.start().await.stop().await;
-    fs::write(place.dir.path().join("data/store.redb"), "nonsense").unwrap();
-
+    place.file("resolver.hcl", RESOLVER);
     let agent = place.start().await;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let backup = agent.get("/v1/canary/export").await.json();
+    agent.stop().await;
+    let store = place.dir.path().join("data/store.redb");
+    for mended in ["import", "reload"] {
+        let garbage = fs::read(&store).unwrap()[..100].repeat(50);
+        fs::write(&store, garbage).unwrap();
+        let (published, revision) = {
+            let inner = place.memory.get();
+            (inner.published.clone(), inner.revision)
+        };
 
-    let warnings = agent.status().await["warnings"].to_string();
-    assert!(warnings.contains("store.redb.corrupt-"), "{warnings}");
+        let agent = place.start().await;
+
+        let warnings = agent.status().await["warnings"].to_string();
+        assert!(warnings.contains("store.redb.corrupt-"), "{warnings}");
+        assert!(warnings.contains("the tables stay as they are"), "{warnings}");
+        let refused = agent.put("/v1/config", splitter(10.0, 90.0)).await;
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert_eq!(place.memory.get().published, published);
+        assert_eq!(place.memory.get().revision, revision);
+        if mended == "import" {
+            let content = backup["entries"][0].to_string();
+            let files = json!({"files": [{"path": "splitter.json", "content": content}]});
+            agent.done("/v1/canary/import", files.to_string()).await;
+            assert_eq!(place.memory.get().published, published);
+            agent.done("/v1/config", splitter(80.0, 20.0)).await;
+            assert_eq!(place.memory.shares("payments"), shares(8000, 2000));
+        } else {
+            agent.done("/v1/agent/reload", "").await;
+            assert_eq!(place.memory.shares("payments"), [("blue".to_owned(), 10_000)]);
+        }
+        let warnings = agent.status().await["warnings"].to_string();
+        assert!(!warnings.contains("the tables stay as they are"), "{warnings}");
+        agent.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn indices_only_grow_and_stay_with_what_stays() {
+    let place = Place::with_payments();
+    place.file("resolver.hcl", RESOLVER);
+    let agent = place.start().await;
+    let at = async |agent: &Running, kind: &str| {
+        let entry = agent.get(&format!("/v1/config/{kind}/payments")).await.json();
+        (entry["CreateIndex"].as_u64().unwrap(), entry["ModifyIndex"].as_u64().unwrap())
+    };
+    let resolver = at(&agent, "service-resolver").await;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let first = at(&agent, "service-splitter").await;
+    assert_eq!(first.0, first.1);
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    assert_eq!(at(&agent, "service-splitter").await, first, "an unchanged write moves nothing");
+    agent.done("/v1/config", splitter(50.0, 50.0)).await;
+    let second = at(&agent, "service-splitter").await;
+    assert!(second.0 == first.0 && second.1 > first.1, "{second:?}");
+    agent.delete("/v1/config/service-splitter/payments").await;
+    agent.done("/v1/config", splitter(50.0, 50.0)).await;
+    let third = at(&agent, "service-splitter").await;
+    assert!(third.0 > second.1, "{third:?}");
+    let index = agent.get("/v1/agent/services").await.index;
+    agent.stop().await;
+
+    // The same files: nothing is new. Another line in front moves places, and no entry.
+    place.file("resolver.hcl", &format!("# a comment\n{RESOLVER}"));
+    let agent = place.start().await;
+    assert_eq!(at(&agent, "service-resolver").await, resolver);
+    assert_eq!(at(&agent, "service-splitter").await, third);
+    let later = agent.get("/v1/agent/services").await.index;
+    assert!(later > index, "a file is another, so who waits must look again");
+    agent.stop().await;
+    place.file("resolver.hcl", &RESOLVER.replace("== 3", "== 4"));
+    let agent = place.start().await;
+    let moved = at(&agent, "service-resolver").await;
+    assert!(moved.0 == resolver.0 && moved.1 > later, "{moved:?}");
+    let history = agent.get("/v1/canary/history/payments?limit=1").await.json();
+    assert_eq!(history[0]["action"], "start");
+    assert_eq!(history[0]["author"], json!({"via": "agent"}));
+    agent.stop().await;
+    let agent = place.start().await;
+    assert_eq!(at(&agent, "service-resolver").await, moved);
     agent.stop().await;
 }
 

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::*;
 use crate::catalog::{
     Check, FileContent, GrpcProbe, Health, HttpProbe, LoneCheck, Probe, Services, Thresholds, Tls,
@@ -122,68 +120,68 @@ fn what_cannot_be_run_is_refused_with_its_reason() {
     }
 }
 
+/// Fields of a check, and what is said of them.
+const SENSELESS: &[(&str, &str)] = &[
+    ("name = \"x\"", "TTL must be > 0 for TTL checks"),
+    ("interval = \"1s\"", "TTL must be > 0 for TTL checks"),
+    ("ttl = \"1s\" interval = \"1s\"", "Interval and TTL cannot both be specified"),
+    (
+        "http = \"http://a\"",
+        "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks",
+    ),
+    ("tcp = \"a:1\" interval = \"9ms\"", "check interval is below 10ms"),
+    (
+        "tcp = \"a:1\" grpc = \"a:1\" interval = \"1s\"",
+        "check asks two things, tcp and grpc: give each a check of its own",
+    ),
+    (
+        "tcp = \"a:1\" ttl = \"1s\"",
+        "check asks two things, tcp and ttl: give each a check of its own",
+    ),
+    ("tcp = \"a\" interval = \"1s\"", "check target \"a\" is not HOST:PORT"),
+    ("tcp = \"a:0\" interval = \"1s\"", "check target \"a:0\" is not HOST:PORT"),
+    ("tcp = \":1\" interval = \"1s\"", "check target \":1\" is not HOST:PORT"),
+    ("tcp = \"::1:1\" interval = \"1s\"", "check target \"::1:1\" is not HOST:PORT"),
+    ("grpc = \"a/b\" interval = \"1s\"", "check target \"a\" is not HOST:PORT"),
+    ("http = \"a\" interval = \"1s\"", "check target \"a\" is no URL of http or https"),
+    ("http = \"ftp://a\" interval = \"1s\"", "check target \"ftp://a\" is no URL of http or https"),
+    (
+        "http = \"http://a\" method = \"A B\" interval = \"1s\"",
+        "check method \"A B\" is no HTTP method",
+    ),
+    (
+        "http = \"http://a\" header { \"a b\" = [\"c\"] } interval = \"1s\"",
+        "check header \"a b\" is no HTTP header",
+    ),
+    (
+        "http = \"http://a\" header { a = [[]] } interval = \"1s\"",
+        "check header \"a\" is no list of strings",
+    ),
+    (
+        "http = \"http://a\" output_max_size = -1 interval = \"1s\"",
+        "MaxOutputMaxSize must be positive",
+    ),
+    (
+        "tcp = \"a:1\" interval = \"1s\" failures_before_warning = 2",
+        "FailuresBeforeWarning can't be higher than FailuresBeforeCritical",
+    ),
+    (
+        "tcp = \"a:1\" interval = \"1s\" success_before_passing = -1",
+        "success_before_passing must be between 0 and 65535",
+    ),
+    (
+        "tcp = \"a:1\" interval = \"1s\" tcp_use_tls = \"maybe\"",
+        "cannot parse 'service.Check.TCPUseTLS' as bool: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+    ),
+    ("ttl = \"1s\" token = \"t\"", "token is not supported yet"),
+    ("ttl = \"1s\" tls_server_name = \"t\"", "tls_server_name is not supported yet"),
+    ("ttl = \"1s\" status = \"ok\"", "Status for checks must 'passing', 'warning', 'critical'"),
+    ("ttl = \"1s\" tll = 1", "invalid config key \"service.Check.tll\""),
+];
+
 #[test]
 fn a_check_that_makes_no_sense_is_refused_in_consuls_words() {
-    for (fields, wanted) in [
-        ("name = \"x\"", "TTL must be > 0 for TTL checks"),
-        ("interval = \"1s\"", "TTL must be > 0 for TTL checks"),
-        ("ttl = \"1s\" interval = \"1s\"", "Interval and TTL cannot both be specified"),
-        (
-            "http = \"http://a\"",
-            "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks",
-        ),
-        ("tcp = \"a:1\" interval = \"9ms\"", "check interval is below 10ms"),
-        (
-            "tcp = \"a:1\" grpc = \"a:1\" interval = \"1s\"",
-            "check asks two things, tcp and grpc: give each a check of its own",
-        ),
-        (
-            "tcp = \"a:1\" ttl = \"1s\"",
-            "check asks two things, tcp and ttl: give each a check of its own",
-        ),
-        ("tcp = \"a\" interval = \"1s\"", "check target \"a\" is not HOST:PORT"),
-        ("tcp = \"a:0\" interval = \"1s\"", "check target \"a:0\" is not HOST:PORT"),
-        ("tcp = \":1\" interval = \"1s\"", "check target \":1\" is not HOST:PORT"),
-        ("tcp = \"::1:1\" interval = \"1s\"", "check target \"::1:1\" is not HOST:PORT"),
-        ("grpc = \"a/b\" interval = \"1s\"", "check target \"a\" is not HOST:PORT"),
-        ("http = \"a\" interval = \"1s\"", "check target \"a\" is no URL of http or https"),
-        (
-            "http = \"ftp://a\" interval = \"1s\"",
-            "check target \"ftp://a\" is no URL of http or https",
-        ),
-        (
-            "http = \"http://a\" method = \"A B\" interval = \"1s\"",
-            "check method \"A B\" is no HTTP method",
-        ),
-        (
-            "http = \"http://a\" header { \"a b\" = [\"c\"] } interval = \"1s\"",
-            "check header \"a b\" is no HTTP header",
-        ),
-        (
-            "http = \"http://a\" header { a = [[]] } interval = \"1s\"",
-            "check header \"a\" is no list of strings",
-        ),
-        (
-            "http = \"http://a\" output_max_size = -1 interval = \"1s\"",
-            "MaxOutputMaxSize must be positive",
-        ),
-        (
-            "tcp = \"a:1\" interval = \"1s\" failures_before_warning = 2",
-            "FailuresBeforeWarning can't be higher than FailuresBeforeCritical",
-        ),
-        (
-            "tcp = \"a:1\" interval = \"1s\" success_before_passing = -1",
-            "success_before_passing must be between 0 and 65535",
-        ),
-        (
-            "tcp = \"a:1\" interval = \"1s\" tcp_use_tls = \"maybe\"",
-            "cannot parse 'service.Check.TCPUseTLS' as bool: strconv.ParseBool: parsing \"maybe\": invalid syntax",
-        ),
-        ("ttl = \"1s\" token = \"t\"", "token is not supported yet"),
-        ("ttl = \"1s\" tls_server_name = \"t\"", "tls_server_name is not supported yet"),
-        ("ttl = \"1s\" status = \"ok\"", "Status for checks must 'passing', 'warning', 'critical'"),
-        ("ttl = \"1s\" tll = 1", "invalid config key \"service.Check.tll\""),
-    ] {
+    for (fields, wanted) in SENSELESS {
         assert_eq!(refusal(fields), wanted, "{fields}");
     }
     let twice = service("checks = [{ id = \"a\" ttl = \"1s\" }, { id = \"a\" ttl = \"1s\" }]");
@@ -255,35 +253,4 @@ fn definitions_of_checks_read_back() {
         let body = to_definition(&instance).to_string();
         assert_eq!(parse_registration(body.as_bytes()), Ok(instance), "{body}");
     }
-}
-
-#[test]
-fn a_check_is_shown_as_consul_shows_it() {
-    let lone = LoneCheck::maintenance("w", "");
-    let state = lone.check.state(false, Health::Critical, "".into());
-    let instance = Instance { tags: vec!["v2".into()], ..instance() };
-    let node = crate::catalog::Node { name: "node-1".into(), ..Default::default() };
-
-    let shown = crate::catalog::to_check_json(&node, Some(&instance), &state, (1, 2));
-
-    assert_eq!(
-        shown,
-        json!({
-            "Node": "node-1", "CheckID": "_service_maintenance:w", "Name": "Service Maintenance Mode",
-            "Status": "critical",
-            "Notes": "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.",
-            "Output": "", "ServiceID": "w", "ServiceName": "web", "ServiceTags": ["v2"],
-            "Type": "maintenance", "Interval": "", "Timeout": "", "ExposedPort": 0, "Definition": {},
-            "CreateIndex": 1, "ModifyIndex": 2,
-        })
-    );
-    let of_node = check("tcp = \"a:1\" interval = \"2s\"").state(true, Health::Passing, "".into());
-    let shown = crate::catalog::to_check_json(&node, Some(&instance), &of_node, (0, 0));
-    let fields = ["ServiceID", "ServiceName", "ServiceTags", "Interval", "Timeout"];
-    let shown: Value = fields.map(|field| shown[field].clone()).into_iter().collect();
-    assert_eq!(shown, json!(["", "", [], "2s", "10s"]));
-}
-
-fn instance() -> Instance {
-    parse_registration(br#"{"Name": "web", "ID": "w", "Port": 1}"#).unwrap()
 }

@@ -18,14 +18,14 @@ use crate::settings::Settings;
 use crate::store::Store;
 
 /// A running agent; it ends with the test's runtime.
-struct Lab {
-    directory: TempDir,
-    memory: Memory,
+pub(super) struct Lab {
+    pub(super) directory: TempDir,
+    pub(super) memory: Memory,
     _stop: oneshot::Sender<()>,
 }
 
 impl Lab {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         fs::create_dir(directory.path().join("etc")).unwrap();
@@ -53,7 +53,7 @@ impl Lab {
         lab
     }
 
-    async fn run(&self, line: &[&str]) -> Ran {
+    pub(super) async fn run(&self, line: &[&str]) -> Ran {
         canaryctl(&format!("unix://{}/agent.sock", self.directory.path().display()), line).await
     }
 
@@ -67,7 +67,7 @@ impl Lab {
         (outcome.map_err(|failure| failure.to_string()), String::from_utf8(out).unwrap())
     }
 
-    async fn register(&self, id: &str, host: u8, version: u8) -> Ran {
+    pub(super) async fn register(&self, id: &str, host: u8, version: u8) -> Ran {
         let path = self.directory.path().join(format!("{id}.hcl"));
         let text = format!(
             "service {{\n  name = \"payments\"\n  id = \"{id}\"\n  address = \"10.244.1.{host}\"\n  port = 8080\n  \
@@ -80,12 +80,12 @@ impl Lab {
 }
 
 /// A file of the tutorial.
-fn example(name: &str) -> String {
+pub(super) fn example(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/payments").join(name);
     path.display().to_string()
 }
 
-fn shares(of: &[(&str, u16)]) -> Vec<(String, u16)> {
+pub(super) fn shares(of: &[(&str, u16)]) -> Vec<(String, u16)> {
     of.iter().map(|(subset, share)| ((*subset).to_owned(), *share)).collect()
 }
 

@@ -31,7 +31,7 @@ async fn http_server() -> SocketAddr {
         .route("/broken", get(|| async { (StatusCode::INTERNAL_SERVER_ERROR, "oh") }))
         .route("/moved", get(|| async { Redirect::temporary("/ok") }))
         .route("/long", get(|| async { "x".repeat(100_000) }))
-        .route("/never", get(|| std::future::pending::<Response>()))
+        .route("/never", get(std::future::pending::<Response>))
         .route("/echo", any(echo))
         .fallback(|| async { StatusCode::NOT_FOUND.into_response() });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

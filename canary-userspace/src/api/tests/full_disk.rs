@@ -1,0 +1,96 @@
+//! A disk that takes no more: refused and said, nothing is different, and later it works.
+
+use super::*;
+use crate::store::disk::Disk;
+
+async fn start(place: &Place, disk: &Disk) -> Running {
+    let (store, contents) = disk.store().unwrap();
+    place.try_start_on(Opened { store, contents, warning: None }).await
+}
+
+#[tokio::test]
+async fn a_write_that_finds_no_space_changes_nothing_and_works_later() {
+    let place = Place::with_payments();
+    place.file("resolver.hcl", RESOLVER);
+    let disk = Disk::default();
+    let agent = start(&place, &disk).await;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let before = agent.everything(&place).await;
+    let revision = place.memory.get().revision;
+    let history = agent.get("/v1/canary/history").await.json();
+    let full = disk.get().synced_bytes();
+
+    disk.get().room = Some(0);
+    let web = json!({"Name": "web", "Address": "10.1.0.50", "Port": 1}).to_string();
+    let writes = [
+        ("PUT", "/v1/config", splitter(50.0, 50.0)),
+        ("DELETE", "/v1/config/service-splitter/payments", String::new()),
+        ("PUT", "/v1/canary/rollback/payments", String::new()),
+        ("PUT", "/v1/canary/undo/payments", String::new()),
+        ("PUT", "/v1/agent/service/register", web.clone()),
+        ("PUT", "/v1/canary/import?replace", json!({"files": []}).to_string()),
+    ];
+    for (method, path, body) in writes {
+        let refused = agent.ask(method, path, body).await;
+        assert_eq!(refused.status, 503, "{path}: {refused:?}");
+        assert!(refused.text.contains("the store cannot be"), "{path}: {refused:?}");
+        assert_eq!(agent.everything(&place).await, before, "{path}");
+        assert_eq!(place.memory.get().revision, revision, "{path}");
+    }
+
+    disk.get().room = None;
+    assert_eq!(agent.get("/v1/canary/history").await.json(), history);
+    agent.done("/v1/config", splitter(50.0, 50.0)).await;
+    agent.done("/v1/agent/service/register", web).await;
+    assert_eq!(place.memory.shares("payments"), shares(5000, 5000));
+    assert!(disk.get().synced_bytes() >= full);
+    let after = agent.everything(&place).await;
+    agent.stop().await;
+    let agent = start(&place, &disk.survivors(crate::store::disk::Fate::Lost)).await;
+    assert_eq!(agent.everything(&place).await, after);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn tables_that_refuse_and_a_disk_that_fails_meanwhile_leave_no_trace() {
+    let place = Place::with_payments();
+    place.file("resolver.hcl", RESOLVER);
+    let disk = Disk::default();
+    let agent = start(&place, &disk).await;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let before = agent.everything(&place).await;
+    let taken = disk.get().operations;
+    agent.done("/v1/config", splitter(80.0, 20.0)).await;
+    let taken = disk.get().operations - taken;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let history = agent.get("/v1/canary/history").await.json();
+
+    // What takes the write back finds no space, at each of its operations in turn.
+    place.memory.get().broken = Some("the kernel says no");
+    for failing in 1..=taken {
+        let fails_at = disk.get().operations + taken + failing;
+        disk.get().fails_at = Some(fails_at);
+        let refused = agent.put("/v1/config", splitter(10.0, 90.0)).await;
+        assert_eq!((refused.status, refused.text.as_str()), (503, "the kernel says no"));
+    }
+    disk.get().fails_at = None;
+    place.memory.get().broken = None;
+
+    agent
+        .done(
+            "/v1/agent/service/register",
+            json!({"Name": "web", "Address": "10.1.0.50",
+        "Port": 1})
+            .to_string(),
+        )
+        .await;
+    agent.done("/v1/agent/service/deregister/web", "").await;
+    let now = agent.get("/v1/canary/history/payments").await.json();
+    assert_eq!(now, history);
+    agent.stop().await;
+    let agent = start(&place, &disk.survivors(crate::store::disk::Fate::Lost)).await;
+    let after = agent.everything(&place).await;
+    assert_eq!((after.2, after.3), (before.2, before.3));
+    assert_eq!(place.memory.shares("payments"), shares(9000, 1000));
+    agent.stop().await;
+}
