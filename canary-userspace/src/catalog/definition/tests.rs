@@ -182,7 +182,7 @@ const SENSELESS: &[(&str, &str)] = &[
 #[test]
 fn a_check_that_makes_no_sense_is_refused_in_consuls_words() {
     for (fields, wanted) in SENSELESS {
-        assert_eq!(refusal(fields), wanted, "{fields}");
+        assert_eq!(refusal(fields), *wanted, "{fields}");
     }
     let twice = service("checks = [{ id = \"a\" ttl = \"1s\" }, { id = \"a\" ttl = \"1s\" }]");
     assert_eq!(parse_file(twice.as_bytes()).unwrap_err().text, "check id \"a\" is given twice");
