@@ -2,6 +2,7 @@
 
 mod change;
 mod checks;
+mod explain;
 mod heap;
 mod import;
 mod ledger;
@@ -37,7 +38,7 @@ pub use self::topics::{Topic, Topics, Watch};
 use crate::api::{self, Listeners};
 use crate::audit::{Author, Intent};
 use crate::catalog::Node;
-use crate::compile::Compiled;
+use crate::compile::{Compiler, Names};
 use crate::datapath::Datapath;
 use crate::health::Checks;
 use crate::settings::Settings;
@@ -76,8 +77,8 @@ pub struct Agent {
     store: Store,
     datapath: Box<dyn Datapath>,
     checks: Checks,
-    /// What the datapath has, and what the compiler said of it.
-    in_force: Compiled,
+    /// What the datapath has, unless it is `late`, and what is to be said of it.
+    compiler: Compiler,
     /// What is true of the agent itself, such as a store that was moved aside.
     remarks: Vec<String>,
     indices: BTreeMap<EntryKey, Indices>,
@@ -229,7 +230,7 @@ impl Agent {
     fn tick(&mut self) {
         self.datapath.tick();
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
-            self.catch_up();
+            self.catch_up(None);
         }
         self.deregister_overdue();
         self.save_checks(false);
@@ -274,12 +275,13 @@ impl Agent {
         &mut self.topics
     }
 
-    /// Publishes the state as it is, or says why it is late and tries again later.
-    fn catch_up(&mut self) {
+    /// Publishes the state as it is, where only the services `moved` are others than before if
+    /// that is known; or says why it is late and tries again later.
+    fn catch_up(&mut self, moved: Option<&Names>) {
         if self.frozen.is_some() {
             return;
         }
-        let published = self.compile().and_then(|compiled| self.publish(compiled));
+        let published = self.compile(moved).and_then(|next| self.publish(next));
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
             self.late = Some((refusal.text, Instant::now() + RETRY));

@@ -5,6 +5,7 @@ mod author;
 mod blocking;
 mod canary;
 mod catalog;
+mod chain;
 mod checks;
 mod config;
 pub mod document;
@@ -86,6 +87,8 @@ pub fn router(handle: Handle) -> Router {
             "/v1/canary/import",
             put(transfer::import).layer(DefaultBodyLimit::max(transfer::MAX_IMPORT)),
         )
+        .route("/v1/canary/explain/{service}", get(chain::explain))
+        .route("/v1/discovery-chain/{service}", get(chain::discovery_chain))
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
         .fallback(shape::nowhere)

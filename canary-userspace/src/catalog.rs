@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::entry::reference::Entries;
 use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
 
@@ -167,7 +168,27 @@ pub struct Snapshot {
     pub instances: Vec<Registered>,
 }
 
+impl<'e> Entries<'e> for &'e Snapshot {
+    fn resolver(&self, service: &str) -> Option<&'e Resolver> {
+        self.resolvers.get(service).map(|entry| &entry.value)
+    }
+
+    fn splitter(&self, service: &str) -> Option<&'e Splitter> {
+        self.splitters.get(service).map(|entry| &entry.value)
+    }
+}
+
 impl Snapshot {
+    /// The instances registered as `service`, by id.
+    #[must_use]
+    pub fn instances_of(&self, service: &str) -> &[Registered] {
+        let name = |registered: &Registered| registered.instance.service.as_str().cmp(service);
+        let from = self.instances.partition_point(|one| name(one).is_lt());
+        let rest = self.instances.get(from..).unwrap_or_default();
+        let count = rest.partition_point(|one| name(one).is_eq());
+        rest.get(..count).unwrap_or_default()
+    }
+
     /// The protocol of `service` in lower case: its own, else that of all, else `tcp`.
     #[must_use]
     pub fn protocol(&self, service: &str) -> &str {

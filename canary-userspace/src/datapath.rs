@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use crate::compile::{Claims, Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 
 /// Counters of one split since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,6 +118,14 @@ pub trait Datapath: Send {
     ///
     /// [`PublishError`]; the revision before stays in force then.
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError>;
+
+    /// As [`Datapath::publish`], where no service but those of `names` is another one than in what
+    /// was published last.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; the revision before stays in force then.
+    fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError>;
 
     /// Says whether `desired` could be put in force, and changes nothing.
     ///

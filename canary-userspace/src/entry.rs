@@ -2,7 +2,9 @@
 
 mod decode;
 mod graph;
+mod hcl;
 mod kinds;
+pub mod reference;
 mod render;
 mod validate;
 
@@ -15,7 +17,8 @@ use serde_json::{Map, Value as Json};
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Value};
 
-pub use graph::{GraphError, check_graph, split_meant};
+pub use self::hcl::to_hcl;
+pub use graph::{GraphError, Part, check_graph, check_names, circular, split_meant};
 pub use kinds::set_aside;
 pub use render::to_json;
 pub use validate::{WEIGHT_RANGE, check_sum, units_of};
@@ -179,6 +182,15 @@ pub struct Resolver {
     pub load_balancer: Option<LoadBalancer>,
     /// Free pairs.
     pub meta: BTreeMap<String, String>,
+}
+
+impl Resolver {
+    /// Whether the entry says nothing but whose it is.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        let (name, meta) = (self.name.clone(), self.meta.clone());
+        *self == Self { name, meta, ..Self::default() }
+    }
 }
 
 /// One share of a splitter.

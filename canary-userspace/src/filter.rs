@@ -20,6 +20,7 @@ mod pattern;
 mod schema;
 mod selector;
 mod shapes;
+mod why;
 
 use crate::catalog::Registered;
 use crate::error::ConfigError;
@@ -30,6 +31,7 @@ use selector::Subject;
 
 pub use documents::ListFilter;
 pub use shapes::Shape;
+pub use why::why;
 
 /// Bytes that a filter may have.
 pub const MAX_LEN: usize = 4_096;

@@ -42,9 +42,9 @@ use self::pins::{Lock, Pins};
 use self::sweep::{Alive, Sweep};
 use self::usage::Usage;
 use self::writer::Writer;
-use crate::compile::{Claims, Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
-use crate::plan::{Blocked, Published, Write, fits, plan};
+use crate::plan::{Blocked, Published, Write, fits, plan, plan_some};
 use crate::settings::Settings;
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
@@ -141,13 +141,16 @@ impl Kernel {
         self.took
     }
 
-    /// The stores that put `desired` in force, after a grace period if they need one, and the
-    /// time that planning them took.
-    fn planned(&mut self, desired: &Desired) -> Result<(Vec<Write>, Duration), PublishError> {
+    /// The stores that `plan` wants, after a grace period if they need one, and the time that
+    /// planning them took.
+    fn planned(
+        &mut self,
+        mut plan: impl FnMut(&mut Published) -> Result<Vec<Write>, Blocked>,
+    ) -> Result<(Vec<Write>, Duration), PublishError> {
         let mut planning = Duration::ZERO;
         loop {
             let start = Instant::now();
-            let writes = plan(&mut self.published, desired);
+            let writes = plan(&mut self.published);
             planning = planning.saturating_add(start.elapsed());
             match writes {
                 Ok(writes) => return Ok((writes, planning)),
@@ -167,6 +170,40 @@ impl Kernel {
         self.grace.wait()?;
         self.published.end_grace();
         Ok(())
+    }
+
+    /// Carries out what was planned at `start`.
+    fn carry_out(
+        &mut self,
+        desired: &Desired,
+        (writes, planning): (Vec<Write>, Duration),
+        start: Instant,
+    ) -> Result<u64, PublishError> {
+        if writes.is_empty() && self.revision > 0 {
+            return Ok(self.revision);
+        }
+        // New weights alone do not move anybody.
+        let moves = |write: &Write| !matches!(write, Write::Record { .. } | Write::Current { .. });
+        let somebody_moves = writes.iter().any(moves);
+        if somebody_moves {
+            self.locality.withdraw(
+                desired,
+                &self.published,
+                &self.writer,
+                &mut self.attachments,
+            )?;
+        }
+        self.foreign.note(&writes)?;
+        self.perform(&writes).context("write the tables")?;
+        // Those that began between the two looks.
+        self.foreign.note(&writes)?;
+        if somebody_moves {
+            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
+        }
+        self.revision = self.revision.saturating_add(1);
+        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
+        self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
+        Ok(self.revision)
     }
 
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
@@ -278,32 +315,14 @@ impl Hasher for Fnv {
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
-        let (writes, planning) = self.planned(desired)?;
-        if writes.is_empty() && self.revision > 0 {
-            return Ok(self.revision);
-        }
-        // New weights alone do not move anybody.
-        let moves = |write: &Write| !matches!(write, Write::Record { .. } | Write::Current { .. });
-        let somebody_moves = writes.iter().any(moves);
-        if somebody_moves {
-            self.locality.withdraw(
-                desired,
-                &self.published,
-                &self.writer,
-                &mut self.attachments,
-            )?;
-        }
-        self.foreign.note(&writes)?;
-        self.perform(&writes).context("write the tables")?;
-        // Those that began between the two looks.
-        self.foreign.note(&writes)?;
-        if somebody_moves {
-            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
-        }
-        self.revision = self.revision.saturating_add(1);
-        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
-        self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
-        Ok(self.revision)
+        let planned = self.planned(|published| plan(published, desired))?;
+        self.carry_out(desired, planned, start)
+    }
+
+    fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
+        let start = Instant::now();
+        let planned = self.planned(|published| plan_some(published, desired, names))?;
+        self.carry_out(desired, planned, start)
     }
 
     fn check(&self, desired: &Desired) -> Result<(), PublishError> {

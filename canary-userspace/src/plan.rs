@@ -7,11 +7,13 @@
 
 mod adopt;
 mod build;
+mod delta;
 mod dump;
+mod kept;
 mod places;
 mod pool;
 mod published;
-mod weights;
+mod rows;
 
 use canary_common::endpoint::Endpoint;
 use canary_common::limits;
@@ -19,9 +21,10 @@ use canary_common::service::Record;
 
 pub use self::adopt::Image;
 use self::build::Builder;
+use self::delta::Delta;
 use self::pool::Spent;
 pub use self::published::{Leaving, Published};
-use crate::compile::{Desired, SplitKey};
+use crate::compile::{Desired, Names, SplitKey};
 use crate::datapath::PublishError;
 
 /// The service without a name whose record refuses every new flow; leaving frontends point there.
@@ -229,13 +232,41 @@ impl Short {
 ///
 /// [`Blocked`], with `published` unchanged.
 pub fn plan(published: &mut Published, desired: &Desired) -> Result<Vec<Write>, Blocked> {
-    if let Some(writes) = weights::plan(published, desired) {
-        return writes;
-    }
-    let mut builder = Builder::new(published.tables().clone());
-    builder.build(published.desired(), desired).map_err(|short| short.blocks(published))?;
-    let (tables, writes) = builder.finish();
-    published.replace(tables, desired.clone());
+    let before = published.desired();
+    // Of an earlier agent's services only the names are known.
+    let known = published.tables().services.all().keys();
+    let names: Names =
+        known.cloned().chain(desired.services.iter().map(|new| new.name.clone())).collect();
+    let same = |name: &String| before.service(name) == desired.service(name);
+    let differ = |name: &String| published.is_adopted() || !same(name);
+    let names: Names = names.into_iter().filter(differ).collect();
+    plan_some(published, desired, &names)
+}
+
+/// As [`plan`], where no service but those of `names` is another one than in what is published.
+///
+/// # Errors
+///
+/// [`Blocked`], with `published` unchanged.
+pub fn plan_some(
+    published: &mut Published,
+    desired: &Desired,
+    names: &Names,
+) -> Result<Vec<Write>, Blocked> {
+    let rest = published.is_adopted();
+    let result = published.plan(|tables, before| {
+        let mut delta = Delta { put: Vec::new(), gone: Vec::new() };
+        for name in names {
+            match (before.service(name), desired.service(name)) {
+                (old, Some(new)) if old != Some(new) => delta.put.push((old, new)),
+                (_, Some(_)) => {}
+                (old, None) => delta.gone.push((name, old)),
+            }
+        }
+        Builder::new(tables).build(&delta, rest)
+    });
+    let writes = result.map_err(|short| short.blocks(published))?;
+    published.planned(desired, names);
     Ok(writes)
 }
 

@@ -10,15 +10,15 @@ use super::start::UNTIL_IMPORT;
 use super::state::Edit;
 use crate::audit::{Action, Altered, Intent};
 use crate::catalog::Sourced;
-use crate::compile::{Compiled, DesiredService, compile, only_weights};
+use crate::compile::{Compiler, Names};
 use crate::entry::Entry;
-use crate::source::{EntryKey, KINDS, SplitPlaces};
+use crate::source::{EntryKey, KINDS, PROXY, SplitPlaces};
 
 /// Config entries of some services.
 pub(super) type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
 
-/// Services that a change is about; `None` for any.
-type Scope = Option<BTreeSet<String>>;
+/// Services whose entries or instances a change may change; `None` for any.
+type Scope = Option<Names>;
 
 /// Edits to perform as one, for whom and as what.
 #[derive(Debug)]
@@ -40,12 +40,12 @@ impl Change {
     }
 }
 
-/// What is put in force.
-enum Next {
-    /// Other shares of some services.
-    Shares(Vec<DesiredService>),
+/// What is to be put in force.
+pub(super) enum Next {
+    /// These services, as the agent's compiler has them now.
+    Services(Names),
     /// All of it.
-    Whole(Compiled),
+    Whole(Box<Compiler>),
 }
 
 impl Agent {
@@ -69,13 +69,17 @@ impl Agent {
             )));
         }
         let instances = edits.iter().any(|edit| !matches!(edit, Edit::Entry(..)));
-        let touched = self.services_of(&edits);
-        let scope = scope(&edits);
+        let mut scope = self.scope(&edits);
         let before = self.entries_in(&scope);
+        let ids: Vec<String> = edits.iter().filter_map(Edit::instance).map(str::to_owned).collect();
         let mut inverses: Vec<Edit> =
             edits.into_iter().filter_map(|edit| self.state.apply(edit)).collect();
+        if let Some(scope) = &mut scope {
+            // What the store covered may come back, as another service.
+            scope.extend(ids.iter().filter_map(|id| self.state.service_of(id)).map(str::to_owned));
+        }
         if instances {
-            self.refresh_health();
+            self.refresh_health(scope.as_ref());
         }
 
         if files {
@@ -84,21 +88,19 @@ impl Agent {
 
         let dry_run = intent.dry_run;
         let fits = if files { self.check_new_files() } else { Ok(()) };
-        let result = fits.and_then(|()| self.check(instances, &places)).and_then(|()| {
+        let fits = fits.and_then(|()| if instances { self.check_checks() } else { Ok(()) });
+        let result = fits.and_then(|()| self.check(scope.as_ref(), &places)).and_then(|()| {
             let after = self.entries_in(&scope);
             let mut ledger = self.ledger(&before, &after, &inverses);
+            let next = self.compile(scope.as_ref())?;
             if dry_run {
-                return self.pretend(|agent| report(agent, &ledger.altered));
+                return self.pretend(next, |agent| report(agent, &ledger.altered));
             }
-            let next = match self.reweighed(&before, &after, &scope) {
-                Some(services) => Next::Shares(services),
-                None => Next::Whole(self.compile()?),
-            };
             ledger.sign(action, intent.author, self.revision_with(&next));
             let altered = self.put_in_force(next, ledger)?;
             self.thaw();
             if instances {
-                self.watch_checks();
+                self.watch_checks(scope.as_ref());
             }
             Ok(report(self, &altered))
         });
@@ -107,10 +109,13 @@ impl Agent {
                 self.state.apply(inverse);
             }
             if instances {
-                self.refresh_health();
+                self.refresh_health(scope.as_ref());
+            }
+            if let Some(scope) = scope.filter(|_| !self.is_behind()) {
+                self.compiler.update(&self.state.snapshot, &scope);
             }
         } else if instances {
-            self.announce_instances(touched.as_ref());
+            self.announce_instances(scope.as_ref());
         }
         result
     }
@@ -124,52 +129,43 @@ impl Agent {
         self.state.check_check_services().map_err(Refusal::invalid)
     }
 
-    /// Services whose instances `edits` may change; `None` for any.
-    fn services_of(&self, edits: &[Edit]) -> Scope {
-        let mut services = BTreeSet::new();
-        for edit in edits {
-            match edit {
-                Edit::Entry(..) => {}
-                Edit::Instance(id, new) => {
-                    let old = self.state.instance(id).map(|old| &old.instance);
-                    let both = [old, new.as_deref()].into_iter().flatten();
-                    services.extend(both.map(|instance| instance.service.clone()));
-                }
-                Edit::Dismiss(id) => {
-                    let old = self.state.instance(id);
-                    services.extend(old.map(|old| old.instance.service.clone()));
-                }
-                Edit::Recall(instance) => {
-                    services.insert(instance.value.service.clone());
-                }
-                // Of any service: one of the node is a check of all its instances.
-                Edit::Check(..) | Edit::Files(_) => return None,
-            }
-        }
-        Some(services)
-    }
-
-    /// Checks the rules that hold between definitions.
+    /// Checks the rules that hold between checks.
     ///
     /// # Errors
     ///
-    /// What is wrong, with its place if it is at one of `places`.
-    pub(super) fn check(&self, instances: bool, places: &SplitPlaces) -> Result<(), Refusal> {
-        if instances {
-            self.state.check_instances().map_err(Refusal::invalid)?;
-            self.state.check_checks().map_err(Refusal::invalid)?;
-        }
-        self.state.check_graph(places).map_err(|error| Refusal::invalid(error.to_string()))
+    /// What is wrong.
+    pub(super) fn check_checks(&self) -> Result<(), Refusal> {
+        self.state.check_checks().map_err(Refusal::invalid)
     }
 
-    /// Looks at the state as it has been edited as if it were in force.
-    fn pretend<T>(&mut self, report: impl FnOnce(&Self) -> T) -> Result<T, Refusal> {
-        let compiled = self.compile()?;
-        self.datapath.check(&compiled.desired)?;
-        let in_force = mem::replace(&mut self.in_force, compiled);
+    /// Checks the rules that hold between definitions: those that the services of `scope` may
+    /// break, or all.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its place if it is one of `places`.
+    pub(super) fn check(&self, scope: Option<&Names>, places: &SplitPlaces) -> Result<(), Refusal> {
+        self.state.check_instances(scope).map_err(Refusal::invalid)?;
+        let names: Option<BTreeSet<&str>> = scope.map(|names| {
+            let own = names.iter().map(String::as_str);
+            own.chain(names.iter().flat_map(|name| self.compiler.readers(name))).collect()
+        });
+        let checked = self.state.check_graph(names.as_ref(), places);
+        checked.map_err(|error| Refusal::invalid(error.to_string()))
+    }
+
+    /// Looks at the state as it has been edited and compiled as if it were in force.
+    fn pretend<T>(&mut self, next: Next, report: impl FnOnce(&Self) -> T) -> Result<T, Refusal> {
+        let in_force = match next {
+            Next::Whole(compiler) => Some(mem::replace(&mut self.compiler, *compiler)),
+            Next::Services(_) => None,
+        };
+        let fits = self.datapath.check(&self.compiler.compiled().desired);
         let said = report(self);
-        self.in_force = in_force;
-        Ok(said)
+        if let Some(compiler) = in_force {
+            self.compiler = compiler;
+        }
+        Ok(fits.map(|()| said)?)
     }
 
     /// The tables hold what is wanted again.
@@ -180,14 +176,18 @@ impl Agent {
         }
     }
 
+    /// Whether the tables hold something else than what was compiled last.
+    fn is_behind(&self) -> bool {
+        self.late.is_some() || self.frozen.is_some()
+    }
+
     /// The revision that is in force once `next` is.
     fn revision_with(&self, next: &Next) -> u64 {
         let moves = match next {
-            Next::Shares(_) => true,
-            Next::Whole(compiled) => {
-                self.late.is_some()
-                    || self.frozen.is_some()
-                    || compiled.desired != self.in_force.desired
+            Next::Services(names) => !names.is_empty(),
+            Next::Whole(compiler) => {
+                let (new, old) = (compiler.compiled(), self.compiler.compiled());
+                self.is_behind() || new.desired != old.desired
             }
         };
         self.datapath.revision().saturating_add(u64::from(moves))
@@ -196,28 +196,37 @@ impl Agent {
     /// Stores and publishes; what is different is returned.
     fn put_in_force(&mut self, next: Next, mut ledger: Ledger) -> Result<Vec<Altered>, Refusal> {
         if ledger.writes.is_empty() {
-            self.put(next)?;
+            self.publish(next)?;
             return Ok(Vec::new());
         }
         let undo = mem::take(&mut ledger.undo);
         let stored = self.store.commit(ledger.index, &ledger.writes).map_err(Refusal::from);
-        if let Err(refusal) = stored.and_then(|()| self.put(next)) {
+        if let Err(refusal) = stored.and_then(|()| self.publish(next)) {
             self.store.take_back(self.index, undo);
             return Err(refusal);
         }
         Ok(self.record(ledger))
     }
 
-    /// Compiles the state.
+    /// Compiles the state, which differs from what was compiled last in the services of `scope`.
     ///
     /// # Errors
     ///
     /// Why a service of it cannot be served, in Consul's words.
-    pub(super) fn compile(&self) -> Result<Compiled, Refusal> {
-        let compiled = compile(&self.state.snapshot, &self.datapath.claims());
+    pub(super) fn compile(&mut self, scope: Option<&Names>) -> Result<Next, Refusal> {
+        let snapshot = &self.state.snapshot;
+        // Tables that are behind lack more than this change.
+        let next = match scope.filter(|_| !self.is_behind()) {
+            Some(names) => Next::Services(self.compiler.update(snapshot, names)),
+            None => Next::Whole(Box::new(Compiler::new(snapshot, &self.datapath.claims()))),
+        };
+        let compiled = match &next {
+            Next::Services(_) => self.compiler.compiled(),
+            Next::Whole(compiler) => compiler.compiled(),
+        };
         match compiled.refused.first() {
             Some(refused) => Err(Refusal::invalid(refused.text.clone())),
-            None => Ok(compiled),
+            None => Ok(next),
         }
     }
 
@@ -226,50 +235,51 @@ impl Agent {
     /// # Errors
     ///
     /// The datapath's reason; what it had stays in force.
-    pub(super) fn publish(&mut self, compiled: Compiled) -> Result<(), Refusal> {
-        let revision = self.datapath.publish(&compiled.desired)?;
+    pub(super) fn publish(&mut self, next: Next) -> Result<(), Refusal> {
+        let revision = match next {
+            Next::Services(names) => {
+                self.datapath.publish_some(&self.compiler.compiled().desired, &names)?
+            }
+            Next::Whole(compiler) => {
+                let revision = self.datapath.publish(&compiler.compiled().desired)?;
+                self.compiler = *compiler;
+                revision
+            }
+        };
         tracing::debug!(revision, "published");
-        self.in_force = compiled;
+        self.compiler.in_force();
         self.late = None;
         Ok(())
     }
 
-    fn put(&mut self, next: Next) -> Result<(), Refusal> {
-        let services = match next {
-            Next::Whole(compiled) => return self.publish(compiled),
-            Next::Shares(services) => services,
-        };
-        let before = self.in_force.replace(services);
-        if let Err(error) = self.datapath.publish(&self.in_force.desired) {
-            self.in_force.replace(before);
-            return Err(error.into());
+    /// The services that `edits` are about, before they are made.
+    fn scope(&self, edits: &[Edit]) -> Scope {
+        let mut names = Names::new();
+        for edit in edits {
+            match edit {
+                // Defaults of all services.
+                Edit::Entry((kind, _), _) if kind == PROXY => return None,
+                Edit::Entry((_, name), _) => _ = names.insert(name.clone()),
+                Edit::Instance(id, new) => {
+                    names.extend(self.state.service_of(id).map(str::to_owned));
+                    names.extend(new.iter().map(|instance| instance.service.clone()));
+                }
+                Edit::Check(id, new) => {
+                    let old = self.state.checks.get(id).map(|old| &old.value);
+                    for lone in [old, new.as_ref()].into_iter().flatten() {
+                        // A check of the node is one of every instance.
+                        if lone.of_node() {
+                            return None;
+                        }
+                        names.extend(self.state.service_of(&lone.service_id).map(str::to_owned));
+                    }
+                }
+                Edit::Dismiss(id) => names.extend(self.state.service_of(id).map(str::to_owned)),
+                Edit::Recall(instance) => _ = names.insert(instance.value.service.clone()),
+                Edit::Files(_) => return None,
+            }
         }
-        tracing::debug!(revision = self.datapath.revision(), "published new shares");
-        Ok(())
-    }
-
-    /// What is to be published where weights are all that a change changes: with a thousand other
-    /// services, compiling the whole takes a hundred times as long.
-    fn reweighed(
-        &self,
-        before: &Entries,
-        after: &Entries,
-        scope: &Scope,
-    ) -> Option<Vec<DesiredService>> {
-        // Only with a scope are these all the entries there are; late tables lack other changes.
-        if scope.is_none() || self.late.is_some() || before.len() != after.len() {
-            return None;
-        }
-        let others = before
-            .iter()
-            .zip(after)
-            .filter(|((key, old), (other, new))| (key, &old.value) != (other, &new.value));
-        let mut changed = others.map(|((_, old), (_, new))| (&old.value, &new.value));
-        let (Entry::Splitter(old), Entry::Splitter(new)) = changed.next()? else { return None };
-        if changed.next().is_some() || !only_weights(old, new) {
-            return None;
-        }
-        self.in_force.reweighed(&self.state.snapshot, &new.name)
+        Some(names)
     }
 
     /// Entries in force of the services in `scope`.
@@ -285,13 +295,4 @@ impl Agent {
                 .collect(),
         }
     }
-}
-
-fn scope(edits: &[Edit]) -> Scope {
-    let names = edits.iter().map(|edit| match edit {
-        Edit::Entry((_, name), _) => Some(Some(name.clone())),
-        Edit::Instance(..) | Edit::Check(..) | Edit::Dismiss(_) | Edit::Recall(_) => Some(None),
-        Edit::Files(_) => None,
-    });
-    names.collect::<Option<Vec<_>>>().map(|names| names.into_iter().flatten().collect())
 }

@@ -1,6 +1,6 @@
 //! Health of instances: what checks say, put together and published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::catalog::{
     CheckState, Health, Instance, LoneCheck, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE,
     parse_check, to_check_definition,
 };
+use crate::compile::Names;
 use crate::health::{Change, Noted, Remembered};
 use crate::store::Write;
 
@@ -36,26 +37,28 @@ impl Agent {
 
     /// Brings what checks say into the snapshot, and publishes if that changes somebody's health.
     pub(super) fn note(&mut self, noted: Vec<Noted>) {
-        let mut moved = false;
-        // Services to announce; `None` for all, since a check of the node is one of each instance.
-        let mut services = Some(BTreeSet::new());
+        // Services, `None` for all: a check of the node is one of every instance.
+        let (mut seen, mut moved) = (Some(Names::new()), Some(Names::new()));
         for Noted { service_id, state, before, remembered } in noted {
             if state.status != before {
                 let (check, status) = (&*state.id, state.status.as_str());
                 tracing::info!(check, status, output = &*state.output, "check changed");
             }
             self.unsaved.states.insert(state.id.to_string(), Some(remembered));
-            moved |= self.show(&service_id, &state);
-            services = services.filter(|_| !service_id.is_empty()).map(|mut services| {
-                let found = self.state.instance(&service_id);
-                services.extend(found.map(|found| found.instance.service.clone()));
-                services
-            });
+            let differs = self.show(&service_id, &state);
+            let service = self.state.service_of(&service_id);
+            for names in [Some(&mut seen), differs.then_some(&mut moved)].into_iter().flatten() {
+                match (service_id.is_empty(), names.as_mut()) {
+                    (true, _) => *names = None,
+                    (false, Some(names)) => names.extend(service.map(str::to_owned)),
+                    (false, None) => {}
+                }
+            }
         }
-        if moved {
-            self.catch_up();
+        if moved.as_ref().is_none_or(|moved| !moved.is_empty()) {
+            self.catch_up(moved.as_ref());
         }
-        self.announce_instances(services.as_ref());
+        self.announce_instances(seen.as_ref());
     }
 
     /// Puts a check's new state in the place of its old one; `true` if somebody's health changed.
@@ -68,8 +71,8 @@ impl Agent {
         instances.fold(false, |moved, registered| replace(registered, state) | moved)
     }
 
-    /// Asks the checks for the health of every instance.
-    pub(super) fn refresh_health(&mut self) {
+    /// Asks the checks for the health of every instance, or of those of the services `names`.
+    pub(super) fn refresh_health(&mut self, names: Option<&Names>) {
         let State { snapshot, checks: lone, .. } = &mut self.state;
         let checks = &self.checks;
         let state = |lone: &LoneCheck| checks.state(&lone.check, &lone.service_id);
@@ -83,7 +86,10 @@ impl Agent {
             }
         }
         let mut states = Vec::new();
-        for registered in &mut snapshot.instances {
+        let wanted = |found: &&mut Registered| {
+            names.is_none_or(|names| names.contains(&found.instance.service))
+        };
+        for registered in snapshot.instances.iter_mut().filter(wanted) {
             let Instance { id, checks: own, .. } = &registered.instance;
             states.clear();
             states.extend(of_node.iter().cloned());
@@ -99,8 +105,8 @@ impl Agent {
         }
     }
 
-    /// Runs the checks of the instances in force.
-    pub(super) fn watch_checks(&mut self) {
+    /// Runs the checks of the instances in force, after a change of the services `names` or of all.
+    pub(super) fn watch_checks(&mut self, names: Option<&Names>) {
         let State { snapshot, checks: lone, .. } = &self.state;
         let own = snapshot.instances.iter().flat_map(|Registered { instance, .. }| {
             instance.checks.iter().map(|check| (check, instance.id.as_str()))
@@ -113,7 +119,7 @@ impl Agent {
         let lone = lone.map(|lone| (&lone.check, &*lone.service_id));
         let ended = self.checks.watch(own.chain(lone));
         self.unsaved.states.extend(ended.into_iter().map(|id| (id, None)));
-        self.refresh_health();
+        self.refresh_health(names);
     }
 
     /// Keeps states of checks for the next start, now or when it is time.

@@ -12,7 +12,7 @@ use crate::audit::{Action, Altered, Intent};
 use crate::catalog::{Origin, Registered, to_definition};
 use crate::entry;
 use crate::source::files;
-use crate::source::{EntryKey, key_of};
+use crate::source::{Definitions, EntryKey, key_of};
 use crate::store::SourceFile;
 
 impl Agent {
@@ -41,6 +41,7 @@ impl Agent {
         replace: bool,
     ) -> Result<Applied, Refusal> {
         let set = files::decode(files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
+        let origins = Origins::of(&set);
         let warnings = set.warnings;
         let mut edits = Vec::new();
         if replace {
@@ -62,7 +63,8 @@ impl Agent {
             instances.map(|(id, instance)| Edit::Instance(id, Some(Box::new(instance.value)))),
         );
         let change = Change::new(Action::Import, intent, edits);
-        let mut applied = self.apply(Change { places: set.splits, ..change })?;
+        let change = Change { places: set.splits, ..change };
+        let mut applied = self.apply(change).map_err(|refusal| origins.place(refusal))?;
         applied.warnings.splice(0..0, warnings.into_iter().map(super::report::warning));
         Ok(applied)
     }
@@ -87,6 +89,37 @@ impl Agent {
                 warnings: warnings.collect(),
             }
         })
+    }
+}
+
+/// Where the definitions of an import are, for refusals that name only the definition.
+struct Origins {
+    /// By instance id and by service, instances first: a refusal that names one is about it.
+    by_name: Vec<(String, Origin)>,
+    paths: BTreeSet<String>,
+}
+
+impl Origins {
+    fn of(set: &Definitions) -> Self {
+        let instances = set.instances.iter().map(|(id, i)| (id.clone(), i.origin.clone()));
+        let entries = set.entries.iter().map(|((_, name), e)| (name.clone(), e.origin.clone()));
+        let by_name: Vec<_> = instances.chain(entries).collect();
+        let path = |(_, origin): &(String, Origin)| match origin {
+            Origin::File { path, .. } => Some(path.clone()),
+            Origin::Store => None,
+        };
+        Self { paths: by_name.iter().filter_map(path).collect(), by_name }
+    }
+
+    /// The refusal with the place of what it names, if it has none.
+    fn place(&self, mut refusal: Refusal) -> Refusal {
+        let text = &refusal.text;
+        let placed = self.paths.iter().any(|path| text.starts_with(path));
+        let named = |(name, _): &&(String, Origin)| text.contains(&format!("{name:?}"));
+        if let Some((_, origin)) = self.by_name.iter().find(named).filter(|_| !placed) {
+            refusal.text = format!("{}: {text}", files::place(origin));
+        }
+        refusal
     }
 }
 

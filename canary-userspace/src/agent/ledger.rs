@@ -227,7 +227,7 @@ impl Agent {
             if let Edit::Check(id, old) = inverse {
                 let known = self.check_indices.get(id).copied().unwrap_or_default();
                 let new = self.state.stored_check(id);
-                let service = new.or(old.as_ref()).map(|lone| self.state.service_of(lone));
+                let service = new.or(old.as_ref()).map(|lone| self.state.service_of_check(lone));
                 ledger.change_check(id, service.unwrap_or_default(), [old.as_ref(), new], known);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::compile::{Claims, Desired, SplitKey, Warning};
+use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 
 /// Shared with the test, which looks at what was published and says what goes wrong.
@@ -48,6 +48,15 @@ impl Datapath for Memory {
             inner.revision += 1;
         }
         Ok(inner.revision)
+    }
+
+    fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
+        let others = |desired: &Desired| -> Vec<DesiredService> {
+            let all = desired.services.iter();
+            all.filter(|service| !names.contains(&service.name)).cloned().collect()
+        };
+        assert_eq!(others(&self.get().published), others(desired), "but for {names:?}");
+        self.publish(desired)
     }
 
     fn check(&self, desired: &Desired) -> Result<(), PublishError> {

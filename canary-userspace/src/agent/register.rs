@@ -80,7 +80,7 @@ impl Agent {
             let text = format!("ServiceID {:?} does not exist", &*lone.service_id);
             return Err(Refusal::not_found(text));
         }
-        let service = self.state.service_of(&lone);
+        let service = self.state.service_of_check(&lone);
         let edits = vec![Edit::Check(lone.check.id.to_string(), Some(lone))];
         self.change_of(&service, Change::new(Action::Register, intent, edits))
     }
@@ -96,7 +96,7 @@ impl Agent {
             if lone.origin != Origin::Store {
                 return Err(of_file(&what(), &lone.origin));
             }
-            let service = self.state.service_of(&lone.value);
+            let service = self.state.service_of_check(&lone.value);
             let edits = vec![Edit::Check(id.to_owned(), None)];
             return self.change_of(&service, Change::new(Action::Deregister, intent, edits));
         }
@@ -151,7 +151,7 @@ impl Agent {
             format!("{SERVICE_MAINTENANCE}{id}")
         };
         let lone = LoneCheck::maintenance(id, reason);
-        let service = self.state.service_of(&lone);
+        let service = self.state.service_of_check(&lone);
         let edits = match (enable, self.state.checks.contains_key(&check)) {
             (true, false) => vec![Edit::Check(check, Some(lone))],
             (false, true) => vec![Edit::Check(check, None)],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use canary_common::endpoint::Endpoint;
 use canary_common::layout::LAYOUT_VERSION;
 
 use super::Agent;
@@ -75,7 +76,8 @@ impl Agent {
     }
 
     fn services(&self) -> impl Iterator<Item = &DesiredService> {
-        self.in_force.desired.services.iter().chain(&self.in_force.idle)
+        let compiled = self.compiler.compiled();
+        compiled.desired.services.iter().chain(&compiled.idle)
     }
 
     fn source_report(&self) -> document::Source {
@@ -94,17 +96,9 @@ impl Agent {
             let origin = self.origin(&(kind.to_owned(), service.name.clone()))?;
             Some((word.to_owned(), origin_name(&origin)))
         });
-        let frontend = |frontend: &canary_common::endpoint::Endpoint| {
-            let socket = compile::socket(frontend);
-            document::Frontend {
-                address: socket.ip().to_string(),
-                port: socket.port(),
-                protocol: compile::protocol_name(frontend.protocol).to_owned(),
-            }
-        };
         document::Service {
             service: service.name.clone(),
-            frontends: service.frontends.iter().map(frontend).collect(),
+            frontends: frontends(service),
             origin: origin.collect(),
             splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
         }
@@ -120,7 +114,7 @@ impl Agent {
         let late = self.late.iter().map(|(error, _)| {
             node(format!("the tables are behind the health of instances: {error}"))
         });
-        let mut warnings: Vec<Warning> = (self.in_force.warnings.iter())
+        let mut warnings: Vec<Warning> = (self.compiler.compiled().warnings.iter())
             .chain(self.state.file_warnings())
             .cloned()
             .chain(hidden)
@@ -132,13 +126,26 @@ impl Agent {
     }
 }
 
+/// The virtual addresses of a service.
+pub(super) fn frontends(service: &DesiredService) -> Vec<document::Frontend> {
+    let frontend = |frontend: &Endpoint| {
+        let socket = compile::socket(frontend);
+        document::Frontend {
+            address: socket.ip().to_string(),
+            port: socket.port(),
+            protocol: compile::protocol_name(frontend.protocol).to_owned(),
+        }
+    };
+    service.frontends.iter().map(frontend).collect()
+}
+
 fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
     let counted = measured.counters.get(&split.key).cloned().unwrap_or_default();
     let healthy = split.backends.iter().filter(|backend| backend.healthy).count();
     document::Split {
         service: split.key.target.clone(),
         subset: split.key.subset.clone(),
-        weight: f64::from(split.share) / 100.0,
+        weight: f64::from(split.weight) / 100.0,
         backends: document::Backends {
             total: number(split.backends.len()),
             healthy: number(healthy),

@@ -15,7 +15,7 @@ use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState, Topics};
 use crate::audit::{Action, Author};
 use crate::catalog::{DATACENTER, Node, Origin, Pairs, Sourced, parse_registration};
-use crate::compile::Compiled;
+use crate::compile::Compiler;
 use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::{ConfigError, Position};
@@ -50,7 +50,7 @@ impl Agent {
             store,
             datapath,
             checks,
-            in_force: Compiled::default(),
+            compiler: Compiler::default(),
             remarks: warning.into_iter().collect(),
             indices: BTreeMap::new(),
             past: contents.past.clone(),
@@ -134,8 +134,8 @@ impl Agent {
         let mut set = files::decode(&files).map_err(|errors| lines(&errors))?;
         set.splits.clear();
         self.state.apply(Edit::Files(set));
-        self.watch_checks();
-        self.refresh_health();
+        self.watch_checks(None);
+        self.refresh_health(None);
         Ok(())
     }
 
@@ -153,17 +153,18 @@ impl Agent {
         let mut places = std::mem::take(&mut set.splits);
         self.state.apply(Edit::Files(set));
         self.state.retain_of_files(&mut places);
-        self.refresh_health();
+        self.refresh_health(None);
         let published = self
             .check_new_files()
-            .and_then(|()| self.check(true, &places))
-            .and_then(|()| self.compile())
-            .and_then(|compiled| self.publish(compiled));
+            .and_then(|()| self.check_checks())
+            .and_then(|()| self.check(None, &places))
+            .and_then(|()| self.compile(None))
+            .and_then(|next| self.publish(next));
         if let Err(refusal) = published {
             self.state.apply(Edit::Files(Definitions::default()));
             return Err(refusal.text);
         }
-        self.watch_checks();
+        self.watch_checks(None);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::state::Edit;
 use super::verbs::of_file;
 use crate::api::document::Changed;
-use crate::audit::{Action, CHECK, Intent, REGISTRATION};
+use crate::audit::{Action, Intent};
 use crate::catalog::Origin;
 use crate::entry;
 use crate::source::{EntryKey, KINDS};
@@ -56,7 +56,7 @@ impl Agent {
         }
         for record in log.of_service(service, number, usize::MAX)? {
             for altered in record.changes {
-                if altered.kind != REGISTRATION && altered.kind != CHECK {
+                if KINDS.contains(&altered.kind.as_str()) {
                     past.insert(altered.kind, altered.before);
                 }
             }

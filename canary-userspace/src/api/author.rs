@@ -82,9 +82,58 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 async fn named(Process { uid, gid, pid }: Process, token: Option<String>) -> Author {
     let names = spawn_blocking(move || {
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
-        let process = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
-        (user, process.map(|name| name.trim_end().to_owned()))
+        let process = pid.and_then(|pid| fs::read(format!("/proc/{pid}/comm")).ok());
+        (user, process.map(|name| shown(&name)))
     });
     let (user, process) = names.await.unwrap_or_default();
     Author::Socket { uid, gid, pid, user, process, token }
+}
+
+/// A process's name as it can be printed: it may give itself any.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let printable = |letter: char| if letter.is_control() { '?' } else { letter };
+    name.trim_end_matches('\n').chars().map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn asked(request: Request<()>) -> Result<Intent, String> {
+        let (mut parts, ()) = request.into_parts();
+        let asked = Asked::from_request_parts(&mut parts, &()).await;
+        asked.map(|Asked(intent)| intent).map_err(|error| format!("{error:?}"))
+    }
+
+    #[tokio::test]
+    async fn over_tcp_the_author_is_the_address_and_the_tokens_name() {
+        let peer: SocketAddr = "10.0.0.7:5000".parse().unwrap();
+        let request =
+            || Request::builder().uri("/v1/config?cas=3&dry-run").extension(Peer::Tcp(peer));
+
+        let bare = asked(request().body(()).unwrap()).await.unwrap();
+        let token = request().extension(TokenName("ci".to_owned())).body(()).unwrap();
+        let token = asked(token).await.unwrap();
+
+        assert_eq!(bare, Intent { author: Author::Tcp { peer, token: None }, dry_run: true });
+        assert_eq!(token.author, Author::Tcp { peer, token: Some("ci".to_owned()) });
+    }
+
+    #[tokio::test]
+    async fn who_is_not_known_changes_nothing() {
+        let nobody = Request::builder().uri("/v1/config").body(()).unwrap();
+        let unnamed = Request::builder().uri("/").extension(Peer::Process(None)).body(()).unwrap();
+
+        assert!(asked(nobody).await.unwrap_err().contains("is not known"));
+        assert!(asked(unnamed).await.unwrap_err().contains("is not known"));
+    }
+
+    #[test]
+    fn a_process_cannot_write_to_somebodys_screen() {
+        assert_eq!(shown(b"canaryctl\n"), "canaryctl");
+        assert_eq!(shown(b"\x1b[2J\xff"), "?[2J\u{fffd}");
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! What a build or a protocol does not measure is `null`, never 0.
 
+pub mod chain;
 pub mod explain;
 
 use std::collections::BTreeMap;

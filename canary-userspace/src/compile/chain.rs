@@ -3,36 +3,47 @@
 use std::collections::BTreeMap;
 
 use super::fraction::Fraction;
+use super::shares;
 use crate::catalog::Snapshot;
-use crate::entry::{Split, Units, WHOLE};
+use crate::entry::reference::{self, Asked, Entries, Target};
+use crate::entry::{LoadBalancer, Policy, Split, Units, WHOLE, circular};
 
 /// Targets that a service's record in the tables holds.
 pub const MAX_TARGETS: usize = 16;
 
-/// What a share goes to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Target {
-    /// The service.
-    pub(super) service: String,
-    /// The subset of it; empty for all its instances.
-    pub(super) subset: String,
+/// Where a part of a service's connections goes in the end.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf<'a> {
+    /// The instances.
+    pub(super) target: Target<'a>,
+    /// What the weights on the way multiply to, exactly.
+    share: Fraction,
+    /// The first split that leads here, where a splitter does.
+    pub(super) split: Option<&'a Split>,
 }
 
-/// The exact shares of a service, or why it has none.
-type Leaves = Result<Vec<(Target, Fraction)>, String>;
+/// The chain of a service.
+#[derive(Clone, Debug)]
+pub(super) struct Chain<'a> {
+    /// Where connections go, with the rounded weights: they add to [`WHOLE`].
+    pub(super) leaves: Vec<(Leaf<'a>, Units)>,
+    /// For each leaf the targets that take over, in order.
+    pub(super) failover: Vec<Vec<Target<'a>>>,
+    /// How instances are chosen; `None` where no resolver says it.
+    pub(super) balancer: Option<&'a LoadBalancer>,
+}
 
-/// Where a split leads.
-enum Next<'a> {
-    /// To the splitter of another service.
-    Splitter(&'a str),
-    /// To instances.
-    Target(Target),
+/// The exact shares of a service, or why it has none, and the services this depends on.
+#[derive(Clone, Debug)]
+struct Known<'a> {
+    leaves: Result<Vec<Leaf<'a>>, String>,
+    asked: Asked<'a>,
 }
 
 /// The chains of a snapshot, each worked out once.
 pub(super) struct Chains<'a> {
     snapshot: &'a Snapshot,
-    known: BTreeMap<&'a str, Leaves>,
+    known: BTreeMap<&'a str, Known<'a>>,
 }
 
 impl<'a> Chains<'a> {
@@ -41,21 +52,56 @@ impl<'a> Chains<'a> {
         Self { snapshot, known: BTreeMap::new() }
     }
 
-    /// The shares of `service` in the order they were written; they add to [`WHOLE`].
-    ///
-    /// # Errors
-    ///
-    /// Why the service cannot be served, in Consul's words where it has some.
-    pub(super) fn shares(&mut self, service: &'a str) -> Result<Vec<(Target, Units)>, String> {
+    /// The chain of `service`, or why it cannot be served, in Consul's words where it has some;
+    /// and the services whose entries or instances decide it.
+    pub(super) fn chain(&mut self, service: &'a str) -> (Result<Chain<'a>, String>, Asked<'a>) {
         self.work_out(service);
-        match self.known.get(service) {
-            Some(Ok(leaves)) if leaves.len() > MAX_TARGETS => Err(format!(
+        let known = self.known.get(service).cloned();
+        let Some(Known { leaves, mut asked }) = known else {
+            return (Err(circular(&[service, service])), Asked::from([service]));
+        };
+        (leaves.and_then(|leaves| self.finish(service, leaves, &mut asked)), asked)
+    }
+
+    fn finish(
+        &self,
+        service: &str,
+        leaves: Vec<Leaf<'a>>,
+        asked: &mut Asked<'a>,
+    ) -> Result<Chain<'a>, String> {
+        if leaves.len() > MAX_TARGETS {
+            return Err(format!(
                 "service {service:?} resolves to {} targets, this datapath holds {MAX_TARGETS}",
                 leaves.len()
-            )),
-            Some(Ok(leaves)) => Ok(round(leaves)),
-            Some(Err(text)) => Err(text.clone()),
-            None => Ok(Vec::new()),
+            ));
+        }
+        let mut failover = Vec::new();
+        for Leaf { target, .. } in &leaves {
+            let mut levels = reference::failover(&self.snapshot, *target, asked)?;
+            // One that is there already has nothing to add.
+            let mut seen = vec![*target];
+            levels.retain(|level| {
+                let new = !seen.contains(level);
+                seen.push(*level);
+                new
+            });
+            failover.push(levels);
+        }
+        let exact: Vec<(Target<'_>, &Fraction)> =
+            leaves.iter().map(|leaf| (leaf.target, &leaf.share)).collect();
+        let weights = shares::round(&exact);
+        let balancer = self.balancer(service, &leaves);
+        Ok(Chain { leaves: leaves.into_iter().zip(weights).collect(), failover, balancer })
+    }
+
+    /// How instances are chosen: one record holds one way, so the first that hashes wins.
+    fn balancer(&self, service: &str, leaves: &[Leaf<'a>]) -> Option<&'a LoadBalancer> {
+        let said =
+            |leaf: &Leaf<'_>| self.snapshot.resolver(leaf.target.service)?.load_balancer.as_ref();
+        let mut hashing = leaves.iter().filter_map(said).filter(|balancer| hashes(balancer));
+        match leaves {
+            [only] if self.splits(service).is_empty() => said(only),
+            _ => hashing.next(),
         }
     }
 
@@ -72,14 +118,19 @@ impl<'a> Chains<'a> {
                 .find(|next| !self.known.contains_key(next));
             match missing {
                 Some(next) if open.contains(&next) => {
-                    self.known.insert(current, Err(circular(&open, next)));
+                    let start = open.iter().position(|&service| service == next).unwrap_or(0);
+                    let way: Vec<&str> = open.iter().skip(start).copied().chain([next]).collect();
+                    let leaves = Err(circular(&way));
+                    self.known
+                        .insert(current, Known { leaves, asked: open.iter().copied().collect() });
                     open.pop();
                 }
                 Some(next) => open.push(next),
                 None => {
                     if !self.known.contains_key(current) {
-                        let leaves = self.leaves(current);
-                        self.known.insert(current, leaves);
+                        let mut asked = Asked::from([current]);
+                        let leaves = self.leaves(current, &mut asked);
+                        self.known.insert(current, Known { leaves, asked });
                     }
                     open.pop();
                 }
@@ -88,118 +139,69 @@ impl<'a> Chains<'a> {
     }
 
     /// The shares of `service`, of which every nested splitter is known.
-    fn leaves(&self, service: &'a str) -> Leaves {
-        let splits = self.splits(service);
-        if splits.is_empty() {
-            return Ok(vec![(self.target(service, "")?, Fraction::one())]);
-        }
-        let total: u32 = splits.iter().map(|split| u32::from(split.weight)).sum();
+    fn leaves(&self, service: &'a str, asked: &mut Asked<'a>) -> Result<Vec<Leaf<'a>>, String> {
+        let own = Target { service, subset: "" };
+        let Some(splitter) = self.snapshot.splitter(service) else {
+            let target = reference::resolve(&self.snapshot, own, asked)?;
+            return Ok(vec![Leaf { target, share: Fraction::one(), split: None }]);
+        };
+        let total: u32 = splitter.splits.iter().map(|split| u32::from(split.weight)).sum();
         if total != u32::from(WHOLE) {
             // In single precision, as Consul computes it: 9999 units print as 99.989998.
             let percent = f32::from(u16::try_from(total).unwrap_or(u16::MAX)) / 100.0;
             return Err(format!("the sum of all split weights must be 100, not {percent:.6}"));
         }
         let mut merged = Merged::default();
-        for split in splits {
-            match self.next(service, split)? {
-                Next::Target(target) => {
-                    merged.add(target, &Fraction::one().times(split.weight));
-                }
-                Next::Splitter(nested) => match self.known.get(nested) {
-                    Some(Ok(leaves)) => {
-                        for (target, share) in leaves {
-                            merged.add(target.clone(), &share.times(split.weight));
-                        }
-                    }
-                    Some(Err(text)) => return Err(text.clone()),
-                    None => return Err(circular(&[service], nested)),
-                },
+        for split in &splitter.splits {
+            let Some(nested) = reference::nested(&self.snapshot, splitter, split) else {
+                // Also where it leads to no splitter: there may be one some day.
+                let named = reference::named(splitter, split);
+                asked.insert(named.service);
+                let target = reference::resolve(&self.snapshot, named, asked)?;
+                let share = Fraction::one().times(split.weight);
+                merged.add(Leaf { target, share, split: Some(split) });
+                continue;
+            };
+            let Some(Known { leaves, asked: of_nested }) = self.known.get(nested) else {
+                return Err(circular(&[service, nested]));
+            };
+            asked.extend(of_nested);
+            for leaf in leaves.as_ref().map_err(String::clone)? {
+                merged.add(Leaf { share: leaf.share.times(split.weight), ..leaf.clone() });
             }
         }
         Ok(merged.leaves)
     }
 
     fn splits(&self, service: &str) -> &'a [Split] {
-        self.snapshot.splitters.get(service).map_or(&[], |entry| &entry.value.splits)
+        self.snapshot.splitter(service).map_or(&[], |splitter| &splitter.splits)
     }
 
-    /// The service whose splitter `split` leads to: another one's, where no subset is named.
-    pub(super) fn nested(&self, service: &str, split: &'a Split) -> Option<&'a str> {
-        let next = split.service.as_str();
-        let nests = !next.is_empty()
-            && next != service
-            && split.service_subset.is_empty()
-            && !self.splits(next).is_empty();
-        nests.then_some(next)
+    fn nested(&self, service: &str, split: &'a Split) -> Option<&'a str> {
+        reference::nested(&self.snapshot, self.snapshot.splitter(service)?, split)
     }
+}
 
-    fn next(&self, service: &str, split: &'a Split) -> Result<Next<'a>, String> {
-        if let Some(nested) = self.nested(service, split) {
-            return Ok(Next::Splitter(nested));
-        }
-        let service = if split.service.is_empty() { service } else { &split.service };
-        self.target(service, &split.service_subset).map(Next::Target)
-    }
-
-    /// What a reference to `subset` of `service` means; without one, the default subset.
-    fn target(&self, service: &str, subset: &str) -> Result<Target, String> {
-        let resolver = self.snapshot.resolvers.get(service).map(|entry| &entry.value);
-        let subset = match (subset, resolver) {
-            ("", Some(resolver)) => &resolver.default_subset,
-            _ => subset,
-        };
-        if !subset.is_empty() && !resolver.is_some_and(|r| r.subsets.contains_key(subset)) {
-            return Err(format!("service {service:?} does not have a subset named {subset:?}"));
-        }
-        Ok(Target { service: service.to_owned(), subset: subset.to_owned() })
-    }
+/// Whether a load balancer gives the same hash the same instance.
+pub(super) fn hashes(balancer: &LoadBalancer) -> bool {
+    matches!(balancer.policy, Policy::Maglev | Policy::RingHash)
 }
 
 /// Leaves in the order they came, equal targets added up.
 #[derive(Default)]
-struct Merged {
-    leaves: Vec<(Target, Fraction)>,
-    places: BTreeMap<Target, usize>,
+struct Merged<'a> {
+    leaves: Vec<Leaf<'a>>,
+    places: BTreeMap<Target<'a>, usize>,
 }
 
-impl Merged {
-    fn add(&mut self, target: Target, share: &Fraction) {
-        let place = self.places.get(&target).and_then(|&place| self.leaves.get_mut(place));
-        if let Some((_, sum)) = place {
-            *sum = sum.plus(share);
+impl<'a> Merged<'a> {
+    fn add(&mut self, leaf: Leaf<'a>) {
+        let place = self.places.get(&leaf.target).and_then(|&place| self.leaves.get_mut(place));
+        if let Some(known) = place {
+            known.share = known.share.plus(&leaf.share);
             return;
         }
-        self.places.insert(target.clone(), self.leaves.len());
-        self.leaves.push((target, share.clone()));
+        self.places.insert(leaf.target, self.leaves.len());
+        self.leaves.push(leaf);
     }
-}
-
-/// Consul's text for splitters that lead back to one another.
-fn circular(open: &[&str], next: &str) -> String {
-    let start = open.iter().position(|&service| service == next).unwrap_or(0);
-    let steps: Vec<String> = open
-        .iter()
-        .skip(start)
-        .chain([&next])
-        .map(|service| format!("splitter:{service}.default.default"))
-        .collect();
-    format!("detected circular reference: [{}]", steps.join(" -> "))
-}
-
-/// Rounds exact shares that add to one, by largest remainder, so that they add to [`WHOLE`].
-///
-/// Among equal remainders the target's name decides, never the order in a file.
-fn round(leaves: &[(Target, Fraction)]) -> Vec<(Target, Units)> {
-    let floors: u32 = leaves.iter().map(|(_, share)| share.floor()).sum();
-    let missing = u32::from(WHOLE).saturating_sub(floors);
-    let mut by_rest: Vec<&(Target, Fraction)> = leaves.iter().collect();
-    by_rest.sort_by(|(a, left), (b, right)| right.rest().cmp(left.rest()).then_with(|| a.cmp(b)));
-    let raised: Vec<&Target> = (0..missing).zip(by_rest).map(|(_, (target, _))| target).collect();
-    leaves
-        .iter()
-        .map(|(target, share)| {
-            let units = share.floor() + u32::from(raised.contains(&target));
-            (target.clone(), Units::try_from(units).unwrap_or(WHOLE))
-        })
-        .collect()
 }

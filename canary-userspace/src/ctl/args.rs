@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::address::{Address, DEFAULT_AGENT};
@@ -120,7 +120,7 @@ pub struct Json {
 pub enum Config {
     /// Write a config entry from a file of HCL or JSON
     Write(ConfigWrite),
-    /// Print a config entry as JSON
+    /// Print a config entry as JSON or HCL
     Read(ConfigRead),
     /// Print the names of a kind's config entries
     List(ConfigList),
@@ -179,9 +179,22 @@ pub struct ConfigRead {
     /// Which.
     #[command(flatten)]
     pub entry: EntryName,
-    /// Print JSON, which this verb always does
-    #[arg(long)]
+    /// Print JSON, as without it
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+    /// The language to print in
+    #[arg(long, value_enum, default_value_t)]
+    pub format: EntryFormat,
+}
+
+/// A language that entries are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EntryFormat {
+    /// JSON as Consul shows it, with the indices
+    #[default]
+    Json,
+    /// HCL as people write it, ready to be written back
+    Hcl,
 }
 
 /// `config list`

@@ -6,12 +6,13 @@ use std::fs;
 
 use serde_json::{Serializer, Value, ser::PrettyFormatter};
 
-use super::args::{Cas, ConfigDelete, ConfigList, ConfigRead, ConfigWrite, DryRun};
+use super::args::{Cas, ConfigDelete, ConfigList, ConfigRead, ConfigWrite, DryRun, EntryFormat};
 use super::client::{Answer, Client, escape, with_query};
 use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
 use super::{input, moved};
+use crate::entry;
 use crate::error::ConfigError;
 
 /// Writes an entry.
@@ -64,18 +65,26 @@ pub async fn write(
     console.hint(format_args!("canaryctl status {} --watch", document.name))
 }
 
-/// Prints an entry as Consul does.
+/// Prints an entry: JSON as Consul does, or HCL.
 ///
 /// # Errors
 ///
-/// [`Failure::NotFound`] if there is none.
+/// [`Failure::NotFound`] if there is none; [`Failure::Error`] if it is no entry that can be shown
+/// as HCL.
 pub async fn read(
     options: &ConfigRead,
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let answer = client.get(&path(&options.entry.kind, &options.entry.name)).await?.ok()?;
-    console.data(indented(&answer)?)
+    match options.format {
+        EntryFormat::Json => console.data(indented(&answer)?),
+        EntryFormat::Hcl => {
+            let decoded = entry::parse(answer.body.as_bytes())
+                .map_err(|error| Failure::Error(format!("the agent's answer: {error}")))?;
+            console.raw(&entry::to_hcl(&decoded.entry))
+        }
+    }
 }
 
 /// Prints the names of a kind's entries.

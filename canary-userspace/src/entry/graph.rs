@@ -1,49 +1,118 @@
-//! Rules that hold between entries: a split must lead somewhere, and not in a circle.
+//! Rules that hold between entries: every reference must lead somewhere, and none in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::reference::{self, Asked, Entries, Target, candidates, nested, no_subset, resolve};
 use super::{Resolver, Splitter};
 
 /// Entries that do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct GraphError {
-    /// The service whose splitter shows it.
-    pub splitter: String,
-    /// Which of its splits, from 0.
-    pub split: usize,
+    /// The service whose entry shows it.
+    pub service: String,
+    /// Which part of the entry.
+    pub part: Part,
     /// Consul's text.
     pub text: String,
+}
+
+/// The part of an entry that refers to something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A split of the splitter, from 0.
+    Split(usize),
+    /// The redirect of the resolver.
+    Redirect,
+    /// A failover section of the resolver, by its subset.
+    Failover(String),
+}
+
+/// A set of entries.
+#[derive(Debug, Default)]
+struct Listed<'e> {
+    resolvers: BTreeMap<&'e str, &'e Resolver>,
+    splitters: BTreeMap<&'e str, &'e Splitter>,
+}
+
+impl<'e> Entries<'e> for Listed<'e> {
+    fn resolver(&self, service: &str) -> Option<&'e Resolver> {
+        self.resolvers.get(service).copied()
+    }
+
+    fn splitter(&self, service: &str) -> Option<&'e Splitter> {
+        self.splitters.get(service).copied()
+    }
 }
 
 /// Checks a whole set of entries, as it would be after a write or a delete.
 ///
 /// # Errors
 ///
-/// The first split, by name of the splitter and then in the order written, that names a subset
-/// which its service does not have; else the first circle of splitters.
+/// As [`check_names`].
 pub fn check_graph<'e>(
     resolvers: impl IntoIterator<Item = &'e Resolver>,
     splitters: impl IntoIterator<Item = &'e Splitter>,
 ) -> Result<(), GraphError> {
-    let resolvers: BTreeMap<&str, &Resolver> =
-        resolvers.into_iter().map(|resolver| (resolver.name.as_str(), resolver)).collect();
-    let splitters: BTreeMap<&str, &Splitter> =
-        splitters.into_iter().map(|splitter| (splitter.name.as_str(), splitter)).collect();
-    for splitter in splitters.values() {
+    let entries = Listed {
+        resolvers: resolvers.into_iter().map(|entry| (entry.name.as_str(), entry)).collect(),
+        splitters: splitters.into_iter().map(|entry| (entry.name.as_str(), entry)).collect(),
+    };
+    let names: BTreeSet<&str> =
+        entries.resolvers.keys().chain(entries.splitters.keys()).copied().collect();
+    check_names(&entries, &names)
+}
+
+/// Checks the entries of the services `names` against all the others.
+///
+/// # Errors
+///
+/// The first redirect or failover by name of the resolver, then the first split by name of the
+/// splitter and in the order written, that leads nowhere or in a circle; else the first circle of
+/// splitters.
+pub fn check_names<'e>(
+    entries: &impl Entries<'e>,
+    names: &BTreeSet<&'e str>,
+) -> Result<(), GraphError> {
+    let resolvers = names.iter().filter_map(|name| entries.resolver(name));
+    let splitters = || names.iter().filter_map(|name| entries.splitter(name));
+    for resolver in resolvers {
+        check_resolver(entries, resolver)?;
+    }
+    for splitter in splitters() {
         for (split, index) in splitter.splits.iter().zip(0_usize..) {
-            let (service, subset) = (target(splitter, &split.service), &split.service_subset);
-            let has = |resolver: &&Resolver| resolver.subsets.contains_key(subset);
-            if !subset.is_empty() && !resolvers.get(service).is_some_and(has) {
-                return Err(GraphError {
-                    splitter: splitter.name.clone(),
-                    split: index,
-                    text: no_subset(service, subset),
-                });
+            if nested(entries, splitter, split).is_none() {
+                let named = reference::named(splitter, split);
+                resolve(entries, named, &mut Asked::new())
+                    .map_err(|text| error(&splitter.name, Part::Split(index), text))?;
             }
         }
     }
-    check_circles(&splitters)
+    check_circles(entries, splitters())
+}
+
+fn error(service: &str, part: Part, text: String) -> GraphError {
+    GraphError { service: service.to_owned(), part, text }
+}
+
+fn check_resolver<'e>(
+    entries: &impl Entries<'e>,
+    resolver: &'e Resolver,
+) -> Result<(), GraphError> {
+    let name = resolver.name.as_str();
+    let plain = Target { service: name, subset: "" };
+    if resolver.redirect.is_some() {
+        resolve(entries, plain, &mut Asked::new())
+            .map_err(|text| error(name, Part::Redirect, text))?;
+    }
+    for key in resolver.failover.keys() {
+        let subset = if key == "*" { "" } else { key };
+        for candidate in candidates(entries, Target { subset, ..plain }) {
+            resolve(entries, candidate, &mut Asked::new())
+                .map_err(|text| error(name, Part::Failover(key.clone()), text))?;
+        }
+    }
+    Ok(())
 }
 
 /// Which split of `splitter` a text of [`check_graph`] is about; `None` if it is about none.
@@ -53,17 +122,13 @@ pub fn check_graph<'e>(
 #[must_use]
 pub fn split_meant(splitter: &Splitter, text: &str) -> Option<usize> {
     splitter.splits.iter().position(|split| {
-        let service = target(splitter, &split.service);
-        if split.service_subset.is_empty() {
+        let Target { service, subset } = reference::named(splitter, split);
+        if subset.is_empty() {
             service != splitter.name && text.contains(&step(&splitter.name, service))
         } else {
-            text == no_subset(service, &split.service_subset)
+            text == no_subset(service, subset)
         }
     })
-}
-
-fn no_subset(service: &str, subset: &str) -> String {
-    format!("service {service:?} does not have a subset named {subset:?}")
 }
 
 /// Part of a circle's text: from one splitter to the next.
@@ -76,9 +141,11 @@ fn node(splitter: &str) -> String {
     format!("splitter:{splitter}.default.default")
 }
 
-/// The service that a split goes to.
-fn target<'e>(splitter: &'e Splitter, service: &'e str) -> &'e str {
-    if service.is_empty() { &splitter.name } else { service }
+/// Consul's text for splitters that lead back to the first of `way`.
+#[must_use]
+pub fn circular(way: &[&str]) -> String {
+    let nodes: Vec<_> = way.iter().map(|splitter| node(splitter)).collect();
+    format!("detected circular reference: [{}]", nodes.join(" -> "))
 }
 
 /// A splitter on the way from the first one, and the split to look at next.
@@ -88,41 +155,35 @@ struct Step<'e> {
 }
 
 /// Follows splits without a subset from splitter to splitter, deep first, each splitter once.
-fn check_circles(splitters: &BTreeMap<&str, &Splitter>) -> Result<(), GraphError> {
+fn check_circles<'e>(
+    entries: &impl Entries<'e>,
+    splitters: impl Iterator<Item = &'e Splitter>,
+) -> Result<(), GraphError> {
     let mut done = BTreeSet::new();
-    for start in splitters.values() {
+    for start in splitters {
         let mut way = vec![Step { splitter: start, next: 0 }];
         let mut on_way = BTreeSet::from([start.name.as_str()]);
         while let Some(step) = way.last_mut() {
             let splitter = step.splitter;
             let index = step.next;
             step.next = index.saturating_add(1);
-            let Some(split) = splitter.splits.get(index).filter(|_| !done.contains(&splitter.name))
-            else {
-                done.insert(splitter.name.clone());
-                on_way.remove(splitter.name.as_str());
+            let name = splitter.name.as_str();
+            let Some(split) = splitter.splits.get(index).filter(|_| !done.contains(name)) else {
+                done.insert(name);
+                on_way.remove(name);
                 way.pop();
                 continue;
             };
-            let service = target(splitter, &split.service);
-            if !split.service_subset.is_empty() || service == splitter.name {
-                continue;
-            }
-            let Some(next) = splitters.get(service) else { continue };
+            let Some(service) = nested(entries, splitter, split) else { continue };
+            let Some(next) = entries.splitter(service) else { continue };
             if !on_way.insert(service) {
-                let (splitter, text) = (splitter.name.clone(), circle(&way, service));
-                return Err(GraphError { splitter, split: index, text });
+                let names = way.iter().map(|step| step.splitter.name.as_str());
+                let round: Vec<&str> =
+                    names.skip_while(|name| *name != service).chain([service]).collect();
+                return Err(error(name, Part::Split(index), circular(&round)));
             }
             way.push(Step { splitter: next, next: 0 });
         }
     }
     Ok(())
-}
-
-/// The circle that closes at `service`, in Consul's words.
-fn circle(way: &[Step<'_>], service: &str) -> String {
-    let names = way.iter().map(|step| step.splitter.name.as_str());
-    let round = names.skip_while(|name| *name != service).chain([service]);
-    let nodes: Vec<_> = round.map(node).collect();
-    format!("detected circular reference: [{}]", nodes.join(" -> "))
 }

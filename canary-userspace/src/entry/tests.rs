@@ -371,7 +371,7 @@ fn a_split_needs_its_subset() {
     assert_eq!(missing.to_string(), "service \"payments\" does not have a subset named \"blue\"");
     let other = splitter("web", vec![split("", ""), split("payments", "red")]);
     let error = check_graph([&resolver], [&good, &other]).unwrap_err();
-    assert_eq!((error.splitter.as_str(), error.split), ("web", 1));
+    assert_eq!((error.service.as_str(), error.part), ("web", Part::Split(1)));
     assert_eq!(error.text, "service \"payments\" does not have a subset named \"red\"");
 }
 
@@ -405,4 +405,43 @@ proptest! {
         let read = parse(shown.as_bytes());
         prop_assert_eq!(read.map(|decoded| decoded.entry), Ok(entry), "{}", shown);
     }
+
+    #[test]
+    fn what_is_shown_as_hcl_reads_back(entry in arbitrary::entry()) {
+        let shown = to_hcl(&entry);
+        let read = parse(shown.as_bytes());
+        prop_assert_eq!(read.map(|decoded| decoded.entry), Ok(entry), "{}", shown);
+        // It is valid to readers of the second version of HCL, too.
+        prop_assert!(::hcl::parse(&shown).is_ok(), "{}", shown);
+    }
+}
+
+#[test]
+fn hcl_is_shown_in_the_form_of_the_tutorial() {
+    let without_comments = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.flat_map(|line| [line, "\n"]).collect::<String>()
+    };
+    assert_eq!(to_hcl(&read(RESOLVER).entry), without_comments(RESOLVER));
+    assert_eq!(to_hcl(&read(SPLITTER).entry), SPLITTER.replace("\",\n", "\"\n"));
+    let text = "kind = \"service-resolver\"
+name = \"p\"
+subsets = {
+  a-b = {
+    only_passing = true
+  }
+}
+load_balancer = {
+  policy = \"maglev\"
+  hash_policies = [
+    {
+      source_ip = true
+    }
+  ]
+}
+meta = {
+  SourceIP = \"\\u0024{x} \\\"y\\\" \\u0025{z}\"
+}
+";
+    assert_eq!(to_hcl(&read(text).entry), text.replace("a-b", "\"a-b\""));
 }

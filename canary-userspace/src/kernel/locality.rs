@@ -10,7 +10,7 @@ use canary_common::backend::Frontend;
 
 use super::attach::Attachments;
 use super::writer::Writer;
-use crate::compile::{Desired, DesiredService, Warning, socket};
+use crate::compile::{Desired, DesiredService, DesiredSplit, Warning, socket};
 use crate::plan::Published;
 
 /// What is known of addresses until routes or interfaces change.
@@ -95,13 +95,16 @@ impl Locality {
     }
 
     /// The first backend of a service that is not on this node.
-    fn backend_elsewhere(
+    fn backend_elsewhere<'s>(
         &mut self,
-        service: &DesiredService,
+        service: &'s DesiredService,
         attachments: &mut Attachments,
     ) -> Result<Option<IpAddr>> {
-        for backend in service.splits.iter().flat_map(|split| &split.backends) {
-            let address = socket(&backend.endpoint).ip();
+        let of_split = |split: &'s DesiredSplit| {
+            split.backends.iter().map(|backend| &backend.endpoint).chain(&split.standby)
+        };
+        for endpoint in service.splits.iter().flat_map(of_split) {
+            let address = socket(endpoint).ip();
             let is_here = match self.addresses.get(&address) {
                 Some(is_here) => *is_here,
                 None => attachments.is_here(address)?,

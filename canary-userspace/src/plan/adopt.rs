@@ -7,7 +7,8 @@ use canary_common::directory::{Bucket, OVERFLOW, Occupant};
 use canary_common::endpoint::{Address, Endpoint};
 use canary_common::service::Record;
 
-use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
+use super::published::Tables;
+use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow};
 use super::{NOWHERE, Published, Sizes, Write};
 use crate::compile::SplitKey;
 
@@ -132,7 +133,7 @@ impl Tables {
                 };
                 let home = row(image.frontends, found.home.load()).map_or(at, frontend_endpoint);
                 let generation = status.generation();
-                let backend = BackendRow { id, generation, state, flags, home };
+                let backend = BackendRow { id, generation, state, flags, home, users: 0 };
                 self.backends.insert(at, backend);
             }
         }
@@ -140,10 +141,11 @@ impl Tables {
 
     /// Counts the backends at home at each frontend, also at those that are not found any more.
     fn adopt_homes(&mut self, image: &Image<'_>) {
-        for backend in self.backends.values() {
+        for backend in self.backends.all().values() {
             let Some(found) = row(image.backends, backend.id) else { continue };
             let [_, _, high, low] = found.home_generation.load().to_be_bytes();
-            let home = self.frontends.entry(backend.home).or_insert(FrontendRow {
+            let known = self.frontends.get(&backend.home).copied();
+            let mut home = known.unwrap_or(FrontendRow {
                 id: found.home.load(),
                 generation: u16::from_be_bytes([high, low]),
                 service: NOWHERE,
@@ -151,14 +153,15 @@ impl Tables {
                 homes: 0,
             });
             home.homes += 1;
+            self.frontends.insert(backend.home, home);
         }
     }
 
     fn adopt_generations(&mut self, image: &Image<'_>) {
-        let used = self.frontends.values().map(|row| (row.id, row.generation)).collect();
+        let used = self.frontends.all().values().map(|row| (row.id, row.generation)).collect();
         let seen = (0..).zip(image.frontends).map(|(id, row)| (id, row.generation()));
         self.frontend_ids.adopt(&used, seen.filter(|(_, generation)| *generation > 0).collect());
-        let used = self.backends.values().map(|row| (row.id, row.generation)).collect();
+        let used = self.backends.all().values().map(|row| (row.id, row.generation)).collect();
         let seen = (0..).zip(image.backends).map(|(id, row)| (id, row.status().generation()));
         self.backend_ids.adopt(&used, seen.filter(|(_, generation)| *generation > 0).collect());
     }
@@ -167,7 +170,7 @@ impl Tables {
 impl Tables {
     /// Ends what an agent that was killed left half done.
     fn sweep(&self, image: &Image<'_>) -> Vec<Write> {
-        let used: BTreeSet<u32> = self.backends.values().map(|row| row.id).collect();
+        let used: BTreeSet<u32> = self.backends.all().values().map(|row| row.id).collect();
         let mut writes = Vec::new();
         for (id, row) in (0..).zip(image.backends) {
             let status = row.status();

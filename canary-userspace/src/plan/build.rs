@@ -1,6 +1,6 @@
 //! The long way: services, frontends and backends that come, change and go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem;
 
 use canary_common::backend::{Backend, State};
@@ -8,10 +8,12 @@ use canary_common::directory::Occupant;
 use canary_common::endpoint::Endpoint;
 use canary_common::service::Record;
 
+use super::delta::Delta;
 use super::pool::Spent;
-use super::published::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow, Tables};
+use super::published::Tables;
+use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow};
 use super::{NOWHERE, Short, Table, Write};
-use crate::compile::{Desired, DesiredService, DesiredSplit, SplitKey, maglev};
+use crate::compile::{DesiredService, DesiredSplit, SplitKey, maglev};
 
 const SERVICES: Table = Table { name: "SERVICES", setting: "limits.services" };
 const FRONTENDS: Table = Table { name: "FRONTENDS", setting: "limits.frontends" };
@@ -20,40 +22,36 @@ const ENDPOINTS: Table = Table { name: "ENDPOINTS", setting: "limits.endpoints" 
 const SLOTS: Table = Table { name: "SLOTS", setting: "limits.slots" };
 const STATS: Table = Table { name: "STATS", setting: "limits.splits" };
 
-/// A plan that grows, beside the picture of the tables it leads to.
-pub(super) struct Builder {
-    tables: Tables,
-    writes: Vec<Write>,
+/// A plan that grows, with the picture of the tables it leads to.
+pub(super) struct Builder<'t> {
+    pub(super) tables: &'t mut Tables,
+    pub(super) writes: Vec<Write>,
     /// Frontends, with their services, where a backend serves that some record still names.
     late: Vec<(String, Endpoint)>,
+    /// Frontends that are not found any more since a backend serves there.
+    pub(super) unlisted: Vec<Endpoint>,
 }
 
-impl Builder {
+impl<'t> Builder<'t> {
     /// Starts from what the tables hold.
-    pub(super) fn new(tables: Tables) -> Self {
-        Self { tables, writes: Vec::new(), late: Vec::new() }
+    pub(super) fn new(tables: &'t mut Tables) -> Self {
+        Self { tables, writes: Vec::new(), late: Vec::new(), unlisted: Vec::new() }
     }
 
-    /// What the tables hold in the end, and the stores in order.
-    pub(super) fn finish(self) -> (Tables, Vec<Write>) {
-        (self.tables, self.writes)
-    }
-
-    /// Plans the way from `old` to `new`.
-    pub(super) fn build(&mut self, old: &Desired, new: &Desired) -> Result<(), Short> {
-        let before: BTreeMap<&str, &DesiredService> =
-            old.services.iter().map(|service| (service.name.as_str(), service)).collect();
-        let changed = new.services.iter().filter(|new| before.get(new.name.as_str()) != Some(new));
+    /// Plans `delta`, and gives the stores in order; with `rest`, what no service of it names is
+    /// let go of.
+    pub(super) fn build(mut self, delta: &Delta<'_>, rest: bool) -> Result<Vec<Write>, Short> {
         // A frontend that moves shall not see the change of the service it leaves.
-        let (gaining, others): (Vec<_>, Vec<_>) = changed.partition(|service| self.gains(service));
-        for service in gaining.into_iter().chain(others) {
-            self.put(service)?;
+        let (gaining, others): (Vec<_>, Vec<_>) =
+            delta.put.iter().copied().partition(|(_, service)| self.gains(service));
+        for (old, service) in gaining.into_iter().chain(others) {
+            self.put(old, service)?;
         }
         for (service, frontend) in mem::take(&mut self.late) {
             self.list_frontend(&service, &frontend)?;
         }
-        self.remove(new);
-        Ok(())
+        self.remove(delta, rest);
+        Ok(self.writes)
     }
 
     /// Whether `service` takes over a frontend of another one.
@@ -64,7 +62,11 @@ impl Builder {
     }
 
     /// Puts one service in force.
-    fn put(&mut self, service: &DesiredService) -> Result<(), Short> {
+    fn put(
+        &mut self,
+        before: Option<&DesiredService>,
+        service: &DesiredService,
+    ) -> Result<(), Short> {
         let name = &service.name;
         let old = self.tables.services.get(name).cloned();
         let id = match &old {
@@ -72,7 +74,7 @@ impl Builder {
             None => self.start(name)?,
         };
         self.frontend_rows(service, id)?;
-        self.backends(service)?;
+        self.backends(before, service)?;
         let slices = self.slices(service, old.as_ref())?;
         for split in &service.splits {
             self.count(service, &split.key)?;
@@ -134,16 +136,19 @@ impl Builder {
     }
 
     /// Makes every backend of `service` one that answers can be restored from.
-    fn backends(&mut self, service: &DesiredService) -> Result<(), Short> {
+    fn backends(
+        &mut self,
+        before: Option<&DesiredService>,
+        service: &DesiredService,
+    ) -> Result<(), Short> {
         let Some(home) = service.frontends.first() else { return Ok(()) };
-        let wanted: BTreeSet<Endpoint> = service
-            .splits
-            .iter()
-            .flat_map(|split| split.backends.iter().map(|backend| backend.endpoint))
-            .collect();
-        for endpoint in wanted {
+        let known = before.map(DesiredService::endpoints).unwrap_or_default();
+        for endpoint in service.endpoints() {
             match self.tables.backends.get(&endpoint).copied() {
-                Some(row) => self.refresh_backend(service, endpoint, row),
+                Some(mut row) => {
+                    row.users += u32::from(!known.contains(&endpoint));
+                    self.refresh_backend(service, endpoint, row);
+                }
                 None => self.add_backend(service, endpoint, *home)?,
             }
         }
@@ -155,8 +160,8 @@ impl Builder {
         let row = BackendRow { flags, state: State::Alive, ..old };
         if (row.flags, row.state) != (old.flags, old.state) {
             self.writes.push(row.status());
-            self.tables.backends.insert(endpoint, row);
         }
+        self.tables.backends.insert(endpoint, row);
     }
 
     fn add_backend(
@@ -172,7 +177,7 @@ impl Builder {
         home_row.homes += 1;
         let (home_id, home_generation) = (home_row.id, home_row.generation);
         let flags = returns(service, &home);
-        let row = BackendRow { id, generation, state: State::Alive, flags, home };
+        let row = BackendRow { id, generation, state: State::Alive, flags, home, users: 1 };
         self.writes.push(Write::Backend { id, endpoint, home: home_id, home_generation });
         self.writes.push(row.status());
         self.tables.backends.insert(endpoint, row);
@@ -180,6 +185,7 @@ impl Builder {
         // A frontend that leaves the very endpoint is not found from here on.
         if let Some(row) = self.tables.frontends.get_mut(&endpoint) {
             row.listed = false;
+            self.unlisted.push(endpoint);
         }
         Ok(())
     }
@@ -312,7 +318,12 @@ impl Builder {
     }
 
     /// Frees the record of a service and its slices, but for what it still uses.
-    fn free(&mut self, old: &ServiceRow, record: Option<u32>, kept: &BTreeMap<SplitKey, Slice>) {
+    pub(super) fn free(
+        &mut self,
+        old: &ServiceRow,
+        record: Option<u32>,
+        kept: &BTreeMap<SplitKey, Slice>,
+    ) {
         if Some(old.record) != record {
             self.tables.records.free(old.record, 0);
         }
@@ -321,50 +332,6 @@ impl Builder {
             if slice.length > 1 && !used {
                 self.tables.slots.free(slice.start, slice.length);
             }
-        }
-    }
-
-    /// Lets go of what `new` does not have: new flows first, rows last.
-    fn remove(&mut self, new: &Desired) {
-        let claimed: BTreeSet<Endpoint> =
-            new.services.iter().flat_map(|service| service.frontends.iter().copied()).collect();
-        for (endpoint, row) in &mut self.tables.frontends {
-            if row.service != NOWHERE && !claimed.contains(endpoint) {
-                row.service = NOWHERE;
-                self.writes.push(Write::FrontendService { id: row.id, service: NOWHERE });
-            }
-        }
-        let names: BTreeSet<&str> = new.services.iter().map(|s| s.name.as_str()).collect();
-        let gone: Vec<String> = self
-            .tables
-            .services
-            .keys()
-            .filter(|name| !names.contains(name.as_str()))
-            .cloned()
-            .collect();
-        for name in gone {
-            let Some(row) = self.tables.services.remove(&name) else { continue };
-            self.writes.push(Write::Current { service: row.id, record: 0 });
-            self.writes.push(Write::ServiceLabel { service: row.id, name: String::new() });
-            self.free(&row, None, &BTreeMap::new());
-            self.tables.service_ids.free(row.id, 0);
-        }
-        let wanted: BTreeSet<Endpoint> = (new.services.iter())
-            .flat_map(|service| &service.splits)
-            .flat_map(|split| split.backends.iter().map(|backend| backend.endpoint))
-            .collect();
-        for (endpoint, row) in &mut self.tables.backends {
-            if row.state == State::Alive && !wanted.contains(endpoint) {
-                row.state = State::Draining;
-                self.writes.push(row.status());
-            }
-        }
-        let unlisted: Vec<Endpoint> = (self.tables.frontends.iter())
-            .filter(|(_, row)| !row.listed && row.homes == 0)
-            .map(|(endpoint, _)| *endpoint)
-            .collect();
-        for endpoint in unlisted {
-            self.tables.release_frontend(&endpoint);
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Where each endpoint is in `ENDPOINTS`: two choices of buckets of two, then the overflow.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use canary_common::directory::{Occupant, buckets};
 use canary_common::endpoint::Endpoint;
 
 use super::Write;
+use super::kept::Kept;
 
 /// A place of a bucket that was written at least once.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +30,11 @@ enum Use {
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     mask: u32,
-    buckets: BTreeMap<u32, [Option<Place>; 2]>,
-    overflow: BTreeSet<Endpoint>,
+    buckets: Kept<u32, [Option<Place>; 2]>,
+    overflow: Kept<Endpoint, ()>,
     overflow_limit: usize,
     /// Endpoints in the overflow by the first of their buckets.
-    flags: BTreeMap<u32, u32>,
+    flags: Kept<u32, u32>,
 }
 
 impl Places {
@@ -43,11 +42,25 @@ impl Places {
     pub(super) fn new(mask: u32, overflow_limit: u32) -> Self {
         Self {
             mask,
-            buckets: BTreeMap::new(),
-            overflow: BTreeSet::new(),
+            buckets: Kept::default(),
+            overflow: Kept::default(),
             overflow_limit: usize::try_from(overflow_limit).unwrap_or(usize::MAX),
-            flags: BTreeMap::new(),
+            flags: Kept::default(),
         }
+    }
+
+    /// From here on changes can be taken back.
+    pub(super) fn record(&mut self) {
+        self.buckets.record();
+        self.overflow.record();
+        self.flags.record();
+    }
+
+    /// What was changed since [`Self::record`] stays, or with `back` is taken back.
+    pub(super) fn end(&mut self, back: bool) {
+        self.buckets.end(back);
+        self.overflow.end(back);
+        self.flags.end(back);
     }
 
     /// Makes lookups of `endpoint` find `occupant`; `false` if there is no room.
@@ -68,7 +81,7 @@ impl Places {
             writes.push(Write::EndpointValue { bucket, entry, value });
             return true;
         }
-        if self.overflow.contains(&endpoint) {
+        if self.overflow.contains_key(&endpoint) {
             writes.push(Write::Overflow { endpoint, value });
             return true;
         }
@@ -78,15 +91,13 @@ impl Places {
             writes.push(Write::EndpointValue { bucket, entry, value });
             return true;
         }
-        if self.overflow.len() >= self.overflow_limit {
+        if self.overflow.all().len() >= self.overflow_limit {
             return false;
         }
-        self.overflow.insert(endpoint);
+        self.overflow.insert(endpoint, ());
         writes.push(Write::Overflow { endpoint, value });
         let [first, _] = choices;
-        let count = self.flags.entry(first).or_default();
-        *count += 1;
-        if *count == 1 {
+        if self.flag(first) == 1 {
             writes.push(Write::OverflowFlag { bucket: first, on: true });
         }
         true
@@ -94,7 +105,7 @@ impl Places {
 
     /// Makes lookups of `endpoint` find nothing.
     pub(super) fn remove(&mut self, endpoint: Endpoint, writes: &mut Vec<Write>) {
-        if self.overflow.remove(&endpoint) {
+        if self.overflow.remove(&endpoint).is_some() {
             writes.push(Write::Overflow { endpoint, value: 0 });
             let [first, _] = buckets(endpoint, self.mask);
             let left = self.flags.get(&first).map_or(0, |count| count.saturating_sub(1));
@@ -126,7 +137,7 @@ impl Places {
 
     /// Whether something waits for grace.
     pub(super) fn waits(&self) -> bool {
-        let mut places = self.buckets.values().flatten().flatten();
+        let mut places = self.buckets.all().values().flatten().flatten();
         places.any(|place| matches!(place.state, Use::Freed | Use::Waiting))
     }
 
@@ -139,8 +150,8 @@ impl Places {
     /// Takes over an endpoint that tables read back hold in the overflow.
     pub(super) fn adopt_overflow(&mut self, endpoint: Endpoint) {
         let [first, _] = buckets(endpoint, self.mask);
-        if self.overflow.insert(endpoint) {
-            *self.flags.entry(first).or_default() += 1;
+        if self.overflow.insert(endpoint, ()).is_none() {
+            self.flag(first);
         }
     }
 
@@ -150,18 +161,27 @@ impl Places {
     }
 
     fn advance(&mut self, from: Use, to: Use) {
-        for place in self.buckets.values_mut().flatten().flatten() {
-            if place.state == from {
-                place.state = to;
-            }
+        let at = |places: &[Option<Place>; 2]| places.iter().flatten().any(|p| p.state == from);
+        let buckets = self.buckets.all().iter().filter(|(_, places)| at(places));
+        for bucket in buckets.map(|(bucket, _)| *bucket).collect::<Vec<_>>() {
+            let places = self.buckets.get_mut(&bucket).into_iter().flatten().flatten();
+            places.filter(|place| place.state == from).for_each(|place| place.state = to);
         }
     }
 
+    /// Counts one more endpoint in the overflow whose first bucket is this one.
+    fn flag(&mut self, bucket: u32) -> u32 {
+        let count = self.flags.get(&bucket).map_or(1, |count| count.saturating_add(1));
+        self.flags.insert(bucket, count);
+        count
+    }
+
     fn set(&mut self, bucket: u32, entry: u8, place: Place) {
-        let places = self.buckets.entry(bucket).or_default();
+        let mut places = self.buckets.get(&bucket).copied().unwrap_or_default();
         if let Some(slot) = places.get_mut(usize::from(entry)) {
             *slot = Some(place);
         }
+        self.buckets.insert(bucket, places);
     }
 
     fn find(&self, endpoint: Endpoint) -> Option<(u32, u8)> {
@@ -194,6 +214,7 @@ mod tests {
     use canary_common::endpoint::TCP;
     use canary_common::memory::Memory;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
     use std::net::Ipv4Addr;
 
     use super::*;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
+use super::kept::Kept;
+
 /// Why nothing was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spent {
@@ -21,7 +23,18 @@ pub(super) struct Pool {
     free: BTreeSet<u32>,
     grace: Grace<u32>,
     /// How often each row was handed out before, for rows that were.
-    generations: BTreeMap<u32, u16>,
+    generations: Kept<u32, u16>,
+    /// Rows handed out or given back since changes are recorded, oldest first.
+    log: Option<Vec<Moved>>,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug)]
+enum Moved {
+    /// Handed out.
+    Taken(u32),
+    /// Given back.
+    Freed,
 }
 
 impl Pool {
@@ -32,7 +45,26 @@ impl Pool {
             fresh: first,
             free: BTreeSet::new(),
             grace: Grace::default(),
-            generations: BTreeMap::new(),
+            generations: Kept::default(),
+            log: None,
+        }
+    }
+
+    /// From here on changes can be taken back.
+    pub(super) fn record(&mut self) {
+        self.log = Some(Vec::new());
+        self.generations.record();
+    }
+
+    /// What was changed since [`Self::record`] stays, or with `back` is taken back.
+    pub(super) fn end(&mut self, back: bool) {
+        self.generations.end(back);
+        for moved in self.log.take().unwrap_or_default().into_iter().rev().filter(|_| back) {
+            match moved {
+                // One that was never used before is as good as one that was.
+                Moved::Taken(id) => _ = self.free.insert(id),
+                Moved::Freed => _ = self.grace.freed.pop(),
+            }
         }
     }
 
@@ -52,6 +84,7 @@ impl Pool {
             None if self.grace.is_empty() => return Err(Spent::Full),
             None => return Err(Spent::UntilGrace),
         };
+        self.log.iter_mut().for_each(|log| log.push(Moved::Taken(id)));
         Ok((id, self.generations.get(&id).map_or(1, |used| used.wrapping_add(1))))
     }
 
@@ -59,6 +92,7 @@ impl Pool {
     pub(super) fn free(&mut self, id: u32, generation: u16) {
         self.generations.insert(id, generation);
         self.grace.freed.push(id);
+        self.log.iter_mut().for_each(|log| log.push(Moved::Freed));
     }
 
     /// Begins a grace period for all that was freed before.
@@ -69,12 +103,6 @@ impl Pool {
     /// Ends it.
     pub(super) fn graced(&mut self) {
         self.free.append(&mut mem::take(&mut self.grace.waiting).into_iter().collect());
-    }
-
-    /// Whether `count` rows can be had without waiting.
-    pub(super) fn has(&self, count: usize) -> bool {
-        let fresh = usize::try_from(self.limit.saturating_sub(self.fresh)).unwrap_or(usize::MAX);
-        self.free.len().saturating_add(fresh) >= count
     }
 
     /// Whether something waits for grace.
@@ -89,7 +117,9 @@ impl Pool {
             end.max(generations.last_key_value().map_or(0, |(last, _)| last.saturating_add(1)));
         self.free = (self.fresh..end).filter(|id| !used.contains_key(id)).collect();
         self.fresh = self.fresh.max(end);
-        self.generations = generations;
+        for (id, generation) in generations {
+            self.generations.insert(id, generation);
+        }
     }
 }
 
@@ -98,14 +128,32 @@ impl Pool {
 pub(super) struct Ranges {
     limit: u32,
     /// Length by start.
-    free: BTreeMap<u32, u32>,
+    free: Kept<u32, u32>,
     grace: Grace<(u32, u32)>,
+    /// How many ranges were given back since changes are recorded.
+    freed: usize,
 }
 
 impl Ranges {
     /// `limit` rows, all free.
     pub(super) fn new(limit: u32) -> Self {
-        Self { limit, free: BTreeMap::from([(0, limit)]), grace: Grace::default() }
+        let mut free = Kept::default();
+        free.insert(0, limit);
+        Self { limit, free, grace: Grace::default(), freed: 0 }
+    }
+
+    /// From here on changes can be taken back.
+    pub(super) fn record(&mut self) {
+        self.free.record();
+        self.freed = 0;
+    }
+
+    /// What was changed since [`Self::record`] stays, or with `back` is taken back.
+    pub(super) fn end(&mut self, back: bool) {
+        self.free.end(back);
+        if back {
+            self.grace.freed.truncate(self.grace.freed.len().saturating_sub(self.freed));
+        }
     }
 
     /// The most rows there can be.
@@ -115,7 +163,7 @@ impl Ranges {
 
     /// Takes the lowest `length` consecutive free rows.
     pub(super) fn take(&mut self, length: u32) -> Result<u32, Spent> {
-        let fit = self.free.iter().find(|&(_, &free)| free >= length);
+        let fit = self.free.all().iter().find(|&(_, &free)| free >= length);
         let Some((&start, &free)) = fit else {
             return Err(if self.grace.is_empty() { Spent::Full } else { Spent::UntilGrace });
         };
@@ -129,6 +177,7 @@ impl Ranges {
     /// Gives back rows that readers may still be at.
     pub(super) fn free(&mut self, start: u32, length: u32) {
         self.grace.freed.push((start, length));
+        self.freed = self.freed.saturating_add(1);
     }
 
     /// Begins a grace period for all that was freed before.
@@ -150,7 +199,9 @@ impl Ranges {
 
     /// Takes exactly these rows, which tables read back show in use; `false` if some are taken.
     pub(super) fn claim(&mut self, start: u32, length: u32) -> bool {
-        let Some((&from, &free)) = self.free.range(..=start).next_back() else { return false };
+        let Some((&from, &free)) = self.free.all().range(..=start).next_back() else {
+            return false;
+        };
         let (Some(end), Some(free_end)) = (start.checked_add(length), from.checked_add(free))
         else {
             return false;
@@ -169,7 +220,7 @@ impl Ranges {
     }
 
     fn release(&mut self, mut start: u32, mut length: u32) {
-        if let Some((&before, &free)) = self.free.range(..start).next_back()
+        if let Some((&before, &free)) = self.free.all().range(..start).next_back()
             && before + free == start
         {
             self.free.remove(&before);

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use canary_common::backend::{Backend, State};
+use canary_common::backend::State;
 use canary_common::endpoint::Endpoint;
 use canary_common::limits::MAX_SPLITS;
-use canary_common::service::{Record, bounds};
+use canary_common::service::{AFFINITY_SOURCE, Record, bounds};
 
+use super::kept::Kept;
 use super::places::Places;
 use super::pool::{Pool, Ranges};
+use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow};
 use super::{NOWHERE, Sizes, Write};
-use crate::compile::{Claims, Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey};
+use crate::compile::{Affinity, Claims, Desired, DesiredService, DesiredSplit, Names, SplitKey};
 
 /// What is in force, and which rows of the tables it takes.
 #[derive(Clone, Debug)]
@@ -24,10 +26,10 @@ pub struct Published {
 /// Rows in use.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
-    pub(super) services: BTreeMap<String, ServiceRow>,
-    pub(super) frontends: BTreeMap<Endpoint, FrontendRow>,
-    pub(super) backends: BTreeMap<Endpoint, BackendRow>,
-    pub(super) statistics: BTreeMap<SplitKey, StatisticsRow>,
+    pub(super) services: Kept<String, ServiceRow>,
+    pub(super) frontends: Kept<Endpoint, FrontendRow>,
+    pub(super) backends: Kept<Endpoint, BackendRow>,
+    pub(super) statistics: Kept<SplitKey, StatisticsRow>,
     pub(super) places: Places,
     pub(super) service_ids: Pool,
     pub(super) frontend_ids: Pool,
@@ -36,74 +38,6 @@ pub(super) struct Tables {
     pub(super) statistics_ids: Pool,
     pub(super) histograms: Pool,
     pub(super) slots: Ranges,
-}
-
-/// A service in force.
-#[derive(Clone, Debug)]
-pub(super) struct ServiceRow {
-    pub(super) id: u32,
-    pub(super) record: u32,
-    pub(super) slices: BTreeMap<SplitKey, Slice>,
-    /// The record as tables that were adopted had it, until this agent writes one.
-    pub(super) found: Option<Box<Record>>,
-}
-
-/// Where the healthy backends of a split are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Slice {
-    /// First row of `SLOTS`, or the one backend's id.
-    pub(super) start: u32,
-    /// Rows; 1 means one backend and no rows, 0 none.
-    pub(super) length: u32,
-    /// What it was made for; `None` in tables that were adopted.
-    pub(super) backends: Option<Vec<DesiredBackend>>,
-    /// What tables that were adopted have there, until this agent knows what it is for.
-    pub(super) found: Vec<u32>,
-}
-
-impl Slice {
-    /// Whether both are the same rows.
-    pub(super) fn is_at(&self, other: &Self) -> bool {
-        (self.start, self.length) == (other.start, other.length)
-    }
-}
-
-/// A frontend: in force, leaving (of [`NOWHERE`]), or only remembered as some backend's home.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FrontendRow {
-    pub(super) id: u32,
-    pub(super) generation: u16,
-    pub(super) service: u32,
-    /// `ENDPOINTS` leads here.
-    pub(super) listed: bool,
-    /// Backends whose home this is.
-    pub(super) homes: u32,
-}
-
-/// A backend: in force or draining.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BackendRow {
-    pub(super) id: u32,
-    pub(super) generation: u16,
-    pub(super) state: State,
-    /// [`Backend::HAS_RETURNS`] or 0.
-    pub(super) flags: u32,
-    pub(super) home: Endpoint,
-}
-
-impl BackendRow {
-    /// The store that makes the table say so.
-    pub(super) fn status(&self) -> Write {
-        let status = Backend::status_of(self.state, self.flags, self.generation);
-        Write::BackendStatus { id: self.id, status }
-    }
-}
-
-/// Counters of a split; they are its own for as long as the tables exist.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StatisticsRow {
-    pub(super) id: u16,
-    pub(super) histogram: Option<u32>,
 }
 
 /// Something that takes no new flows and goes once it has none.
@@ -149,8 +83,8 @@ impl Published {
     #[must_use]
     pub fn claims(&self) -> Claims {
         let names: BTreeMap<u32, &String> =
-            self.tables.services.iter().map(|(name, row)| (row.id, name)).collect();
-        let held = self.tables.frontends.iter().filter_map(|(endpoint, row)| {
+            self.tables.services.all().iter().map(|(name, row)| (row.id, name)).collect();
+        let held = self.tables.frontends.all().iter().filter_map(|(endpoint, row)| {
             Some((*endpoint, String::clone(names.get(&row.service)?)))
         });
         held.collect()
@@ -160,16 +94,17 @@ impl Published {
     #[must_use]
     pub fn rows_in_use(&self) -> BTreeMap<&'static str, usize> {
         let tables = &self.tables;
-        let services = tables.services.len() + 1;
-        let listed = tables.frontends.values().filter(|row| row.listed).count();
-        let slices = tables.services.values().flat_map(|service| service.slices.values());
+        let services = tables.services.all().len() + 1;
+        let listed = tables.frontends.all().values().filter(|row| row.listed).count();
+        let slices = tables.services.all().values().flat_map(|service| service.slices.values());
         let slots = slices.map(|slice| usize::try_from(slice.length).unwrap_or_default());
-        let statistics = tables.statistics.len() + 1;
-        let histograms = tables.statistics.values().filter(|row| row.histogram.is_some()).count();
+        let statistics = tables.statistics.all().len() + 1;
+        let histograms =
+            tables.statistics.all().values().filter(|row| row.histogram.is_some()).count();
         BTreeMap::from([
-            ("ENDPOINTS", listed + tables.backends.len()),
-            ("FRONTENDS", tables.frontends.len()),
-            ("BACKENDS", tables.backends.len()),
+            ("ENDPOINTS", listed + tables.backends.all().len()),
+            ("FRONTENDS", tables.frontends.all().len()),
+            ("BACKENDS", tables.backends.all().len()),
             ("CURRENT", services),
             ("NAMES", services - 1),
             ("SERVICES", services),
@@ -195,12 +130,12 @@ impl Published {
 
     /// Every split that ever had counters: key, row of `STATS`, row of `HISTOGRAMS`.
     pub fn counted(&self) -> impl Iterator<Item = (&SplitKey, u16, Option<u32>)> {
-        self.tables.statistics.iter().map(|(key, row)| (key, row.id, row.histogram))
+        self.tables.statistics.all().iter().map(|(key, row)| (key, row.id, row.histogram))
     }
 
     /// Backends that take no new flows because nobody registers them.
     pub fn leaving_backends(&self) -> impl Iterator<Item = Leaving> {
-        let rows = self.tables.backends.iter();
+        let rows = self.tables.backends.all().iter();
         rows.filter(|(_, row)| row.state == State::Draining).map(|(endpoint, row)| Leaving {
             endpoint: *endpoint,
             id: row.id,
@@ -210,7 +145,7 @@ impl Published {
 
     /// Frontends that no service has any more.
     pub fn leaving_frontends(&self) -> impl Iterator<Item = Leaving> {
-        let rows = self.tables.frontends.iter();
+        let rows = self.tables.frontends.all().iter();
         rows.filter(|(_, row)| row.listed && row.service == NOWHERE).map(|(endpoint, row)| {
             Leaving { endpoint: *endpoint, id: row.id, generation: row.generation }
         })
@@ -270,16 +205,34 @@ impl Published {
         &self.tables
     }
 
-    pub(super) fn tables_mut(&mut self) -> &mut Tables {
-        &mut self.tables
+    /// Plans `change` on the tables; if that fails they are what they were.
+    pub(super) fn plan<T, E>(
+        &mut self,
+        change: impl FnOnce(&mut Tables, &Desired) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.tables.begin();
+        let result = change(&mut self.tables, &self.desired);
+        self.tables.end(result.is_err());
+        result
     }
 
-    pub(super) fn desired_mut(&mut self) -> &mut Desired {
-        &mut self.desired
-    }
-
-    pub(super) fn replace(&mut self, tables: Tables, desired: Desired) {
-        *self = Self { desired, adopted: false, tables };
+    /// Says that the services `names` of `desired` are planned now.
+    pub(super) fn planned(&mut self, desired: &Desired, names: &Names) {
+        self.adopted = false;
+        for name in names {
+            let services = &mut self.desired.services;
+            let place = services.binary_search_by(|service| service.name.cmp(name));
+            match (place, desired.service(name)) {
+                (Ok(place), Some(new)) => {
+                    if let Some(old) = services.get_mut(place) {
+                        old.clone_from(new);
+                    }
+                }
+                (Ok(place), None) => _ = services.remove(place),
+                (Err(place), Some(new)) => services.insert(place, new.clone()),
+                (Err(_), None) => {}
+            }
+        }
     }
 }
 
@@ -287,10 +240,10 @@ impl Tables {
     /// Tables of zeros.
     pub(super) fn new(sizes: Sizes) -> Self {
         Self {
-            services: BTreeMap::new(),
-            frontends: BTreeMap::new(),
-            backends: BTreeMap::new(),
-            statistics: BTreeMap::new(),
+            services: Kept::default(),
+            frontends: Kept::default(),
+            backends: Kept::default(),
+            statistics: Kept::default(),
             places: Places::new(sizes.buckets.saturating_sub(1), sizes.overflow),
             // Row 0 of these three is NOWHERE's.
             service_ids: Pool::new(1, sizes.services),
@@ -301,6 +254,32 @@ impl Tables {
             histograms: Pool::new(0, sizes.histograms),
             slots: Ranges::new(sizes.slots),
         }
+    }
+
+    /// From here on changes can be taken back.
+    fn begin(&mut self) {
+        self.services.record();
+        self.frontends.record();
+        self.backends.record();
+        self.statistics.record();
+        self.places.record();
+        self.pools().into_iter().for_each(Pool::record);
+        self.statistics_ids.record();
+        self.histograms.record();
+        self.slots.record();
+    }
+
+    /// What was changed since [`Self::begin`] stays, or with `back` is taken back.
+    fn end(&mut self, back: bool) {
+        self.services.end(back);
+        self.frontends.end(back);
+        self.backends.end(back);
+        self.statistics.end(back);
+        self.places.end(back);
+        self.pools().into_iter().for_each(|pool| pool.end(back));
+        self.statistics_ids.end(back);
+        self.histograms.end(back);
+        self.slots.end(back);
     }
 
     fn pools(&mut self) -> [&mut Pool; 4] {
@@ -349,6 +328,10 @@ impl Tables {
         let mut record = Record {
             bounds: bounds(&shares),
             count: u32::try_from(splits.len()).unwrap_or(0),
+            flags: match service.affinity {
+                Affinity::Flow => 0,
+                Affinity::Source => AFFINITY_SOURCE,
+            },
             ..Record::default()
         };
         for (place, split) in splits.into_iter().take(MAX_SPLITS).enumerate() {

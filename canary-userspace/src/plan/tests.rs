@@ -9,7 +9,9 @@ use canary_common::service::pick;
 use canary_common::tables::Tables as _;
 
 use super::*;
-use crate::compile::{Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey, endpoint};
+use crate::compile::{
+    Affinity, Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey, endpoint,
+};
 
 mod golden;
 mod limits;
@@ -295,7 +297,7 @@ fn split(service: &str, subset: &str, share: u16, pods: &[u8]) -> DesiredSplit {
         .iter()
         .map(|last| DesiredBackend { endpoint: pod(*last), weight: 1, healthy: true })
         .collect();
-    DesiredSplit { key, share, backends }
+    DesiredSplit { key, weight: share, share, backends, standby: Vec::new() }
 }
 
 fn service(name: &str, vips: &[u8], splits: Vec<DesiredSplit>) -> DesiredService {
@@ -305,6 +307,7 @@ fn service(name: &str, vips: &[u8], splits: Vec<DesiredSplit>) -> DesiredService
         default_subset: "blue".to_owned(),
         histograms: splits.len() > 1,
         splits,
+        affinity: Affinity::Flow,
     }
 }
 

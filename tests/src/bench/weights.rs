@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use canary_common::endpoint::{Address, Endpoint, TCP};
 use canary_common::service::WHOLE;
-use canary_userspace::compile::{Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey};
+use canary_userspace::compile::{
+    Affinity, Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey,
+};
 use canary_userspace::datapath::Datapath;
 use canary_userspace::kernel::Kernel;
 use canary_userspace::settings::{Idle, Limits, LogFormat, Settings, SocketLb, UplinkMode};
@@ -78,6 +80,7 @@ fn service(number: u16, first: u16) -> DesiredService {
     let name = format!("service-{number:05}");
     let split = |subset: &str, share: u16, third: u8| DesiredSplit {
         key: SplitKey { service: name.clone(), target: name.clone(), subset: subset.to_owned() },
+        weight: share,
         share,
         backends: [1, 2]
             .map(|last| DesiredBackend {
@@ -86,12 +89,14 @@ fn service(number: u16, first: u16) -> DesiredService {
                 healthy: true,
             })
             .to_vec(),
+        standby: Vec::new(),
     };
     DesiredService {
         frontends: vec![at([172, 0, 0, 0], number, 1)],
         default_subset: "blue".to_owned(),
         splits: vec![split("blue", first, 0), split("green", WHOLE.saturating_sub(first), 100)],
         histograms: false,
+        affinity: Affinity::Flow,
         name,
     }
 }

@@ -51,10 +51,10 @@ const ENTRIES: [Bad; 7] = [
     },
     Bad {
         what: "later",
-        entry: "kind = \"service-resolver\"\nname = \"other\"\nredirect {\n  \
-                service = \"tcp4\"\n}\n",
-        place: "3:1",
-        text: "redirect is not supported yet",
+        entry: "kind = \"service-resolver\"\nname = \"other\"\nload_balancer {\n  \
+                policy = \"least_request\"\n}\n",
+        place: "4:12",
+        text: "load_balancer.policy \"least_request\" is not supported yet",
     },
     Bad {
         what: "type",

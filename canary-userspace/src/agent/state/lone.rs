@@ -57,9 +57,9 @@ impl State {
         })
     }
 
-    /// The service that the check `id` is about; empty for the node and for one that waits.
-    pub(in crate::agent) fn service_of(&self, lone: &LoneCheck) -> String {
-        self.services.get(&*lone.service_id).cloned().unwrap_or_default()
+    /// The service that a check is about; empty for the node and for a check that waits.
+    pub(in crate::agent) fn service_of_check(&self, lone: &LoneCheck) -> String {
+        self.service_of(&lone.service_id).unwrap_or_default().to_owned()
     }
 
     /// The check `id` as the store has it.

@@ -17,7 +17,7 @@ pub struct Explain {
     pub policy: String,
     /// What a client keeps its backend by: `connection` or `source_ip`.
     pub affinity: String,
-    /// What becomes of the share of a leaf without a healthy instance: `refuse` or `redistribute`.
+    /// What becomes of the share of a leaf without a healthy instance: `reset` or `redistribute`.
     pub on_empty: String,
     /// The splitters on the way, the service's own first, as they are written.
     pub splitters: Vec<Splitter>,

@@ -1,7 +1,7 @@
 //! A disk that takes no more: refused and said, nothing is different, and later it works.
 
 use super::*;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, Fate};
 
 async fn start(place: &Place, disk: &Disk) -> Running {
     let (store, contents) = disk.store().unwrap();
@@ -46,7 +46,7 @@ async fn a_write_that_finds_no_space_changes_nothing_and_works_later() {
     assert!(disk.get().synced_bytes() >= full);
     let after = agent.everything(&place).await;
     agent.stop().await;
-    let agent = start(&place, &disk.survivors(crate::store::disk::Fate::Lost)).await;
+    let agent = start(&place, &disk.survivors(Fate::Lost)).await;
     assert_eq!(agent.everything(&place).await, after);
     agent.stop().await;
 }
@@ -88,9 +88,38 @@ async fn tables_that_refuse_and_a_disk_that_fails_meanwhile_leave_no_trace() {
     let now = agent.get("/v1/canary/history/payments").await.json();
     assert_eq!(now, history);
     agent.stop().await;
-    let agent = start(&place, &disk.survivors(crate::store::disk::Fate::Lost)).await;
+    let agent = start(&place, &disk.survivors(Fate::Lost)).await;
     let after = agent.everything(&place).await;
     assert_eq!((after.2, after.3), (before.2, before.3));
     assert_eq!(place.memory.shares("payments"), shares(9000, 1000));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_starts_on_a_full_disk_with_what_it_had() {
+    let place = Place::with_payments();
+    place.file("resolver.hcl", RESOLVER);
+    let disk = Disk::default();
+    let agent = start(&place, &disk).await;
+    agent.done("/v1/config", splitter(90.0, 10.0)).await;
+    let before = agent.everything(&place).await;
+    agent.stop().await;
+    place.file("web.hcl", &service("web", "1", 9, 1).replace("0.10\"", "0.11\""));
+    let disk = disk.survivors(Fate::Lost);
+    // The store itself can be opened, and takes no write.
+    let (store, contents) = disk.store().unwrap();
+    disk.get().room = Some(0);
+
+    let agent = place.try_start_on(Opened { store, contents, warning: None }).await;
+
+    let warnings = agent.status().await["warnings"].to_string();
+    assert!(warnings.contains("not kept for a restart"), "{warnings}");
+    let after = agent.everything(&place).await;
+    assert_eq!((after.0, after.1), (before.0, before.1));
+    assert_eq!(place.memory.shares("payments"), shares(9000, 1000));
+    assert_eq!(place.memory.shares("web"), [(String::new(), 10_000)]);
+    assert_eq!(agent.put("/v1/config", splitter(50.0, 50.0)).await.status, 503);
+    disk.get().room = None;
+    agent.done("/v1/config", splitter(50.0, 50.0)).await;
     agent.stop().await;
 }

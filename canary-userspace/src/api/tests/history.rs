@@ -246,6 +246,13 @@ async fn an_import_is_all_or_nothing_and_names_the_place() {
             import(&[file("r.hcl", RESOLVER), file("t.hcl", RESOLVER)]),
             "t.hcl:3:8: service-resolver/",
         ),
+        (
+            import(&[
+                file("a.hcl", service("web", "1", 9, 1)),
+                file("b.hcl", format!("\n{}", service("web", "2", 9, 1))),
+            ]),
+            "a.hcl:1:1: service \"web\": instances \"web-1\"",
+        ),
         ("{}x".to_owned(), "Request decoding failed"),
     ];
     for (body, text) in refused {

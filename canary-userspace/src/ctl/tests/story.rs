@@ -148,6 +148,30 @@ async fn the_tutorials_story_by_its_own_commands() {
 }
 
 #[tokio::test]
+async fn an_entry_shown_as_hcl_can_be_written_back() {
+    let lab = Lab::start().await;
+    let read = ["config", "read", "--kind", "service-resolver", "--name", "payments"];
+    lab.run(&["config", "write", &example("payments_resolver.hcl")]).await;
+
+    let json = lab.run(&read).await;
+    let hcl = lab.run(&[&read[..], &["--format", "hcl"]].concat()).await;
+    let file = lab.directory.path().join("shown.hcl").display().to_string();
+    fs::write(&file, &hcl.out).unwrap();
+    lab.run(&["config", "delete", "--kind", "service-resolver", "--name", "payments"]).await;
+    let write = lab.run(&["config", "write", &file]).await;
+    let again = lab.run(&[&read[..], &["--format", "hcl"]].concat()).await;
+
+    assert!(json.out.starts_with("{\n    \"Kind\": \"service-resolver\",\n"), "{}", json.out);
+    assert!(
+        hcl.out.starts_with("kind = \"service-resolver\"\nname = \"payments\"\n"),
+        "{}",
+        hcl.out
+    );
+    assert_eq!(write.code, 0, "{}", write.err);
+    assert_eq!(again.out, hcl.out);
+}
+
+#[tokio::test]
 async fn what_the_agent_refuses_has_its_exit_code() {
     let lab = Lab::start().await;
     lab.register("payments-blue-1", 1, 2).await;

@@ -178,7 +178,9 @@ async fn an_import_that_is_refused_names_file_and_place() {
 
     let place = format!("{}:3:44: service \"payments\" does not have a subset", bad.display());
     assert!(refused.code == 4 && refused.err.starts_with(&place), "{}", refused.err);
-    let place = format!("{}:1:9: illegal UTF-8 encoding", binary.display());
+    let line = "\n  3 | splits = [{ weight = 100, service_subset = \"gren\" }]\n    |   ";
+    assert!(refused.err.contains(line), "{}", refused.err);
+    let place = format!("{}:1:9: illegal UTF-8 encoding\n  1 | name = ", binary.display());
     assert!(unreadable.code == 4 && unreadable.err.starts_with(&place), "{}", unreadable.err);
     assert_eq!(absent.code, 1, "{}", absent.err);
     assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 5000), ("green", 5000)]));

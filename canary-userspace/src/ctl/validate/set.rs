@@ -7,7 +7,7 @@ use super::{Finding, Findings, hints};
 use crate::catalog::{Health, Origin, Registered, Snapshot, Sourced};
 use crate::compile::{Claims, compile};
 use crate::ctl::near::nearest;
-use crate::entry::{self, Entry, GraphError, Resolver, Splitter, Subset, check_graph};
+use crate::entry::{self, Entry, GraphError, Part, Resolver, Splitter, Subset, check_graph};
 use crate::error::ConfigError;
 use crate::source::Definitions;
 
@@ -35,14 +35,19 @@ pub(super) fn check(set: Definitions, places: &Places, found: &mut Findings) {
     let snapshot = snapshot(set);
     let elsewhere = resolvers_elsewhere(&snapshot, places, found);
     let before = found.errors.len();
-    for GraphError { splitter, split, text } in graph_errors(&snapshot, &elsewhere) {
-        let service = snapshot.splitters.get(&splitter).and_then(|splitter| {
+    for GraphError { service, part, text } in graph_errors(&snapshot, &elsewhere) {
+        let Part::Split(split) = part else {
+            let resolver = snapshot.resolvers.get(&service).map(|resolver| &resolver.origin);
+            found.errors.push(Finding::from(at_origin(resolver, text)));
+            continue;
+        };
+        let target = snapshot.splitters.get(&service).and_then(|splitter| {
             let split = splitter.value.splits.get(split)?;
             Some(target(&splitter.value, &split.service))
         });
-        let resolver = service.and_then(|service| snapshot.resolvers.get(service));
+        let resolver = target.and_then(|target| snapshot.resolvers.get(target));
         let hint = resolver.and_then(|resolver| hints::of_subset(&text, &resolver.value));
-        found.errors.push(Finding { error: places.at(&splitter, split, text), hint });
+        found.errors.push(Finding { error: places.at(&service, split, text), hint });
     }
     // Entries alone are a set too; only with instances is it known who is missing.
     if found.errors.len() > before || snapshot.instances.is_empty() {
@@ -59,31 +64,46 @@ pub(super) fn check(set: Definitions, places: &Places, found: &mut Findings) {
     found.warnings.extend(warnings.map(|warning| sentence(&warning.service, &warning.text)));
 }
 
-/// All that is wrong with the graph: a split that is told is made harmless, and the rest checked.
+/// All that is wrong with the graph: a part that is told is made harmless, and the rest checked.
 fn graph_errors(snapshot: &Snapshot, elsewhere: &[Resolver]) -> Vec<GraphError> {
     let own = snapshot.resolvers.values().map(|resolver| &resolver.value);
-    let resolvers: Vec<&Resolver> = own.chain(elsewhere).collect();
+    let mut resolvers: BTreeMap<&str, Resolver> =
+        own.chain(elsewhere).map(|resolver| (resolver.name.as_str(), resolver.clone())).collect();
     let mut splitters: BTreeMap<&str, Splitter> = snapshot
         .splitters
         .iter()
         .map(|(name, splitter)| (name.as_str(), splitter.value.clone()))
         .collect();
     let mut errors: Vec<GraphError> = Vec::new();
-    while let Err(error) = check_graph(resolvers.iter().copied(), splitters.values()) {
+    while let Err(error) = check_graph(resolvers.values(), splitters.values()) {
         let known =
-            |known: &GraphError| (&known.splitter, known.split) == (&error.splitter, error.split);
-        let split = splitters
-            .get_mut(error.splitter.as_str())
-            .filter(|_| !errors.iter().any(known))
-            .and_then(|splitter| splitter.splits.get_mut(error.split));
-        let Some(split) = split else {
-            // It is not the split itself that is wrong.
-            errors.push(error);
+            |known: &GraphError| (&known.service, &known.part) == (&error.service, &error.part);
+        let is_known = errors.iter().any(known);
+        errors.push(error.clone());
+        if is_known {
+            // It is not the part itself that is wrong.
             break;
-        };
-        split.service.clear();
-        split.service_subset.clear();
-        errors.push(error);
+        }
+        let name = error.service.as_str();
+        match &error.part {
+            Part::Split(split) => {
+                let splits = splitters.get_mut(name).map(|splitter| &mut splitter.splits);
+                if let Some(split) = splits.and_then(|splits| splits.get_mut(*split)) {
+                    split.service.clear();
+                    split.service_subset.clear();
+                }
+            }
+            Part::Redirect => {
+                if let Some(resolver) = resolvers.get_mut(name) {
+                    resolver.redirect = None;
+                }
+            }
+            Part::Failover(key) => {
+                if let Some(resolver) = resolvers.get_mut(name) {
+                    resolver.failover.remove(key);
+                }
+            }
+        }
     }
     errors.dedup();
     errors
@@ -129,7 +149,11 @@ fn target<'e>(splitter: &'e Splitter, service: &'e str) -> &'e str {
 fn at_entry(snapshot: &Snapshot, service: &str, text: String) -> ConfigError {
     let splitter = snapshot.splitters.get(service).map(|entry| &entry.origin);
     let resolver = snapshot.resolvers.get(service).map(|entry| &entry.origin);
-    match splitter.or(resolver) {
+    at_origin(splitter.or(resolver), text)
+}
+
+fn at_origin(origin: Option<&Origin>, text: String) -> ConfigError {
+    match origin {
         Some(Origin::File { path, position }) => ConfigError::at(*position, text).in_file(path),
         _ => ConfigError::new(text),
     }

@@ -80,7 +80,10 @@ fn plain(value: &Value) -> Json {
         Data::Null => Json::String(String::new()),
         Data::Bool(truth) => (*truth).into(),
         Data::Integer(number) => (*number).into(),
-        Data::Float(number) => (*number).into(),
+        // A whole number is one, however it is written: HCL knows no other difference.
+        Data::Float(number) => {
+            number.to_string().parse::<i64>().map_or_else(|_| (*number).into(), Json::from)
+        }
         Data::String(text) => text.clone().into(),
         Data::List(elements) => elements.iter().map(plain).collect(),
         Data::Object(items) => object(&mut items.iter().filter(|item| !item.replaced)).into(),

@@ -51,6 +51,8 @@ fn text() -> impl Strategy<Value = String> {
                 "\t",
                 "\r",
                 "\u{7}",
+                "\0",
+                "\u{feff}",
                 "EOT",
                 "\u{e9}",
                 "\u{1f600}",
@@ -62,8 +64,6 @@ fn text() -> impl Strategy<Value = String> {
         )
         .prop_map(|parts| parts.concat()),
     ]
-    // No text in HCL holds it.
-    .prop_map(|text| text.replace('\0', ""))
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -87,7 +87,10 @@ fn other() -> impl Strategy<Value = Map<String, Json>> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Json::from),
         any::<i64>().prop_map(Json::from),
-        any::<f64>().prop_filter("JSON has no infinity", |n| n.is_finite()).prop_map(Json::from),
+        any::<f64>()
+            .prop_filter("whole numbers are integers", |n| n.is_finite()
+                && n.to_string().parse::<i64>().is_err())
+            .prop_map(Json::from),
         text().prop_map(Json::from),
     ];
     let value = leaf.prop_recursive(3, 12, 3, |inner| {

@@ -23,6 +23,7 @@ fn states() -> impl Strategy<Value = Desired> {
                     histograms,
                     name,
                     frontends,
+                    affinity: Affinity::Flow,
                 })
             });
         desired(services.collect())

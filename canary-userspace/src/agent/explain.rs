@@ -1,0 +1,34 @@
+//! Chains as documents, with what only the agent knows.
+
+use super::{Agent, Refusal, report};
+use crate::api::document::chain::DiscoveryChain;
+use crate::api::document::explain::Explain;
+use crate::compile;
+
+impl Agent {
+    /// The chain of `service` in Consul's shape.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be compiled, in Consul's words.
+    pub fn discovery_chain(&self, service: &str) -> Result<DiscoveryChain, Refusal> {
+        compile::discovery_chain(&self.state.snapshot, service).map_err(Refusal::invalid)
+    }
+
+    /// Where connections of `service` go, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](super::Kind::NotFound) if nobody knows the service.
+    pub fn explain(&self, service: &str) -> Result<Explain, Refusal> {
+        self.weights(service)?;
+        let compiled = self.compiler.compiled();
+        let in_force = compiled.desired.service(service);
+        Ok(Explain {
+            frontends: in_force.map(report::frontends).unwrap_or_default(),
+            warnings: self.warnings_of(service).into_iter().map(report::warning).collect(),
+            revision: self.datapath.revision(),
+            ..compile::explain(&self.state.snapshot, service)
+        })
+    }
+}
