@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -35,7 +36,7 @@ pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
 use self::state::State;
 pub use self::topics::{Topic, Topics, Watch};
-use crate::api::{self, Listeners};
+use crate::api::{self, Listeners, Security};
 use crate::audit::{Author, Intent};
 use crate::catalog::Node;
 use crate::compile::{Compiler, Names};
@@ -172,9 +173,11 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
+    let security = Security::load(&settings.api)?;
     let (mut agent, mut changes) = Agent::start(settings, opened, datapath)?;
     let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
-    let server = listeners.serve(api::router(Handle { requests: sender }));
+    let router = api::router(Handle { requests: sender }, Arc::clone(&security.gate));
+    let server = listeners.serve(router, security, settings.api.max_connections);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
@@ -192,7 +195,10 @@ pub async fn serve(
                 let rest = std::iter::from_fn(|| changes.try_recv().ok());
                 agent.note_health(std::iter::once(change).chain(rest).collect());
             }
-            _ = hangup.recv() => agent.reload_on_signal(),
+            _ = hangup.recv() => {
+                server.reload();
+                agent.reload_on_signal();
+            }
             _ = ticks.tick() => agent.tick(),
             ready = readable(events.as_ref()) => {
                 // Ready again only when something comes after this: clear first, then read.

@@ -10,15 +10,19 @@ mod checks;
 mod config;
 pub mod document;
 mod filter;
+mod gate;
 mod health;
 mod history;
 mod instances;
+mod large;
 mod node;
 mod query;
 mod rows;
 mod server;
 mod shape;
 mod transfer;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -27,8 +31,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use tokio::time::timeout;
+use tower_http::compression::CompressionLayer;
 
-pub use self::server::{Listeners, Server};
+pub use self::gate::Gate;
+pub use self::server::{Listeners, Security, Server};
 use crate::agent::Handle;
 use crate::metrics;
 
@@ -37,8 +43,9 @@ const MAX_BODY: usize = 1 << 20;
 /// Time from a request's head to its answer at most, beside what it asked to wait.
 const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// The API of the agent behind `handle`.
-pub fn router(handle: Handle) -> Router {
+/// The API of the agent behind `handle`, for whom `gate` lets through.
+pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
+    let door = Door { gate, room: large::Room::default() };
     Router::new()
         .route("/v1/config", put(config::write))
         .route("/v1/config/{kind}", get(config::list))
@@ -94,18 +101,31 @@ pub fn router(handle: Handle) -> Router {
         .fallback(shape::nowhere)
         .method_not_allowed_fallback(shape::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(within_time))
-        .layer(middleware::from_fn(shape::finish))
+        .layer(middleware::from_fn_with_state(door, pass))
+        .layer(CompressionLayer::new())
         .with_state(handle)
 }
 
-/// Gives up on a client that sends its body too slowly.
-async fn within_time(request: Request, next: Next) -> Response {
+/// What all requests pass, each way.
+#[derive(Clone)]
+struct Door {
+    gate: Arc<Gate>,
+    room: large::Room,
+}
+
+/// One function for all of it, for ten thousand requests may stand in it at once.
+async fn pass(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let look = shape::Look::of(&request);
     let limit = REQUEST_TIMEOUT.saturating_add(query::longest_wait(request.uri()));
-    match timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
-    }
+    let response = match door.gate.pass(&mut request) {
+        Err(text) => (StatusCode::FORBIDDEN, text).into_response(),
+        Ok(()) if look.is_too_large() => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        // Gives up on a client that sends its body too slowly.
+        Ok(()) => timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
+            (StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
+        }),
+    };
+    door.room.keep(look.finish(response).await)
 }
 
 async fn show_metrics(State(handle): State<Handle>) -> Result<Response, answer::Error> {

@@ -49,6 +49,8 @@ impl<'a> Page<'a> {
         writeln!(out, "canary_source_stale_seconds{{source=\"{}\"}} {stale}", source.kind)?;
         head(out, "canary_warnings", "gauge", "Warnings in status.")?;
         writeln!(out, "canary_warnings {}", self.status.warnings.len())?;
+        head(out, "canary_waiting_queries", "gauge", "Queries of the API that wait for a change.")?;
+        writeln!(out, "canary_waiting_queries {}", self.measured.waiting)?;
         head(out, "canary_packets_not_forwarded_total", "counter", "Packets by reason.")?;
         for (reason, count) in reasons {
             let reason = Escaped(reason);

@@ -12,6 +12,10 @@ use serde::Deserialize;
 
 use crate::error::ConfigError;
 
+mod http;
+
+pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
+
 /// Directory of entries and services where none is given.
 pub const CONFIG_DIR: &str = "/etc/canary";
 /// Directory of the store where none is given.
@@ -143,6 +147,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The API over TCP, where wanted.
     pub http: Option<SocketAddr>,
+    /// How the API is offered.
+    pub api: Api,
     /// Globs of pod interfaces.
     pub pod_interfaces: Vec<String>,
     /// Globs of uplinks; empty for the interfaces of the default routes.
@@ -205,6 +211,18 @@ struct Options {
     /// The API over TCP too
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<SocketAddr>,
+    /// Certificate of the API over TCP, PEM: makes it HTTPS
+    #[arg(long, value_name = "FILE", requires = "http_key_file")]
+    http_cert_file: Option<PathBuf>,
+    /// Private key of that certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "http_cert_file")]
+    http_key_file: Option<PathBuf>,
+    /// Authorities, PEM: a client over TCP must show a certificate of one of them
+    #[arg(long, value_name = "FILE", requires = "http_cert_file")]
+    http_client_ca_file: Option<PathBuf>,
+    /// Connections to the API at once, over each of socket and TCP [default: 16384]
+    #[arg(long, value_name = "N")]
+    http_max_connections: Option<usize>,
     /// Pod interfaces; may be repeated [default: veth*, cali*, lxc*, eni*, gke*]
     #[arg(long, value_name = "GLOB")]
     pod_interface: Vec<String>,
@@ -244,6 +262,10 @@ struct FileSettings {
     data_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
     http: Option<SocketAddr>,
+    http_tls: Option<Tls>,
+    http_max_connections: Option<usize>,
+    token: BTreeMap<String, Token>,
+    socket_tokens: bool,
     #[serde(deserialize_with = "one_or_many")]
     pod_interface: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
@@ -292,11 +314,25 @@ fn merge(arguments: Arguments, file: FileSettings) -> Settings {
     node_meta.extend(arguments.node_meta);
     // One source is built: parsing it is all there is to do.
     let SourceKind::Files = flags.source.or(file.source).unwrap_or_default();
+    let tls = flags.http_cert_file.zip(flags.http_key_file).map(|(cert_file, key_file)| Tls {
+        cert_file,
+        key_file,
+        client_ca_file: flags.http_client_ca_file,
+    });
     Settings {
         config_dirs: many(flags.config_dir, file.config_dir, &[CONFIG_DIR]),
         data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| DATA_DIR.into()),
         socket: flags.socket.or(file.socket).unwrap_or_else(|| SOCKET.into()),
         http: flags.http.or(file.http),
+        api: Api {
+            max_connections: flags
+                .http_max_connections
+                .or(file.http_max_connections)
+                .unwrap_or(MAX_CONNECTIONS),
+            tls: tls.or(file.http_tls),
+            tokens: file.token,
+            socket_tokens: file.socket_tokens,
+        },
         pod_interfaces: many(flags.pod_interface, file.pod_interface, &POD_INTERFACES),
         uplink_interfaces: many(flags.uplink_interface, file.uplink_interface, &[]),
         uplink_mode: flags.uplink_mode.or(file.uplink_mode).unwrap_or_default(),

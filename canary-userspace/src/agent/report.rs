@@ -21,13 +21,19 @@ pub struct Measured {
     pub counters: BTreeMap<SplitKey, Counters>,
     /// Live flows of leaving backends by split.
     draining: BTreeMap<SplitKey, u64>,
+    /// Queries that wait for a change.
+    pub waiting: usize,
 }
 
 impl Agent {
     /// Reads the datapath's counters.
     #[must_use]
     pub fn measure(&self) -> Measured {
-        Measured { counters: self.datapath.counters(), draining: self.datapath.draining() }
+        Measured {
+            counters: self.datapath.counters(),
+            draining: self.datapath.draining(),
+            waiting: self.topics.waiting(),
+        }
     }
 
     /// The whole status.

@@ -118,6 +118,12 @@ impl Topics {
         Watch(receivers.collect())
     }
 
+    /// How many watches there are; one of several topics counts for each.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.values().map(watch::Sender::receiver_count).sum()
+    }
+
     /// Notes a change of `topics` at `index`, and wakes who watches one of them.
     pub(super) fn touch(&mut self, topics: impl IntoIterator<Item = Topic>, index: u64) {
         for topic in topics {

@@ -3,12 +3,15 @@
 mod bad_input;
 mod blocking;
 mod catalog;
+mod chain;
 mod checks;
 mod consul;
 mod full_disk;
 mod history;
+mod many;
 mod release;
 mod restart;
+mod security;
 
 use std::fs;
 use std::path::PathBuf;
@@ -90,20 +93,12 @@ impl Place {
         self.dir.path().join("etc").join(name)
     }
 
-    fn settings(&self) -> Settings {
+    fn settings_with(&self, more: &[&str]) -> Settings {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        Settings::from_args([
-            "canary-agent",
-            "--config-dir",
-            &path("etc"),
-            "--data-dir",
-            &path("data"),
-            "--socket",
-            &path("agent.sock"),
-            "--node-name",
-            "node-1",
-        ])
-        .unwrap()
+        let (etc, data, socket) = (path("etc"), path("data"), path("agent.sock"));
+        let own = ["canary-agent", "--config-dir", &etc, "--data-dir", &data, "--socket", &socket];
+        let name = ["--node-name", "node-1"];
+        Settings::from_args(own.iter().chain(&name).chain(more).copied()).unwrap()
     }
 
     /// Starts an agent and waits until it serves.
@@ -115,15 +110,24 @@ impl Place {
     }
 
     async fn try_start(&self) -> Running {
-        self.try_start_on(Store::open(&self.settings().data_dir).unwrap()).await
+        self.try_start_with(&[]).await
+    }
+
+    async fn try_start_with(&self, more: &[&str]) -> Running {
+        let settings = self.settings_with(more);
+        let opened = Store::open(&settings.data_dir).unwrap();
+        Self::run(&self.memory, settings, opened).await
     }
 
     /// Starts an agent whose store is open already.
     async fn try_start_on(&self, opened: Opened) -> Running {
-        let settings = self.settings();
+        Self::run(&self.memory, self.settings_with(&[]), opened).await
+    }
+
+    async fn run(memory: &Memory, settings: Settings, opened: Opened) -> Running {
         let listeners = Listeners::bind(&settings.socket, settings.http).await.unwrap();
         let (stop, stopped) = oneshot::channel();
-        let datapath = Box::new(self.memory.clone());
+        let datapath = Box::new(memory.clone());
         let socket = settings.socket.clone();
         let task = tokio::spawn(async move {
             let stop = async { _ = stopped.await };

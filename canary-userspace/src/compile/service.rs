@@ -129,8 +129,14 @@ fn remark(service: &str, leaf: &Served<'_>, share: Units) -> Option<String> {
     let whose = place(service, leaf.target);
     if leaf.is_taken() {
         let next = place(service, leaf.level);
+        let of = match leaf.target {
+            Target { service: own, subset: "" } if own == service => String::new(),
+            _ => format!(" of {whose}"),
+        };
         return (leaf.level != leaf.target).then(|| {
-            format!("{percent} % of new connections fail over to {next}: {whose} has no healthy instance")
+            format!(
+                "{percent} % of new connections fail over to {next}: no instance{of} is healthy"
+            )
         });
     }
     let state = match leaf.backends.len() {

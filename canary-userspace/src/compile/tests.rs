@@ -9,7 +9,9 @@ use super::*;
 use crate::catalog::{Health, Instance, Origin, Registered, Sourced, Weights};
 use crate::entry::{Resolver, ServiceDefaults, Split, Splitter, Subset, WHOLE};
 
+mod golden;
 mod incremental;
+mod policy;
 mod shares;
 
 /// A snapshot that is put together a line at a time.

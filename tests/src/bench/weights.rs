@@ -12,7 +12,7 @@ use canary_userspace::compile::{
 };
 use canary_userspace::datapath::Datapath;
 use canary_userspace::kernel::Kernel;
-use canary_userspace::settings::{Idle, Limits, LogFormat, Settings, SocketLb, UplinkMode};
+use canary_userspace::settings::{Api, Idle, Limits, LogFormat, Settings, SocketLb, UplinkMode};
 
 use super::sample::Samples;
 
@@ -60,6 +60,7 @@ fn settings(bpffs: PathBuf) -> Settings {
         data_dir: PathBuf::new(),
         socket: PathBuf::new(),
         http: None,
+        api: Api::default(),
         pod_interfaces: Vec::new(),
         uplink_interfaces: Vec::new(),
         uplink_mode: UplinkMode::Off,

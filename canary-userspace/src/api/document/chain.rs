@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub struct Split {
     /// The first split that leads there, as written.
     pub definition: Definition,
     /// Percent; left out if it is 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero", serialize_with = "as_go")]
     pub weight: f64,
     /// Key of the node.
     pub next_node: String,
@@ -79,6 +79,7 @@ pub struct Split {
 #[serde(rename_all = "PascalCase")]
 pub struct Definition {
     /// Percent.
+    #[serde(serialize_with = "as_go")]
     pub weight: f64,
     /// The service, where one is named.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -207,6 +208,15 @@ pub struct HashPolicy {
     /// Later policies are not asked once this one has a value.
     #[serde(default, skip_serializing_if = "is_false")]
     pub terminal: bool,
+}
+
+/// Whole numbers without a fraction: `60`, and `33.33`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn as_go<S: Serializer>(percent: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match (0..=100_u8).find(|whole| (f64::from(*whole) - *percent).abs() < f64::EPSILON) {
+        Some(whole) => serializer.serialize_u8(whole),
+        None => serializer.serialize_f64(*percent),
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

@@ -1,5 +1,7 @@
 //! What is refused, and that nothing changes then.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 
 #[tokio::test]
@@ -139,5 +141,85 @@ async fn a_full_table_refuses_the_change_and_the_store_forgets_it() {
     place.memory.get().limit = None;
     let agent = place.start().await;
     assert_eq!(agent.everything(&place).await, before);
+    agent.stop().await;
+}
+
+/// Sends `text` as it is, as far as the agent takes it, and returns all of the answer.
+async fn raw(agent: &Running, text: &[u8]) -> String {
+    let mut stream = UnixStream::connect(&agent.socket).await.unwrap();
+    let mut answer = Vec::new();
+    _ = stream.write_all(text).await;
+    _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn bodies_without_end_depth_or_letters_are_refused() {
+    let place = Place::with_payments();
+    let agent = place.start().await;
+    let before = agent.everything(&place).await;
+    let head = "PUT /v1/config HTTP/1.1\r\nhost: a\r\nconnection: close\r\n";
+    let of_length = |body: &[u8]| {
+        let head = format!("{head}content-length: {}\r\n\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    };
+    let chunk = format!("100000\r\n{}\r\n", " ".repeat(1 << 20));
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
+    let deep = format!("{{\"Kind\": \"service-splitter\", \"Name\": {}", "[".repeat(100_000));
+    let said_too_long = format!("{head}content-length: 1048577\r\n\r\n");
+
+    for (what, request, status, text) in [
+        ("deep", of_length(deep.as_bytes()), 400, "Request decoding failed: "),
+        ("no letters", of_length(b"{\"Kind\": \"\xff\xfe\"}"), 400, "Request decoding failed: "),
+        ("too long", said_too_long.into_bytes(), 413, "Request body(1048577 bytes) too large"),
+        ("no end", chunked.into_bytes(), 413, "Request body too large"),
+    ] {
+        let answer = raw(&agent, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {answer}");
+        assert!(answer.contains(text), "{what}: {answer}");
+    }
+    let long = format!("GET /v1/{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(1 << 20));
+    let answer = raw(&agent, long.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 414") || answer.starts_with("HTTP/1.1 431"), "{answer}");
+
+    assert_eq!(agent.everything(&place).await, before);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_holds_nobody_up() {
+    let place = Place::with_payments();
+    let agent = place.start().await;
+    let deaf = UnixStream::connect(&agent.socket).await.unwrap();
+    // Answers that the system's buffer does not take, asked for until nobody takes questions.
+    let question = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(64);
+    while let Ok(sent) = deaf.try_write(&question)
+        && sent > 0
+    {}
+
+    agent.done("/v1/config", resolver()).await;
+
+    drop(deaf);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn answers_are_packed_for_those_who_ask() {
+    let place = Place::with_payments();
+    let agent = place.start().await;
+    let request = "GET /v1/health/service/payments HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+                   accept-encoding: gzip\r\n\r\n";
+    let mut stream = UnixStream::connect(&agent.socket).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    assert!(text.contains("content-encoding: gzip\r\n"), "{text}");
+    assert!(text.to_lowercase().contains("vary: accept-encoding\r\n"), "{text}");
+    assert!(text.contains("x-consul-index: "), "{text}");
+    // The magic number of RFC 1952, after the length of a chunk.
+    assert!(answer.windows(3).any(|bytes| bytes == [0x1f, 0x8b, 8]), "{text}");
     agent.stop().await;
 }

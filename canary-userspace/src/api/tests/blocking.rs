@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
+use super::many::idle;
 use super::*;
 
 const NEVER_GIVEN: u64 = u64::MAX;
@@ -14,15 +15,6 @@ fn watch(agent: &Running, path: &str, index: u64) -> JoinHandle<Reply> {
     let path = format!("{path}{glue}index={index}&wait=60s");
     let agent = Running { socket: agent.socket.clone(), ..idle() };
     tokio::spawn(async move { agent.get(&path).await })
-}
-
-/// The parts of a [`Running`] that a client does not need.
-fn idle() -> Running {
-    Running {
-        socket: PathBuf::new(),
-        stop: oneshot::channel().0,
-        task: tokio::spawn(async { Ok(()) }),
-    }
 }
 
 fn web(port: u16, tag: &str) -> String {

@@ -1,0 +1,159 @@
+//! Policies down to the record that the kernel reads.
+
+use canary_common::draw::flow_hash;
+use canary_common::memory::Memory;
+use canary_common::service::{AFFINITY_SOURCE, Record, pick};
+use canary_common::tables::Tables as _;
+
+use super::*;
+use crate::entry::{HashPolicy, LoadBalancer, Policy};
+use crate::plan::{Published, Sizes, Write, plan, plan_some};
+
+const SEED: u64 = 7;
+
+fn balanced(lab: Lab, service: &str, policy: Policy, source_ip: bool) -> Lab {
+    let mut lab = lab;
+    let hash_policies = vec![HashPolicy { source_ip, ..HashPolicy::default() }];
+    let entry =
+        lab.0.resolvers.entry(service.to_owned()).or_insert_with(|| {
+            sourced(Resolver { name: service.to_owned(), ..Resolver::default() })
+        });
+    entry.value.load_balancer =
+        Some(LoadBalancer { policy, hash_policies, ..LoadBalancer::default() });
+    lab
+}
+
+/// The records that `writes` put in force, and the slots beside them.
+fn carried_out(memory: &mut Memory, writes: &[Write]) -> Vec<Record> {
+    let mut records = Vec::new();
+    for write in writes {
+        match write {
+            Write::Slots { start, ids } => {
+                let start = usize::try_from(*start).unwrap();
+                let end = start + ids.len();
+                memory.slots.resize(memory.slots.len().max(end), 0);
+                memory.slots[start..end].copy_from_slice(ids);
+            }
+            Write::Record { record, .. } => records.push(**record),
+            _ => {}
+        }
+    }
+    records
+}
+
+fn client(host: u32, port: u16) -> Endpoint {
+    endpoint(Ipv4Addr::from(0x0a01_0000 + host).into(), port, TCP)
+}
+
+/// The backend that a client of `record` gets.
+fn backend(memory: &Memory, record: &Record, client: Endpoint) -> Option<u32> {
+    let by_address = record.flags & AFFINITY_SOURCE != 0;
+    let hash = flow_hash(SEED, client, vip(10, TCP), by_address);
+    pick(memory, record, hash).unwrap().backend
+}
+
+#[test]
+fn source_ip_reaches_the_record_and_picks_depend_on_the_address_alone() {
+    let lab = payments()
+        .resolver("payments", "blue", BLUE_GREEN)
+        .splitter("payments", &[(5000, "", "blue"), (5000, "", "green")]);
+    let plain = lab.compile().desired;
+    let sticky = balanced(lab, "payments", Policy::Maglev, true).compile().desired;
+    let (mut published, _) = Published::new(Sizes::default());
+    let mut memory = Memory::default();
+
+    let first = carried_out(&mut memory, &plan(&mut published, &plain).unwrap());
+    let changed = plan_some(&mut published, &sticky, &["payments".to_owned()].into()).unwrap();
+
+    // A policy changes with the record, so by one store.
+    assert!(matches!(*changed, [Write::Record { .. }, Write::Current { .. }]), "{changed:?}");
+    let second = carried_out(&mut memory, &changed);
+    assert_eq!((first[0].flags, second[0].flags), (0, AFFINITY_SOURCE));
+    let of = |record, host| -> BTreeSet<Option<u32>> {
+        (1..200).map(|port| backend(&memory, record, client(host, port))).collect()
+    };
+    assert_eq!(of(&first[0], 1).len(), 3, "by connection a client gets every backend");
+    for host in 0..200 {
+        assert_eq!(of(&second[0], host).len(), 1, "client {host}");
+    }
+    let all: BTreeSet<_> = (0..200).flat_map(|host| of(&second[0], host)).collect();
+    assert_eq!(all.len(), 3, "all clients together get every backend");
+}
+
+#[test]
+fn only_a_policy_that_hashes_keeps_a_client_and_the_first_one_of_a_splitter_wins() {
+    let affinity =
+        |lab: &Lab, service: &str| lab.compile().desired.service(service).unwrap().affinity;
+    let web = |first: (Policy, bool), second: (Policy, bool)| {
+        let lab = payments()
+            .instance("shop", 4, "1", 11)
+            .instance("web", 5, "1", 12)
+            .splitter("web", &[(1, "payments", ""), (9999, "shop", "")]);
+        let lab = balanced(lab, "payments", first.0, first.1);
+        balanced(lab, "shop", second.0, second.1)
+    };
+    for policy in [Policy::Unset, Policy::Random, Policy::RoundRobin] {
+        assert_eq!(
+            affinity(&balanced(payments(), "payments", policy, true), "payments"),
+            Affinity::Flow
+        );
+    }
+    for policy in [Policy::Maglev, Policy::RingHash] {
+        assert_eq!(
+            affinity(&balanced(payments(), "payments", policy, true), "payments"),
+            Affinity::Source
+        );
+        assert_eq!(
+            affinity(&balanced(payments(), "payments", policy, false), "payments"),
+            Affinity::Flow
+        );
+    }
+    let (random, maglev, ring) =
+        ((Policy::Random, true), (Policy::Maglev, true), (Policy::RingHash, false));
+    assert_eq!(affinity(&web(random, maglev), "web"), Affinity::Source);
+    assert_eq!(affinity(&web(maglev, ring), "web"), Affinity::Source);
+    assert_eq!(affinity(&web(ring, maglev), "web"), Affinity::Flow);
+}
+
+/// How even a pick is: each of `count` instances shall get its part of the hash space.
+#[test]
+fn instances_of_equal_weight_get_equal_parts_to_one_in_a_hundred() {
+    let mut worst_slots = 0.0_f64;
+    for count in [2_u16, 3, 5, 10, 20, 50, 100, 250] {
+        let lab =
+            (0..count).fold(Lab::default(), |lab, host| lab.instance("web", 256 + host, "1", 10));
+        let (mut published, _) = Published::new(Sizes::default());
+        let mut memory = Memory::default();
+        let desired = lab.compile().desired;
+        let record = carried_out(&mut memory, &plan(&mut published, &desired).unwrap())[0];
+
+        // What the slots say: how far the luckiest and the unluckiest are from the mean.
+        let length = record.lengths[0];
+        let mut slots: BTreeMap<u32, u32> = BTreeMap::new();
+        for slot in 0..length {
+            *slots.entry(memory.slot(record.slots[0] + slot).unwrap()).or_default() += 1;
+        }
+        let mean = f64::from(length) / f64::from(count);
+        let off = slots.values().map(|n| (f64::from(*n) / mean - 1.0).abs()).fold(0.0, f64::max);
+        worst_slots = worst_slots.max(off);
+
+        // What connections see: a chi-square test of 200 for each.
+        let flows = u32::from(count) * 200;
+        let mut got: BTreeMap<u32, u32> = BTreeMap::new();
+        for flow in 0..flows {
+            let port = u16::try_from(1024 + flow % 60_000).unwrap();
+            let id = backend(&memory, &record, client(flow / 60_000, port)).unwrap();
+            *got.entry(id).or_default() += 1;
+        }
+        let chi: f64 = got.values().map(|n| (f64::from(*n) - 200.0).powi(2) / 200.0).sum();
+        let freedom = f64::from(count) - 1.0;
+        println!(
+            "{count} instances: {length} slots, at most {:.2} % off; chi-square {chi:.1} of {freedom}",
+            off * 100.0
+        );
+        assert_eq!(got.len(), usize::from(count), "all are picked");
+        // Four standard deviations above the mean of the distribution, and a little for small ones.
+        assert!(chi < freedom + 4.0 * (2.0 * freedom).sqrt() + 8.0, "{count}: {chi}");
+    }
+    assert!(worst_slots <= 0.01, "{worst_slots}");
+}

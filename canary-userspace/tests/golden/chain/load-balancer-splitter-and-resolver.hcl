@@ -1,0 +1,80 @@
+# A splitter takes the first policy that hashes among its resolvers.
+
+kind = "service-splitter"
+name = "web"
+splits = [
+  { weight = 60, service = "shop" },
+  { weight = 20, service = "next" },
+  { weight = 20, service = "shared" },
+]
+---
+kind = "service-resolver"
+name = "shop"
+load_balancer {
+  policy = "random"
+}
+---
+kind = "service-resolver"
+name = "next"
+load_balancer {
+  policy = "maglev"
+  hash_policies = [{ source_ip = true }]
+}
+---
+kind = "service-resolver"
+name = "shared"
+load_balancer {
+  policy = "ring_hash"
+}
+---
+service {
+  name = "web"
+  id = "web-1"
+  address = "10.0.1.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+service {
+  name = "web"
+  id = "web-2"
+  address = "10.0.1.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+---
+service {
+  name = "shop"
+  id = "shop-1"
+  address = "10.0.2.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.2" port = 80 } }
+}
+service {
+  name = "shop"
+  id = "shop-2"
+  address = "10.0.2.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.2" port = 80 } }
+}
+---
+service {
+  name = "next"
+  id = "next-1"
+  address = "10.0.3.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.3" port = 80 } }
+}
+---
+service {
+  name = "shared"
+  id = "shared-1"
+  address = "10.0.4.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.4" port = 80 } }
+}

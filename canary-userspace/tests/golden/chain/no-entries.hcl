@@ -1,0 +1,18 @@
+# Nothing is written: all instances, and a default chain.
+
+service {
+  name = "web"
+  id = "web-1"
+  address = "10.0.1.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+service {
+  name = "web"
+  id = "web-2"
+  address = "10.0.1.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}

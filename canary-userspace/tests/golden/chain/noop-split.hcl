@@ -1,0 +1,24 @@
+# A split of the service's own name leads to its resolver, not back to its splitter.
+
+kind = "service-splitter"
+name = "web"
+splits = [
+  { weight = 100, service = "web" },
+]
+---
+service {
+  name = "web"
+  id = "web-1"
+  address = "10.0.1.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+service {
+  name = "web"
+  id = "web-2"
+  address = "10.0.1.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}

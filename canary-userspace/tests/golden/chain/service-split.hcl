@@ -1,0 +1,51 @@
+# Two services; shop has no resolver.
+
+kind = "service-splitter"
+name = "web"
+splits = [
+  { weight = 60, service = "shop" },
+  { weight = 40, service = "next" },
+]
+---
+service {
+  name = "web"
+  id = "web-1"
+  address = "10.0.1.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+service {
+  name = "web"
+  id = "web-2"
+  address = "10.0.1.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+---
+service {
+  name = "shop"
+  id = "shop-1"
+  address = "10.0.2.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.2" port = 80 } }
+}
+service {
+  name = "shop"
+  id = "shop-2"
+  address = "10.0.2.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.2" port = 80 } }
+}
+---
+service {
+  name = "next"
+  id = "next-1"
+  address = "10.0.3.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.3" port = 80 } }
+}

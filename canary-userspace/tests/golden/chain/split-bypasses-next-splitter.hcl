@@ -1,0 +1,74 @@
+# A split that names a subset does not enter the other service's splitter.
+
+kind = "service-splitter"
+name = "web"
+splits = [
+  { weight = 60, service = "shop", service_subset = "v2" },
+  { weight = 40, service = "next" },
+]
+---
+kind = "service-splitter"
+name = "shop"
+splits = [
+  { weight = 10, service_subset = "v1" },
+  { weight = 90, service = "shared" },
+]
+---
+kind = "service-resolver"
+name = "shop"
+subsets {
+  v1 { filter = "Service.Meta.version == 1" }
+  v2 { filter = "Service.Meta.version == 2" only_passing = true }
+}
+---
+service {
+  name = "web"
+  id = "web-1"
+  address = "10.0.1.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+service {
+  name = "web"
+  id = "web-2"
+  address = "10.0.1.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.1" port = 80 } }
+}
+---
+service {
+  name = "shop"
+  id = "shop-1"
+  address = "10.0.2.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.2" port = 80 } }
+}
+service {
+  name = "shop"
+  id = "shop-2"
+  address = "10.0.2.2"
+  port = 8080
+  meta { version = "2" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.2" port = 80 } }
+}
+---
+service {
+  name = "next"
+  id = "next-1"
+  address = "10.0.3.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.3" port = 80 } }
+}
+---
+service {
+  name = "shared"
+  id = "shared-1"
+  address = "10.0.4.1"
+  port = 8080
+  meta { version = "1" health = "passing" }
+  tagged_addresses { virtual { address = "10.96.0.4" port = 80 } }
+}
