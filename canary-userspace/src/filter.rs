@@ -14,6 +14,7 @@ mod cursor;
 mod documents;
 mod evaluate;
 mod grammar;
+mod hint;
 mod literal;
 mod mistake;
 mod pattern;
@@ -88,7 +89,19 @@ fn read(text: &str) -> Result<Option<Expression>, ConfigError> {
     if text.len() > MAX_LEN {
         return Err(ConfigError::new(format!("longer than {MAX_LEN} bytes")));
     }
-    grammar::parse(text).map(Some).map_err(ConfigError::new)
+    grammar::parse(text).map(Some).map_err(|fault| ConfigError {
+        hint: hint::of(text, fault.at),
+        ..ConfigError::new(fault.text)
+    })
+}
+
+/// Reads `text` as a filter of everything and asks it of `document`: for fuzzing, nothing that
+/// is in them may panic or take long.
+pub fn exercise(text: &str, document: &serde_json::Value) {
+    _ = Filter::parse(text).map(|filter| filter.check().is_ok());
+    for shape in Shape::ALL {
+        _ = ListFilter::parse(text, shape).map(|filter| filter.matches(document));
+    }
 }
 
 #[cfg(test)]

@@ -226,7 +226,14 @@ impl Store {
     /// Takes back what was written, or may have been. Where the disk fails, that is done before
     /// the next write instead.
     pub fn take_back(&self, index: u64, undo: Vec<Write>) {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner).extend(undo);
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        for write in undo {
+            // Who tries again and again on a full disk owes the same again and again.
+            if !owed.contains(&write) {
+                owed.push(write);
+            }
+        }
+        drop(owed);
         if let Err(error) = self.commit(index, &[]) {
             tracing::warn!(%error, "a refused change is taken out of the store by the next write");
         }

@@ -6,6 +6,7 @@ mod catalog;
 mod chain;
 mod checks;
 mod consul;
+mod filters;
 mod full_disk;
 mod history;
 mod many;

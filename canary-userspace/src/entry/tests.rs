@@ -210,7 +210,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "kind = \"service-resolver\" name = \"p\"\nsubsets { a { filter = \"Service.Meta.version == 1.2.3\" } }",
-        "2:24: Filter for subset \"a\" is not a valid expression: 1:28 (27): rule \"number\": Invalid number literal",
+        "2:24: Filter for subset \"a\" is not a valid expression: 1:28 (27): rule \"number\": Invalid number literal (quote the value: \"1.2.3\")",
     ),
     ("kind = \"service-splitter\" name = \"p\"", "1:34: no splits configured"),
     (

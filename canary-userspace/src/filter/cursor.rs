@@ -7,7 +7,14 @@ pub(super) enum Stop {
     /// Another one may.
     Mismatch,
     /// None will: the text is wrong.
-    Error(String),
+    Error(Fault),
+}
+
+/// What is wrong with a text, and at which of its bytes.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) at: usize,
+    pub(super) text: String,
 }
 
 pub(super) type Step<T> = Result<T, Stop>;
@@ -22,11 +29,13 @@ pub(super) struct Cursor<'t> {
     pub(super) depth: usize,
     furthest: usize,
     expected: BTreeSet<&'static str>,
+    /// Bytes looked at, each as often as it was: what shows that time is linear.
+    pub(super) work: usize,
 }
 
 impl<'t> Cursor<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, at: 0, depth: 0, furthest: 0, expected: BTreeSet::new() }
+        Self { text, at: 0, depth: 0, furthest: 0, expected: BTreeSet::new(), work: 0 }
     }
 
     /// Runs `step`; where it does not match, nothing is taken.
@@ -50,12 +59,14 @@ impl<'t> Cursor<'t> {
     pub(super) fn run(&mut self, wanted: impl Fn(char) -> bool) -> &str {
         let start = self.at;
         let len = self.rest().find(|c| !wanted(c)).unwrap_or(self.rest().len());
+        self.count(len);
         self.at = start.saturating_add(len);
         self.text.get(start..self.at).unwrap_or_default()
     }
 
     /// Takes `word`, or notes that `shown` could have come here.
     pub(super) fn word(&mut self, shown: &'static str, word: &str) -> Step<()> {
+        self.count(word.len());
         if self.rest().starts_with(word) {
             self.at = self.at.saturating_add(word.len());
             return Ok(());
@@ -89,10 +100,18 @@ impl<'t> Cursor<'t> {
     }
 
     pub(super) fn error(&self, rule: &str, text: &str) -> Stop {
-        Stop::Error(format!("{}: rule {rule:?}: {text}", self.place(self.at)))
+        self.fault(format!("{}: rule {rule:?}: {text}", self.place(self.at)))
     }
 
-    pub(super) fn no_match(&self) -> String {
+    pub(super) fn fault(&self, text: String) -> Stop {
+        Stop::Error(Fault { at: self.at, text })
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.work = self.work.saturating_add(bytes).saturating_add(1);
+    }
+
+    pub(super) fn no_match(&self) -> Fault {
         let mut expected: Vec<_> =
             self.expected.iter().copied().filter(|shown| *shown != "EOF").collect();
         if self.expected.contains("EOF") {
@@ -103,7 +122,8 @@ impl<'t> Cursor<'t> {
             [only] => (*only).to_owned(),
             [others @ .., last] => format!("{} or {last}", others.join(", ")),
         };
-        format!("{}: no match found, expected: {list}", self.place(self.furthest))
+        let text = format!("{}: no match found, expected: {list}", self.place(self.furthest));
+        Fault { at: self.furthest, text }
     }
 
     /// `LINE:COLUMN (OFFSET)`.

@@ -6,7 +6,7 @@
 //! in proportion to the text.
 
 use super::MAX_DEPTH;
-use super::cursor::{Cursor, Step, Stop};
+use super::cursor::{Cursor, Fault, Step, Stop};
 
 /// A filter as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,16 +43,18 @@ pub(super) enum Operator {
 }
 
 /// Parses a whole filter.
-pub(super) fn parse(text: &str) -> Result<Expression, String> {
-    let mut cursor = Cursor::new(text);
-    match cursor.input() {
-        Ok(expression) => Ok(expression),
-        Err(Stop::Error(text)) => Err(text),
-        Err(Stop::Mismatch) => Err(cursor.no_match()),
-    }
+pub(super) fn parse(text: &str) -> Result<Expression, Fault> {
+    Cursor::new(text).whole()
 }
 
 impl Cursor<'_> {
+    pub(super) fn whole(&mut self) -> Result<Expression, Fault> {
+        self.input().map_err(|stop| match stop {
+            Stop::Error(fault) => fault,
+            Stop::Mismatch => self.no_match(),
+        })
+    }
+
     fn input(&mut self) -> Step<Expression> {
         self.blanks();
         let expression = self.either()?;
@@ -132,7 +134,7 @@ impl Cursor<'_> {
             return self.comparison();
         }
         if self.depth >= MAX_DEPTH {
-            return Err(Stop::Error(format!("nested deeper than {MAX_DEPTH} parentheses")));
+            return Err(self.fault(format!("nested deeper than {MAX_DEPTH} parentheses")));
         }
         self.depth = self.depth.saturating_add(1);
         self.blanks();

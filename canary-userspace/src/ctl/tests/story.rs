@@ -302,3 +302,42 @@ async fn a_write_says_what_it_changed() {
     assert_eq!(directory.code, 2);
     assert!(directory.err.contains("is a directory"), "{}", directory.err);
 }
+
+#[tokio::test]
+async fn a_wrong_filter_is_told_with_what_to_write_instead() {
+    let lab = Lab::start().await;
+    lab.register("payments-blue-1", 1, 2).await;
+    lab.register("payments-green-1", 3, 3).await;
+    let path = lab.directory.path().join("resolver.hcl");
+    let text = "kind = \"service-resolver\"\nname = \"payments\"\nsubsets = {\n  \
+                green = { filter = \"Service.Meta.version == v3-rc1\" }\n}\n";
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+
+    let listed = lab.run(&["service", "list", "--filter", "Meta.version == 3"]).await;
+    let wrong = lab.run(&["service", "list", "--filter", "Service.Meta.version == 3"]).await;
+    let unquoted = lab.run(&["service", "list", "--filter", "Meta.version == 1.2.3"]).await;
+    let written = lab.run(&["config", "write", path]).await;
+    let validated = lab.run(&["config", "validate", path]).await;
+
+    assert!(
+        listed.out.contains("payments-green-1") && !listed.out.contains("blue"),
+        "{}",
+        listed.out
+    );
+    assert_eq!(
+        (wrong.code, wrong.err.as_str()),
+        (2, "--filter: Selector \"Service.Meta\" is not valid (did you mean Meta.version?)\n")
+    );
+    assert_eq!(
+        (unquoted.code, unquoted.err.as_str()),
+        (
+            2,
+            "--filter: 1:20 (19): rule \"number\": Invalid number literal (quote the value: \"1.2.3\")\n"
+        )
+    );
+    for ran in [written, validated] {
+        assert_eq!(ran.code, 4, "{}", ran.err);
+        assert!(ran.err.contains("(quote the value: \"v3-rc1\")"), "{}", ran.err);
+    }
+}

@@ -142,6 +142,12 @@ fn a_full_disk_refuses_and_works_again_once_there_is_room() {
     }
     let (n, error) = refused.expect("100 large entries do not fit");
     assert!(error.contains("the store cannot be written"), "{error}");
+    disk.get().room = Some(0);
+    for _ in 0..9 {
+        store.commit(n, &[write(n, &text)]).unwrap_err();
+        store.take_back(n - 1, vec![Write::Entry("k".into(), format!("n{n}"), None)]);
+    }
+    assert_eq!(store.owed.lock().unwrap().len(), 1, "the same is owed once");
 
     disk.get().room = None;
     store.commit(n, &[write(n, &text)]).unwrap();
