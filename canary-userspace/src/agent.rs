@@ -3,6 +3,7 @@
 mod change;
 mod checks;
 mod explain;
+mod follow;
 mod heap;
 mod import;
 mod ledger;
@@ -14,6 +15,7 @@ mod report;
 mod split;
 mod start;
 mod state;
+mod through;
 mod topics;
 mod undo;
 mod verbs;
@@ -32,9 +34,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use self::checks::Unsaved;
+use self::follow::{Followed, next_news};
 pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
+use self::start::Started;
 use self::state::State;
+pub use self::through::{Report, Ticket};
 pub use self::topics::{Topic, Topics, Watch};
 use crate::api::{self, Listeners, Security};
 use crate::audit::{Author, Intent};
@@ -97,6 +102,8 @@ pub struct Agent {
     /// Number of the last change in the log.
     last_change: u64,
     source: SourceState,
+    /// The source that runs beside the agent, where there is one.
+    followed: Option<Followed>,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
     /// What the store had is lost: an import may bring it back to frozen tables.
@@ -174,7 +181,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let security = Security::load(&settings.api)?;
-    let (mut agent, mut changes) = Agent::start(settings, opened, datapath)?;
+    let Started { mut agent, mut changes, mut news } = Agent::start(settings, opened, datapath)?;
     let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
     let router = api::router(Handle { requests: sender }, Arc::clone(&security.gate));
     let server = listeners.serve(router, security, settings.api.max_connections);
@@ -182,12 +189,16 @@ pub async fn serve(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
     let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
-    notify(&[NotifyState::Ready]);
-    tracing::info!(revision = agent.datapath.revision(), "ready");
     heap::give_back();
 
     tokio::pin!(stop);
+    let mut is_ready = false;
     loop {
+        if !is_ready && agent.datapath.revision() > 0 {
+            is_ready = true;
+            notify(&[NotifyState::Ready]);
+            tracing::info!(revision = agent.datapath.revision(), "ready");
+        }
         tokio::select! {
             () = &mut stop => break,
             Some(request) = requests.recv() => request(&mut agent),
@@ -195,6 +206,7 @@ pub async fn serve(
                 let rest = std::iter::from_fn(|| changes.try_recv().ok());
                 agent.note_health(std::iter::once(change).chain(rest).collect());
             }
+            heard = next_news(news.as_mut()) => agent.hear(heard),
             _ = hangup.recv() => {
                 server.reload();
                 agent.reload_on_signal();
@@ -210,6 +222,7 @@ pub async fn serve(
 
     notify(&[NotifyState::Stopping]);
     agent.save_checks(true);
+    agent.keep_followed_now();
     drop(server);
     tracing::info!(
         "stopping; the datapath keeps forwarding as last published: `canaryctl detach` removes it"
@@ -240,6 +253,7 @@ impl Agent {
         }
         self.deregister_overdue();
         self.save_checks(false);
+        self.keep_followed(Instant::now());
     }
 
     fn reload_on_signal(&mut self) {
@@ -287,7 +301,11 @@ impl Agent {
         if self.frozen.is_some() {
             return;
         }
-        let published = self.compile(moved).and_then(|next| self.publish(next));
+        let published = if self.followed.is_some() {
+            self.publish_followed(None).map_err(Refusal::from)
+        } else {
+            self.compile(moved).and_then(|next| self.publish(next))
+        };
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
             self.late = Some((refusal.text, Instant::now() + RETRY));

@@ -43,6 +43,11 @@ pub enum Author {
     Signal,
     /// The agent itself: at its start the files were others than before.
     Agent,
+    /// Whoever changed it at the source that is followed.
+    Source {
+        /// The kind of source.
+        kind: String,
+    },
 }
 
 impl fmt::Display for Author {
@@ -50,6 +55,7 @@ impl fmt::Display for Author {
         let token = match self {
             Self::Signal => return f.write_str("SIGHUP"),
             Self::Agent => return f.write_str("canary-agent"),
+            Self::Source { kind } => return f.write_str(kind),
             Self::Tcp { peer, token } => {
                 write!(f, "{peer}")?;
                 token
@@ -97,6 +103,8 @@ pub enum Action {
     Start,
     /// Maintenance mode was turned on or off.
     Maintenance,
+    /// The source that is followed says something else than before.
+    Follow,
 }
 
 impl fmt::Display for Action {
@@ -113,6 +121,7 @@ impl fmt::Display for Action {
             Self::Reload => "reload",
             Self::Start => "start",
             Self::Maintenance => "maintenance",
+            Self::Follow => "follow",
         })
     }
 }

@@ -41,6 +41,16 @@ pub enum Origin {
     },
     /// The agent's own store: somebody wrote it over the API.
     Store,
+    /// The source that the agent follows, by its kind.
+    Followed(&'static str),
+}
+
+impl Origin {
+    /// Whether only an editor can change it: everything else is written over the API.
+    #[must_use]
+    pub fn is_of_file(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
 }
 
 /// Something together with where it came from.

@@ -144,4 +144,4 @@ fn finish(outcome: Result<(), Failure>, console: &mut Console<'_>) -> u8 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,20 +1,23 @@
 //! The agent's settings: flags over the settings file over defaults.
 
+pub mod consul;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use canary_common::limits;
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, CommandFactory, Parser, ValueEnum};
 use serde::Deserialize;
 
 use crate::error::ConfigError;
 
 mod http;
+mod sizes;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
+pub use sizes::{Idle, Limits};
 
 /// Directory of entries and services where none is given.
 pub const CONFIG_DIR: &str = "/etc/canary";
@@ -71,74 +74,24 @@ pub enum SourceKind {
     /// Directories of files, and the agent's own store.
     #[default]
     Files,
+    /// Consul's config entries, catalogue and health.
+    Consul,
 }
 
-/// Sizes of the tables; they take effect when the tables are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Services.
-    pub services: u32,
-    /// Virtual addresses.
-    pub frontends: u32,
-    /// Backends.
-    pub backends: u32,
-    /// Virtual addresses and backends together, as the directory is sized for; rounded up to a
-    /// power of two.
-    pub endpoints: u32,
-    /// Maglev slots.
-    pub slots: u32,
-    /// Splits with counters.
-    pub splits: u32,
-    /// Splits with histograms.
-    pub histograms: u32,
-    /// Live flows a family; from the machine's memory where absent.
-    pub flows: Option<u32>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            services: limits::MAX_SERVICES,
-            frontends: limits::MAX_FRONTENDS,
-            backends: limits::MAX_BACKENDS,
-            endpoints: limits::MAX_BUCKETS.saturating_mul(2),
-            slots: limits::MAX_SLOTS,
-            splits: limits::MAX_STATISTICS,
-            histograms: limits::MAX_HISTOGRAMS,
-            flows: None,
-        }
-    }
-}
-
-/// After how many quiet seconds a flow is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Idle {
-    /// Before the backend has answered.
-    pub opening: u32,
-    /// An established TCP connection.
-    pub established: u32,
-    /// A TCP connection that has ended.
-    pub closing: u32,
-    /// UDP that was answered.
-    pub answered_udp: u32,
-}
-
-impl Default for Idle {
-    fn default() -> Self {
-        Self {
-            opening: limits::OPENING_IDLE,
-            established: limits::ESTABLISHED_IDLE,
-            closing: limits::CLOSING_IDLE,
-            answered_udp: limits::ANSWERED_UDP_IDLE,
-        }
-    }
+/// Where configuration comes from, with what that source needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Directories of files, and the agent's own store.
+    Files,
+    /// A Consul to follow.
+    Consul(Box<consul::Consul>),
 }
 
 /// What the agent runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Where configuration comes from.
+    pub source: Source,
     /// Directories of `*.hcl` and `*.json`, in this order.
     pub config_dirs: Vec<PathBuf>,
     /// Directory of the store.
@@ -191,6 +144,9 @@ struct Arguments {
     /// Free pair of the node for `Node.Meta` filters; may be repeated
     #[arg(long = "node-meta", value_name = "K=V", value_parser = pair)]
     node_meta: Vec<(String, String)>,
+    // Last, for what follows would be under its heading.
+    #[command(flatten)]
+    consul: consul::Flags,
 }
 
 /// The settings that are flags and keys alike.
@@ -280,6 +236,7 @@ struct FileSettings {
     log_format: Option<LogFormat>,
     limits: Limits,
     idle: Idle,
+    consul: consul::Block,
 }
 
 /// Why there are no settings to run with.
@@ -304,22 +261,27 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let arguments = Arguments::try_parse_from(args)?;
         let file = arguments.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        Ok(merge(arguments, file))
+        merge(arguments, file, &|name| std::env::var(name).ok())
     }
 }
 
-fn merge(arguments: Arguments, file: FileSettings) -> Settings {
+fn merge(
+    arguments: Arguments,
+    file: FileSettings,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, SettingsError> {
+    let kind = arguments.options.source.or(file.source).unwrap_or_default();
+    let source = source(kind, arguments.consul, file.consul, environment)?;
     let flags = arguments.options;
     let mut node_meta = file.node_meta;
     node_meta.extend(arguments.node_meta);
-    // One source is built: parsing it is all there is to do.
-    let SourceKind::Files = flags.source.or(file.source).unwrap_or_default();
     let tls = flags.http_cert_file.zip(flags.http_key_file).map(|(cert_file, key_file)| Tls {
         cert_file,
         key_file,
         client_ca_file: flags.http_client_ca_file,
     });
-    Settings {
+    Ok(Settings {
+        source,
         config_dirs: many(flags.config_dir, file.config_dir, &[CONFIG_DIR]),
         data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(|| DATA_DIR.into()),
         socket: flags.socket.or(file.socket).unwrap_or_else(|| SOCKET.into()),
@@ -348,6 +310,26 @@ fn merge(arguments: Arguments, file: FileSettings) -> Settings {
         log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         limits: file.limits,
         idle: file.idle,
+    })
+}
+
+/// What the source needs to know; flags of another source are refused, for they have no effect.
+fn source(
+    kind: SourceKind,
+    flags: consul::Flags,
+    block: consul::Block,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Source, SettingsError> {
+    let usage =
+        |text: String| Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, text);
+    match kind {
+        SourceKind::Files => match flags.first_given() {
+            Some(flag) => Err(usage(format!("{flag} needs --source consul")).into()),
+            None => Ok(Source::Files),
+        },
+        SourceKind::Consul => consul::merge(flags, block, environment)
+            .map(|consul| Source::Consul(Box::new(consul)))
+            .map_err(|text| usage(text).into()),
     }
 }
 
@@ -469,7 +451,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused() {
-        assert!(from(&["--source", "consul"]).is_err());
+        assert!(from(&["--source", "kubernetes"]).is_err());
         assert!(from(&["--socket-lb", "all"]).is_err());
         assert!(from(&["--node-meta", "zone"]).is_err());
         let (_dir, path) = file("source = \"kubernetes\"\n");

@@ -76,6 +76,8 @@ pub enum Write {
     Check(String, Option<Stored>),
     /// Last known states of checks by their ids; `None` forgets one.
     CheckStates(Vec<(String, Option<Value>)>),
+    /// What the followed source of this kind said last, piece by piece; `None` forgets one.
+    Followed(&'static str, Vec<(String, Option<Vec<u8>>)>),
 }
 
 /// Everything that the agent reads at its start.
@@ -243,6 +245,15 @@ impl Store {
     #[must_use]
     pub fn log(&self) -> Log {
         Log::new(Arc::clone(&self.shared))
+    }
+
+    /// What the followed source of this kind said last, by its own keys; `None` if it never did.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`].
+    pub fn followed(&self, kind: &str) -> Result<Option<BTreeMap<String, Vec<u8>>>, StoreError> {
+        self.shared.read(|database| tables::followed(database, kind))
     }
 
     /// The files that were in force last; `None` if there never were any.

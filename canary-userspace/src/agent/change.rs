@@ -18,7 +18,7 @@ use crate::source::{EntryKey, KINDS, PROXY, SplitPlaces};
 pub(super) type Entries = BTreeMap<EntryKey, Sourced<Entry>>;
 
 /// Services whose entries or instances a change may change; `None` for any.
-type Scope = Option<Names>;
+pub(super) type Scope = Option<Names>;
 
 /// Edits to perform as one, for whom and as what.
 #[derive(Debug)]
@@ -60,6 +60,9 @@ impl Agent {
         change: Change,
         report: impl FnOnce(&Self, &[Altered]) -> T,
     ) -> Result<T, Refusal> {
+        if self.followed.is_some() {
+            return self.plan_change(change, report);
+        }
         let Change { action, intent, edits, mut places } = change;
         let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
         let mends = files || (self.store_lost && action == Action::Import);

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Agent;
 use super::state::State;
 use crate::catalog::{
-    CheckState, Health, Instance, LoneCheck, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE,
-    parse_check, to_check_definition,
+    CheckState, Health, Instance, LoneCheck, NODE_MAINTENANCE, Origin, Registered,
+    SERVICE_MAINTENANCE, parse_check, to_check_definition,
 };
 use crate::compile::Names;
 use crate::health::{Change, Noted, Remembered};
@@ -87,7 +87,9 @@ impl Agent {
         }
         let mut states = Vec::new();
         let wanted = |found: &&mut Registered| {
-            names.is_none_or(|names| names.contains(&found.instance.service))
+            // A followed source says itself how they are.
+            !matches!(found.origin, Origin::Followed(_))
+                && names.is_none_or(|names| names.contains(&found.instance.service))
         };
         for registered in snapshot.instances.iter_mut().filter(wanted) {
             let Instance { id, checks: own, .. } = &registered.instance;

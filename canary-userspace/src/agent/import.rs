@@ -45,7 +45,7 @@ impl Agent {
         let warnings = set.warnings;
         let mut edits = Vec::new();
         if replace {
-            let of_store = |origin: &Origin| *origin == Origin::Store;
+            let of_store = |origin: &Origin| !origin.is_of_file();
             let entries = self.state.entries().into_iter();
             let keys = entries.filter(|e| of_store(&e.origin)).map(|e| key_of(&e.value));
             let gone: BTreeSet<EntryKey> =
@@ -106,7 +106,7 @@ impl Origins {
         let by_name: Vec<_> = instances.chain(entries).collect();
         let path = |(_, origin): &(String, Origin)| match origin {
             Origin::File { path, .. } => Some(path.clone()),
-            Origin::Store => None,
+            Origin::Store | Origin::Followed(_) => None,
         };
         Self { paths: by_name.iter().filter_map(path).collect(), by_name }
     }

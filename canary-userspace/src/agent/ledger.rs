@@ -58,6 +58,13 @@ impl Ledger {
         self.record = Some(record);
     }
 
+    /// Leaves entries and their indices to the source that has them: only the change is kept.
+    pub(super) fn of_source(&mut self) {
+        self.writes.retain(|write| matches!(write, Write::Past(..)));
+        self.undo.clear();
+        self.entries.clear();
+    }
+
     /// Leaves the rows alone: what is found at the very first start is no change to anything.
     pub(super) fn forget_before(&mut self) {
         self.writes.retain(|write| !matches!(write, Write::Past(..)));

@@ -23,6 +23,12 @@ pub enum Kind {
     NotFound,
     /// It is understood, and its content is refused.
     Invalid,
+    /// The source of configuration does not allow it here.
+    NotAllowed,
+    /// Somebody else has changed what it is about.
+    Conflict,
+    /// The source of configuration refuses it, with this status.
+    OfSource(u16),
     /// The machine or the agent's own state is in the way.
     Failed,
 }
@@ -47,6 +53,21 @@ impl Refusal {
     /// The content is refused.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self { kind: Kind::Invalid, text: text.into() }
+    }
+
+    /// The source of configuration does not allow it here.
+    pub fn not_allowed(text: impl Into<String>) -> Self {
+        Self { kind: Kind::NotAllowed, text: text.into() }
+    }
+
+    /// Somebody else has changed what it is about.
+    pub fn conflict(text: impl Into<String>) -> Self {
+        Self { kind: Kind::Conflict, text: text.into() }
+    }
+
+    /// The source of configuration refuses it.
+    pub fn of_source(status: u16, text: impl Into<String>) -> Self {
+        Self { kind: Kind::OfSource(status), text: text.into() }
     }
 
     /// The machine or the agent's own state is in the way.

@@ -8,7 +8,7 @@ use super::verbs::of_file;
 use crate::api::document::Changed;
 use crate::audit::{Action, Author, Intent};
 use crate::catalog::{
-    Health, Instance, LoneCheck, NODE_MAINTENANCE, Origin, Registered, SERVICE_MAINTENANCE,
+    Health, Instance, LoneCheck, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE,
 };
 use crate::health::NotSet;
 
@@ -29,8 +29,7 @@ impl Agent {
         let mut edits = Vec::new();
         if replaced {
             edits.extend(self.without_checks(&id, |lone| !lone.is_maintenance()));
-        } else if let Some(old) = self.state.instance(&id).filter(|old| old.origin == Origin::Store)
-        {
+        } else if let Some(old) = self.state.instance(&id).filter(|old| !old.origin.is_of_file()) {
             let named = |id: &str| instance.checks.iter().any(|check| *check.id == *id);
             let kept = old.instance.checks.iter().filter(|old| !named(&old.id));
             let kept: Vec<_> = kept.cloned().collect();
@@ -48,7 +47,7 @@ impl Agent {
     /// The [`Refusal`]: nobody has registered it, or a file defines it.
     pub fn deregister(&mut self, intent: &Intent, id: &str) -> Result<Changed, Refusal> {
         let Registered { origin, instance, .. } = self.registered(id)?;
-        if *origin != Origin::Store {
+        if origin.is_of_file() {
             return Err(of_file(&format!("service id {id:?}"), origin));
         }
         let service = instance.service.clone();
@@ -62,7 +61,7 @@ impl Agent {
     pub(super) fn dismiss(&mut self, id: &str) -> Result<Changed, Refusal> {
         let intent = Intent::of(Author::Agent);
         let Registered { origin, instance, .. } = self.registered(id)?;
-        if *origin == Origin::Store {
+        if !origin.is_of_file() {
             return self.deregister(&intent, id);
         }
         let service = instance.service.clone();
@@ -93,7 +92,7 @@ impl Agent {
     pub fn deregister_check(&mut self, intent: &Intent, id: &str) -> Result<Changed, Refusal> {
         let what = || format!("check id {id:?}");
         if let Some(lone) = self.state.checks.get(id) {
-            if lone.origin != Origin::Store {
+            if lone.origin.is_of_file() {
                 return Err(of_file(&what(), &lone.origin));
             }
             let service = self.state.service_of_check(&lone.value);
@@ -104,7 +103,7 @@ impl Agent {
             registered.instance.checks.iter().any(|check| *check.id == *id)
         };
         let found = self.instances().iter().find(has).ok_or_else(|| unknown_check(id))?;
-        if found.origin != Origin::Store {
+        if found.origin.is_of_file() {
             return Err(of_file(&what(), &found.origin));
         }
         let mut instance = found.instance.clone();
@@ -177,7 +176,7 @@ impl Agent {
     /// The edits by which the store's checks of an instance go, as far as they are `wanted`.
     fn without_checks(&self, id: &str, wanted: fn(&LoneCheck) -> bool) -> Vec<Edit> {
         let of_it = self.state.checks.iter().filter(|(_, lone)| {
-            *lone.value.service_id == *id && lone.origin == Origin::Store && wanted(&lone.value)
+            *lone.value.service_id == *id && !lone.origin.is_of_file() && wanted(&lone.value)
         });
         of_it.map(|(check, _)| Edit::Check(check.clone(), None)).collect()
     }

@@ -7,6 +7,7 @@ use canary_common::endpoint::Endpoint;
 use canary_common::layout::LAYOUT_VERSION;
 
 use super::Agent;
+use super::follow::Followed;
 use crate::api::document;
 use crate::catalog::Origin;
 use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
@@ -83,13 +84,26 @@ impl Agent {
 
     fn services(&self) -> impl Iterator<Item = &DesiredService> {
         let compiled = self.compiler.compiled();
-        compiled.desired.services.iter().chain(&compiled.idle)
+        let followed = self.followed.as_ref();
+        // What does not fit is in force as it was before, or not at all.
+        let fits = move |service: &&DesiredService| {
+            !followed.is_some_and(|followed| followed.is_left_out(&service.name))
+        };
+        let unserved = followed.into_iter().flat_map(Followed::unserved);
+        compiled.desired.services.iter().chain(&compiled.idle).filter(fits).chain(unserved)
     }
 
     fn source_report(&self) -> document::Source {
-        let error = self.source.error.as_ref();
+        let (kind, address, error) = match &self.followed {
+            None => ("files", None, self.source.error.as_ref()),
+            Some(followed) => {
+                let condition = followed.condition();
+                (followed.kind(), Some(condition.address.clone()), condition.error.as_ref())
+            }
+        };
         document::Source {
-            kind: "files".to_owned(),
+            kind: kind.to_owned(),
+            address,
             ok: error.is_none(),
             stale_seconds: error.map_or(0, |(_, since)| since.elapsed().as_secs()),
             error: error.map(|(text, _)| text.clone()),
@@ -125,6 +139,7 @@ impl Agent {
             .cloned()
             .chain(hidden)
             .chain(self.state.check_remarks().map(|(service, text)| Warning { service, text }))
+            .chain(self.followed.iter().flat_map(Followed::warnings))
             .collect();
         warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
         let remarks = self.remarks.iter().cloned().map(node);
@@ -203,6 +218,7 @@ fn origin_name(origin: &Origin) -> String {
             format!("file {}", name.to_string_lossy())
         }
         Origin::Store => "store".to_owned(),
+        Origin::Followed(kind) => (*kind).to_owned(),
     }
 }
 

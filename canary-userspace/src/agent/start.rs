@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::change::Entries;
 use super::checks::{Unsaved, stored_check};
+use super::follow::Followed;
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState, Topics};
 use crate::audit::{Action, Author};
@@ -20,12 +21,21 @@ use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::{ConfigError, Position};
 use crate::health::{Change as HealthChange, Checks, Remembered};
-use crate::settings::Settings;
-use crate::source::{Definitions, files};
+use crate::settings::{Settings, Source};
+use crate::source::{Definitions, Following, News, consul, files};
 use crate::store::{Contents, Opened, SourceFile, Stored, Write};
 
+/// An agent, and what it is to listen to.
+pub(super) struct Started {
+    pub(super) agent: Agent,
+    /// Of its checks.
+    pub(super) changes: mpsc::Receiver<HealthChange>,
+    /// Of the source it follows.
+    pub(super) news: Option<mpsc::Receiver<News>>,
+}
+
 impl Agent {
-    /// An agent whose first revision is in force, and the changes of its checks.
+    /// An agent whose first revision is in force, or is once the source it follows has answered.
     ///
     /// # Errors
     ///
@@ -35,7 +45,7 @@ impl Agent {
         settings: &Settings,
         opened: Opened,
         datapath: Box<dyn Datapath>,
-    ) -> anyhow::Result<(Self, mpsc::Receiver<HealthChange>)> {
+    ) -> anyhow::Result<Started> {
         let Opened { store, contents, warning } = opened;
         let store_lost = warning.is_some();
         if let Some(warning) = &warning {
@@ -44,9 +54,13 @@ impl Agent {
         // Only traffic that is already flowing must not be judged anew.
         let adopted = datapath.revision() > 0;
         let (checks, changes) = Checks::new(remembered(&contents, adopted));
+        let layer = match &settings.source {
+            Source::Files => Origin::Store,
+            Source::Consul(_) => Origin::Followed(consul::KIND),
+        };
         let mut agent = Self {
             config_dirs: settings.config_dirs.clone(),
-            state: State::new(node(settings)),
+            state: State::new(node(settings), layer),
             store,
             datapath,
             checks,
@@ -67,14 +81,41 @@ impl Agent {
             store_lost,
             late: None,
             unsaved: Unsaved::default(),
+            followed: None,
         };
         agent.move_index(agent.index);
-        agent.load_store(&contents)?;
-        agent.first_revision(&contents, adopted)?;
+        let news = match &settings.source {
+            Source::Files => {
+                agent.load_store(&contents)?;
+                agent.first_revision(&contents, adopted)?;
+                None
+            }
+            Source::Consul(consul) => {
+                let kept = agent.store.followed(consul::KIND)?;
+                let (following, news) = consul::follow(consul, kept.as_ref())?;
+                agent.begin_to_follow(following, &contents);
+                Some(news)
+            }
+        };
         agent.index_at_start = agent.index;
         // What was there at the start has not changed since.
         agent.topics.compare(None, &agent.state.snapshot.instances);
-        Ok((agent, changes))
+        Ok(Started { agent, changes, news })
+    }
+
+    /// Takes what the source said before as what is in force, and leaves the store's layer out.
+    fn begin_to_follow(&mut self, following: Following, contents: &Contents) {
+        let unused = [
+            (contents.entries.len(), "config entries"),
+            (contents.registrations.len(), "registrations"),
+        ];
+        for (count, what) in unused.into_iter().filter(|(count, _)| *count > 0) {
+            let kind = following.kind;
+            self.remarks
+                .push(format!("{count} {what} in the store are not used: {kind} is followed"));
+        }
+        self.followed = Some(Followed::new(following));
+        self.remember_followed();
     }
 
     /// Fills the store's layer.

@@ -4,6 +4,7 @@
 //! shadowing definition brings the file's back. Every edit has an inverse: a refused change is
 //! taken back edit by edit.
 
+mod followed;
 mod lone;
 mod moves;
 
@@ -54,12 +55,14 @@ impl Edit {
 }
 
 /// Both layers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
     /// What is in force.
     pub(super) snapshot: Snapshot,
     /// Checks on their own in force, by id.
     pub(super) checks: BTreeMap<String, Sourced<LoneCheck>>,
+    /// Where what is written belongs: the store, or the source that is followed.
+    layer: Origin,
     /// What files define and the store hides, and the warnings of all files.
     hidden: Definitions,
     /// Services of the instances in force, by instance id: with it one is found in the snapshot.
@@ -67,11 +70,14 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing is wanted yet on `node`.
-    pub(super) fn new(node: Node) -> Self {
+    /// Nothing is wanted yet on `node`; what is written belongs to `layer`.
+    pub(super) fn new(node: Node, layer: Origin) -> Self {
         Self {
             snapshot: Snapshot { node: Arc::new(node), ..Snapshot::default() },
-            ..Self::default()
+            layer,
+            checks: BTreeMap::new(),
+            hidden: Definitions::default(),
+            services: BTreeMap::new(),
         }
     }
 
@@ -79,12 +85,12 @@ impl State {
     pub(super) fn apply(&mut self, edit: Edit) -> Option<Edit> {
         match edit {
             Edit::Entry(key, Some(entry)) => {
-                let covered = self.put_entry(Sourced { value: *entry, origin: Origin::Store });
+                let covered = self.put_entry(Sourced { value: *entry, origin: self.layer.clone() });
                 let old = covered.and_then(|old| keep_stored(&mut self.hidden.entries, &key, old));
                 Some(Edit::Entry(key, old.map(Box::new)))
             }
             Edit::Entry(key, None) => {
-                self.entry(&key).filter(|entry| entry.origin == Origin::Store)?;
+                self.entry(&key).filter(|entry| !entry.origin.is_of_file())?;
                 let old = self.take_entry(&key)?;
                 if let Some(below) = self.hidden.entries.remove(&key) {
                     self.put_entry(below);
@@ -93,12 +99,12 @@ impl State {
             }
             Edit::Instance(id, Some(instance)) => {
                 let covered = self.take_instance(&id);
-                self.put_instance(Sourced { value: *instance, origin: Origin::Store });
+                self.put_instance(Sourced { value: *instance, origin: self.layer.clone() });
                 let old = covered.and_then(|old| keep_stored(&mut self.hidden.instances, &id, old));
                 Some(Edit::Instance(id, old.map(Box::new)))
             }
             Edit::Instance(id, None) => {
-                self.instance(&id).filter(|instance| instance.origin == Origin::Store)?;
+                self.instance(&id).filter(|instance| !instance.origin.is_of_file())?;
                 let old = self.take_instance(&id)?;
                 if let Some(below) = self.hidden.instances.remove(&id) {
                     self.put_instance(below);
@@ -122,7 +128,7 @@ impl State {
         let mut old = std::mem::take(&mut self.hidden);
         self.hidden.warnings = new.warnings;
         for entry in self.entries() {
-            if entry.origin != Origin::Store {
+            if entry.origin.is_of_file() {
                 let key = key_of(&entry.value);
                 self.take_entry(&key);
                 old.entries.insert(key, entry);
@@ -151,7 +157,7 @@ impl State {
     ) {
         let (stored, of_files): (Vec<_>, Vec<_>) = std::mem::take(&mut self.snapshot.instances)
             .into_iter()
-            .partition(|registered| registered.origin == Origin::Store);
+            .partition(|registered| !registered.origin.is_of_file());
         let keyed = |Registered { instance, origin, .. }| {
             (String::clone(&instance.id), Sourced { value: instance, origin })
         };
@@ -302,7 +308,7 @@ impl State {
     pub(super) fn retain_of_files(&self, places: &mut SplitPlaces) {
         let splitters = &self.snapshot.splitters;
         places.retain(|service, _| {
-            splitters.get(service).is_some_and(|splitter| splitter.origin != Origin::Store)
+            splitters.get(service).is_some_and(|splitter| splitter.origin.is_of_file())
         });
     }
 
@@ -404,7 +410,7 @@ fn keep_stored<K: Ord + Clone, T>(
     key: &K,
     covered: Sourced<T>,
 ) -> Option<T> {
-    if covered.origin == Origin::Store {
+    if !covered.origin.is_of_file() {
         return Some(covered.value);
     }
     hidden.insert(key.clone(), covered);

@@ -9,7 +9,6 @@ use super::state::Edit;
 use super::verbs::of_file;
 use crate::api::document::Changed;
 use crate::audit::{Action, Intent};
-use crate::catalog::Origin;
 use crate::entry;
 use crate::source::{EntryKey, KINDS};
 use crate::store::Past;
@@ -89,7 +88,7 @@ impl Agent {
                 .map_err(|error| Refusal::failed(error.to_string()))?;
             return Ok(Some(Edit::Entry(key, Some(Box::new(decoded.entry)))));
         }
-        let of_a_file = below.or(current.as_ref()).filter(|entry| entry.origin != Origin::Store);
+        let of_a_file = below.or(current.as_ref()).filter(|entry| entry.origin.is_of_file());
         match of_a_file {
             Some(entry) => Err(of_file(&format!("{}/{}", key.0, key.1), &entry.origin)),
             None => Ok(Some(Edit::Entry(key, None))),

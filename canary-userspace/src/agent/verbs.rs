@@ -54,9 +54,11 @@ impl Agent {
         }
         let service = key.1.clone();
         let edits = match self.state.entry(&key) {
+            // What cannot be served is not here, and may be deleted at the source.
+            None if self.followed.is_some() => vec![Edit::Entry(key, None)],
             // Deleting what is not there is done already.
             None => Vec::new(),
-            Some(Sourced { origin: Origin::Store, .. }) => vec![Edit::Entry(key, None)],
+            Some(entry) if !entry.origin.is_of_file() => vec![Edit::Entry(key, None)],
             Some(entry) => {
                 let (kind, name) = key;
                 return Err(of_file(&format!("{kind}/{name}"), &entry.origin));
@@ -68,7 +70,8 @@ impl Agent {
     /// Consul's check-and-set: 0 is the index of what is not there.
     fn is_at(&self, key: &EntryKey, cas: Option<u64>) -> bool {
         let modify = self.indices.get(key).map_or(0, |indices| indices.modify);
-        cas.is_none_or(|cas| cas == modify)
+        // A followed source may be ahead of what is known of it here: it judges.
+        self.followed.is_some() || cas.is_none_or(|cas| cas == modify)
     }
 
     /// The config entry in force, and its indices.

@@ -49,6 +49,11 @@ impl IntoResponse for Error {
         let status = match self.0.kind {
             Kind::BadRequest => StatusCode::BAD_REQUEST,
             Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::OfSource(status) => {
+                StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
+            }
             // Consul's code for content that it refuses.
             Kind::Invalid => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Failed => StatusCode::SERVICE_UNAVAILABLE,
@@ -71,7 +76,7 @@ impl IntoResponse for OwnError {
     fn into_response(self) -> Response {
         match self.0.kind {
             Kind::Invalid => (StatusCode::BAD_REQUEST, self.0.text).into_response(),
-            Kind::BadRequest | Kind::NotFound | Kind::Failed => Error(self.0).into_response(),
+            _ => Error(self.0).into_response(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Who asks: taken from the connection, and given to the agent with every change.
 
+use std::convert::Infallible;
 use std::fs;
 use std::net::SocketAddr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use tokio::net::UnixStream;
@@ -75,6 +77,30 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             }
         };
         Ok(Self(Intent { author, dry_run }))
+    }
+}
+
+/// The token of whoever asks, for the source that is followed; none if it is one of this agent.
+#[derive(Debug)]
+pub(super) struct SourceToken(pub(super) Option<HeaderValue>);
+
+impl<S: Send + Sync> FromRequestParts<S> for SourceToken {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        if parts.extensions.get::<TokenName>().is_some() {
+            return Ok(Self(None));
+        }
+        let bearer = || {
+            let text = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+            HeaderValue::from_str(text.strip_prefix("Bearer ")?.trim()).ok()
+        };
+        let shown = parts.headers.get("x-consul-token").cloned().or_else(bearer);
+        let mut token = shown.filter(|token| !token.is_empty());
+        if let Some(token) = &mut token {
+            token.set_sensitive(true);
+        }
+        Ok(Self(token))
     }
 }
 

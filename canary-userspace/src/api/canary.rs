@@ -2,14 +2,15 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderValue;
 use axum::response::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{OwnError, json};
-use super::author::Asked;
-use super::document::{Rollback, SplitChange};
-use crate::agent::{Handle, Refusal};
+use super::author::{Asked, SourceToken};
+use super::document::{Changed, Rollback, SplitChange};
+use crate::agent::{Agent, Handle, Refusal, Ticket};
 
 /// Everything.
 pub(super) async fn status(State(handle): State<Handle>) -> Result<Response, OwnError> {
@@ -44,13 +45,12 @@ pub(super) async fn set_split(
     State(handle): State<Handle>,
     Path(service): Path<String>,
     Asked(intent): Asked,
+    SourceToken(token): SourceToken,
     body: Bytes,
 ) -> Result<Response, OwnError> {
     let change: SplitChange = decode(&body)?;
-    let (changed, index) = handle
-        .call(move |agent| (agent.set_split(&intent, &service, &change), agent.index()))
-        .await?;
-    Ok(json(index, &changed?))
+    let set_split = move |agent: &mut Agent| agent.set_split(&intent, &service, &change);
+    changed(&handle, token, set_split).await
 }
 
 /// Everything to the stable subset.
@@ -58,14 +58,13 @@ pub(super) async fn roll_back(
     State(handle): State<Handle>,
     Path(service): Path<String>,
     Asked(intent): Asked,
+    SourceToken(token): SourceToken,
     body: Bytes,
 ) -> Result<Response, OwnError> {
     let wanted = if body.trim_ascii().is_empty() { Rollback::default() } else { decode(&body)? };
-    let roll_back = move |agent: &mut crate::agent::Agent| {
-        (agent.roll_back(&intent, &service, wanted.to.as_deref()), agent.index())
-    };
-    let (changed, index) = handle.call(roll_back).await?;
-    Ok(json(index, &changed?))
+    let roll_back =
+        move |agent: &mut Agent| agent.roll_back(&intent, &service, wanted.to.as_deref());
+    changed(&handle, token, roll_back).await
 }
 
 /// Parameters of an undo.
@@ -80,15 +79,25 @@ pub(super) async fn undo(
     Path(service): Path<String>,
     Query(UndoParameters { to }): Query<UndoParameters>,
     Asked(intent): Asked,
+    SourceToken(token): SourceToken,
 ) -> Result<Response, OwnError> {
     let number = |text: String| {
         let wrong = format!("to must be the number of a change, not {text:?}");
         text.parse().map_err(|_| Refusal::bad_request(wrong))
     };
     let to = to.map(number).transpose()?;
-    let (changed, index) =
-        handle.call(move |agent| (agent.undo(&intent, &service, to), agent.index())).await?;
-    Ok(json(index, &changed?))
+    changed(&handle, token, move |agent: &mut Agent| agent.undo(&intent, &service, to)).await
+}
+
+/// Makes a change of one service and answers with what moved.
+async fn changed(
+    handle: &Handle,
+    token: Option<HeaderValue>,
+    work: impl Fn(&mut Agent) -> Result<Changed, Refusal> + Clone + Send + 'static,
+) -> Result<Response, OwnError> {
+    let changed = handle.change(Ticket { token, cas: None }, work).await?;
+    let index = handle.call(|agent| agent.index()).await?;
+    Ok(json(index, &changed))
 }
 
 /// The tables' sizes.

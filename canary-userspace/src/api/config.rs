@@ -2,13 +2,15 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::HeaderValue;
 use axum::response::Response;
 use serde_json::Value;
 
 use super::answer::{Document, Error, json, with_changed, with_warnings};
+use super::author::SourceToken;
 use super::query::Asked;
 use super::{author, blocking};
-use crate::agent::{Handle, Indices, Refusal, Topic};
+use crate::agent::{Handle, Indices, Refusal, Ticket, Topic};
 use crate::entry::{self, Decoded, Entry};
 use crate::filter::Shape;
 use crate::source::{EntryKey, KINDS};
@@ -37,17 +39,16 @@ pub(super) async fn write(
     State(handle): State<Handle>,
     asked: Asked,
     author::Asked(intent): author::Asked,
+    SourceToken(token): SourceToken,
     body: Bytes,
 ) -> Result<Response, Error> {
     let cas = asked.cas;
     let Decoded { entry, warnings, .. } = decode(&body)?;
     let warnings: Vec<String> = warnings.into_iter().map(|warning| warning.text).collect();
-    let (changed, index) = handle
-        .call(move |agent| {
-            let changed = agent.write_entry(&intent, entry, cas)?;
-            Ok::<_, Refusal>((changed, agent.index()))
-        })
-        .await??;
+    let changed = handle
+        .change(ticket(token, cas), move |agent| agent.write_entry(&intent, entry.clone(), cas))
+        .await?;
+    let index = handle.call(|agent| agent.index()).await?;
     let response = with_warnings(json(index, &changed.is_some()), &warnings);
     Ok(match changed {
         Some(changed) => with_changed(response, changed),
@@ -86,6 +87,11 @@ pub(super) async fn read(
     .await
 }
 
+/// What goes along to a followed source.
+fn ticket(token: Option<HeaderValue>, cas: Option<u64>) -> Ticket {
+    Ticket { token, cas }
+}
+
 fn missing((kind, name): &EntryKey) -> Refusal {
     Refusal::not_found(format!("Config entry not found for {kind:?} / {name:?}"))
 }
@@ -96,15 +102,14 @@ pub(super) async fn delete(
     Path(key): Path<(String, String)>,
     asked: Asked,
     author::Asked(intent): author::Asked,
+    SourceToken(token): SourceToken,
 ) -> Result<Response, Error> {
     check_kind(&key.0)?;
     let cas = asked.cas;
-    let (changed, index) = handle
-        .call(move |agent| {
-            let changed = agent.delete_entry(&intent, key, cas)?;
-            Ok::<_, Refusal>((changed, agent.index()))
-        })
-        .await??;
+    let changed = handle
+        .change(ticket(token, cas), move |agent| agent.delete_entry(&intent, key.clone(), cas))
+        .await?;
+    let index = handle.call(|agent| agent.index()).await?;
     let done = changed.is_some();
     let answer = if cas.is_some() { Value::Bool(done) } else { Value::Object(<_>::default()) };
     let response = json(index, &answer);

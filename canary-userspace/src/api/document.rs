@@ -38,6 +38,9 @@ pub struct Status {
 pub struct Source {
     /// `files`, `consul` or `kubernetes`.
     pub kind: String,
+    /// Who is asked, where that is somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Its last answer could be used.
     pub ok: bool,
     /// Seconds since its last good answer, 0 while it is well.

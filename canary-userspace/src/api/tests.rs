@@ -7,6 +7,7 @@ mod chain;
 mod checks;
 mod consul;
 mod filters;
+mod follow;
 mod full_disk;
 mod history;
 mod many;
@@ -99,7 +100,10 @@ impl Place {
         let (etc, data, socket) = (path("etc"), path("data"), path("agent.sock"));
         let own = ["canary-agent", "--config-dir", &etc, "--data-dir", &data, "--socket", &socket];
         let name = ["--node-name", "node-1"];
-        Settings::from_args(own.iter().chain(&name).chain(more).copied()).unwrap()
+        let file = path("agent.hcl");
+        let file = fs::exists(&file).unwrap().then_some(["--config", &file]);
+        let all = own.iter().chain(&name).chain(file.iter().flatten()).chain(more);
+        Settings::from_args(all.copied()).unwrap()
     }
 
     /// Starts an agent and waits until it serves.
@@ -162,14 +166,30 @@ impl Running {
     }
 
     async fn try_ask(&self, method: &str, path: &str, body: String) -> anyhow::Result<Reply> {
+        self.try_ask_with(method, path, body, &[]).await
+    }
+
+    /// As [`Running::ask`], with more in the head.
+    async fn ask_with(&self, method: &str, path: &str, body: &str, head: &[(&str, &str)]) -> Reply {
+        let asked = self.try_ask_with(method, path, body.to_owned(), head);
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer").unwrap()
+    }
+
+    async fn try_ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+        head: &[(&str, &str)],
+    ) -> anyhow::Result<Reply> {
         let stream = UnixStream::connect(&self.socket).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "agent")
-            .body(Full::new(Bytes::from(body)))?;
+        let mut request = Request::builder().method(method).uri(path).header("host", "agent");
+        for (name, value) in head {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let header = |name: &str| {

@@ -6,10 +6,10 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::answer::{OwnError, flag, json};
-use super::author::Asked;
+use super::author::{Asked, SourceToken};
 use super::canary::decode;
 use super::document::Import;
-use crate::agent::Handle;
+use crate::agent::{Handle, Ticket};
 use crate::store::SourceFile;
 
 /// Bytes of an import's body at most: what 5,000 services of 20 instances take.
@@ -42,6 +42,7 @@ pub(super) async fn import(
     State(handle): State<Handle>,
     Query(ImportParameters { replace }): Query<ImportParameters>,
     Asked(intent): Asked,
+    SourceToken(token): SourceToken,
     body: Bytes,
 ) -> Result<Response, OwnError> {
     let replace = flag("replace", replace.as_deref())?;
@@ -51,7 +52,9 @@ pub(super) async fn import(
         content: file.content.into_bytes(),
     };
     let files: Vec<SourceFile> = files.into_iter().map(source).collect();
-    let (applied, index) =
-        handle.call(move |agent| (agent.import(&intent, &files, replace), agent.index())).await?;
-    Ok(json(index, &applied?))
+    let applied = handle
+        .change(Ticket { token, cas: None }, move |agent| agent.import(&intent, &files, replace))
+        .await?;
+    let index = handle.call(|agent| agent.index()).await?;
+    Ok(json(index, &applied))
 }

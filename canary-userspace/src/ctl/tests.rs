@@ -11,13 +11,13 @@ use super::console::Console;
 use super::server::{Reply, Server};
 
 /// What a command line wrote, and its exit code.
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-async fn canaryctl(address: &str, line: &[&str]) -> Ran {
+pub(crate) async fn canaryctl(address: &str, line: &[&str]) -> Ran {
     let words = ["canaryctl", "--agent", address].iter().chain(line).map(OsString::from).collect();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = super::run(words, &mut Console::new(&mut out, &mut err)).await;

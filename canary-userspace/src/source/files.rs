@@ -83,12 +83,12 @@ fn decode_one(set: &mut Definitions, file: &SourceFile) -> Result<(), ConfigErro
             for (instance, position) in services.instances {
                 let id = instance.id.clone();
                 let what = format!("service id {id:?}");
-                add(&mut set.instances, (id, instance), &what, origin(file, position))?;
+                add(&mut set.instances, (id, instance), &what, (file, position))?;
             }
             for (check, position) in services.checks {
                 let id = check.check.id.to_string();
                 let what = format!("check id {id:?}");
-                add(&mut set.checks, (id, check), &what, origin(file, position))?;
+                add(&mut set.checks, (id, check), &what, (file, position))?;
             }
         }
         FileContent::Skipped(reason) => set.warnings.push(warning("", file, reason)),
@@ -122,23 +122,17 @@ fn add_entry(
     }
 }
 
-/// Adds what `origin` defines under a name of its own; `what` is what messages call it.
+/// Adds what `file` defines under a name of its own; `what` is what messages call it.
 fn add<T>(
     known: &mut BTreeMap<String, Sourced<T>>,
     (id, value): (String, T),
     what: &str,
-    origin: Origin,
+    (file, position): (&SourceFile, Position),
 ) -> Result<(), ConfigError> {
     match known.entry(id) {
-        Place::Occupied(place) => {
-            let position = match origin {
-                Origin::File { position, .. } => position,
-                Origin::Store => Position::default(),
-            };
-            Err(ConfigError::at(position, twice(what, &place.get().origin)))
-        }
+        Place::Occupied(place) => Err(ConfigError::at(position, twice(what, &place.get().origin))),
         Place::Vacant(place) => {
-            place.insert(Sourced { value, origin });
+            place.insert(Sourced { value, origin: origin(file, position) });
             Ok(())
         }
     }
@@ -164,6 +158,7 @@ pub fn place(origin: &Origin) -> String {
             format!("{path}:{line}:{column}")
         }
         Origin::Store => "the store".to_owned(),
+        Origin::Followed(kind) => (*kind).to_owned(),
     }
 }
 

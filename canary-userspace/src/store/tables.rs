@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redb::{
     Database, Error, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
-    TableHandle, WriteTransaction,
+    TableError, TableHandle, WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +28,9 @@ const CHECKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lone_chec
 const CHECK_STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("check_states");
 /// Files in force: their place in the order, then path, to content.
 const LAST_GOOD: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("last_good");
+/// What a followed source said last: its kind and its own key, to content. The empty key is there
+/// once it has said anything.
+const FOLLOWED: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("followed");
 /// Single numbers by name.
 pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
@@ -104,6 +107,27 @@ fn make_tables(database: &Database) -> Result<(), Error> {
     Ok(())
 }
 
+pub(super) fn followed(
+    database: &Database,
+    kind: &str,
+) -> Result<Option<BTreeMap<String, Vec<u8>>>, Error> {
+    let table = match database.begin_read()?.open_table(FOLLOWED) {
+        // It is made with the first row.
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    let mut rows = BTreeMap::new();
+    for row in table.range((kind, "")..)? {
+        let (key, content) = row?;
+        let (of, key) = key.value();
+        if of != kind {
+            break;
+        }
+        rows.insert(key.to_owned(), content.value().to_vec());
+    }
+    Ok(rows.remove("").map(|_| rows))
+}
+
 pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, Error> {
     let read = database.begin_read()?;
     if read.open_table(NUMBERS)?.get(LAST_GOOD_KNOWN)?.is_none() {
@@ -174,6 +198,14 @@ fn perform(
             states.iter().try_for_each(|(id, state)| {
                 set(&mut table, id.as_str(), state.as_ref().map(encode).transpose()?)
             })
+        }
+        Write::Followed(kind, rows) => {
+            let mut table = transaction.open_table(FOLLOWED)?;
+            table.insert((*kind, ""), [].as_slice())?;
+            for (key, content) in rows {
+                set(&mut table, (*kind, key.as_str()), content.clone())?;
+            }
+            Ok(())
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::source::files::place;
 impl State {
     /// Puts a check into the store's layer.
     pub(super) fn put_check(&mut self, id: String, check: LoneCheck) -> Edit {
-        let new = Sourced { value: check, origin: Origin::Store };
+        let new = Sourced { value: check, origin: self.layer.clone() };
         let covered = self.checks.insert(id.clone(), new);
         let old = covered.and_then(|old| keep_stored(&mut self.hidden.checks, &id, old));
         Edit::Check(id, old)
@@ -18,7 +18,7 @@ impl State {
 
     /// Takes a check out of the store's layer; `None` if it was not there.
     pub(super) fn take_check(&mut self, id: String) -> Option<Edit> {
-        self.checks.get(&id).filter(|check| check.origin == Origin::Store)?;
+        self.checks.get(&id).filter(|check| !check.origin.is_of_file())?;
         let old = self.checks.remove(&id)?;
         if let Some(below) = self.hidden.checks.remove(&id) {
             self.checks.insert(id.clone(), below);
@@ -34,7 +34,7 @@ impl State {
     ) {
         let (stored, of_files): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.checks)
             .into_iter()
-            .partition(|(_, check)| check.origin == Origin::Store);
+            .partition(|(_, check)| !check.origin.is_of_file());
         self.checks = stored;
         old.extend(of_files);
         for (id, check) in new {
@@ -64,7 +64,7 @@ impl State {
 
     /// The check `id` as the store has it.
     pub(in crate::agent) fn stored_check(&self, id: &str) -> Option<&LoneCheck> {
-        let found = self.checks.get(id).filter(|check| check.origin == Origin::Store);
+        let found = self.checks.get(id).filter(|check| !check.origin.is_of_file());
         found.map(|check| &check.value)
     }
 
@@ -110,7 +110,7 @@ impl State {
     pub(in crate::agent) fn check_check_services(&self) -> Result<(), String> {
         for (id, lone) in &self.checks {
             let (of, origin) = (&*lone.value.service_id, &lone.origin);
-            if !of.is_empty() && *origin != Origin::Store && self.instance(of).is_none() {
+            if !of.is_empty() && origin.is_of_file() && self.instance(of).is_none() {
                 let place = place(origin);
                 return Err(format!("{place}: check {id:?}: ServiceID {of:?} does not exist"));
             }

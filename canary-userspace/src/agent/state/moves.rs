@@ -1,7 +1,7 @@
 //! What an edit did to instances, told from the edit that takes it back.
 
 use super::{Edit, State};
-use crate::catalog::{Instance, Origin, Registered};
+use crate::catalog::{Instance, Registered};
 
 /// An instance that an edit was about.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ impl State {
                 see(&self.stored_move(id, stored_before.as_deref()));
             }
             Edit::Files(old) => {
-                let of_file = |registered: &&Registered| registered.origin != Origin::Store;
+                let of_file = |registered: &&Registered| registered.origin.is_of_file();
                 for Registered { instance, .. } in self.snapshot.instances.iter().filter(of_file) {
                     let before = old.instances.get(&instance.id).map(|old| &old.value);
                     if before != Some(instance) {
@@ -60,7 +60,7 @@ impl State {
         let current = self.instance(id);
         let below = self.hidden.instances.get(id).map(|hidden| &hidden.value);
         let after = current.map(|registered| &registered.instance);
-        let of_store = current.is_some_and(|registered| registered.origin == Origin::Store);
+        let of_store = current.is_some_and(|registered| !registered.origin.is_of_file());
         InstanceMove {
             id,
             before: stored_before.or(below),

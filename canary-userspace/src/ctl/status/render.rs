@@ -66,7 +66,10 @@ fn head(status: &Status, paint: Paint) -> Vec<String> {
     let interfaces = if interfaces.is_empty() { "none".to_owned() } else { interfaces.join(", ") };
     vec![
         format!("Agent:       {} {ready}, revision {}", status.version, status.revision),
-        format!("Source:      {}, {health}", source.kind),
+        match &source.address {
+            Some(address) => format!("Source:      {} at {address}, {health}", source.kind),
+            None => format!("Source:      {}, {health}", source.kind),
+        },
         format!("Interfaces:  {interfaces}"),
     ]
 }

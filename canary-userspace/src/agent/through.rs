@@ -1,0 +1,353 @@
+//! Writes while a source is followed: they go to the source, and are done once they are back.
+//!
+//! A change is first made here, as if nothing were followed, and taken back: what cannot be put in
+//! force is refused before anybody else hears of it. Then it is written to the source, and
+//! acknowledged when the source has said it and it is in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::change::Change;
+use super::follow::Followed;
+use super::refusal::Refusal;
+use super::state::Edit;
+use super::{Agent, Handle, Indices};
+use crate::api::document::{Applied, Changed, Warning};
+use crate::audit::{Action, Altered, Author};
+use crate::compile::{Compiler, Names};
+use crate::entry::{self, Entry};
+use crate::source::consul::{Answered, Writer};
+use crate::source::{DEFAULTS, EntryKey, PROXY, RESOLVER, SPLITTER};
+
+/// Time for a write to come back from the source and be in force.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+/// How often a change is worked out anew since somebody else changed the same entry.
+const RETRIES: u32 = 1;
+
+/// What goes to a followed source with a change.
+#[derive(Clone, Debug, Default)]
+pub struct Ticket {
+    /// The token of whoever asks, where it is one of the source's.
+    pub token: Option<HeaderValue>,
+    /// Consul's check-and-set, where whoever asks has said it.
+    pub cas: Option<u64>,
+}
+
+/// A write that is to be made at the source.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    key: EntryKey,
+    entry: Option<Entry>,
+    /// As it is here before.
+    indices: Indices,
+    /// Whether it was worked out from the entry as it is here.
+    is_derived: bool,
+    action: Action,
+    author: Author,
+}
+
+/// A change that was worked out, and what is to be written for it.
+struct Plan<T> {
+    done: T,
+    writes: Vec<Planned>,
+    source: Option<(Arc<Writer>, watch::Receiver<u64>)>,
+}
+
+/// What a change says of itself once it is done.
+pub trait Report: Sized + Send + 'static {
+    /// The same, with the revision in force and more to say.
+    #[must_use]
+    fn finished(self, revision: u64, warnings: Vec<Warning>) -> Self;
+
+    /// What is said if the entry was at another index than whoever asks has said.
+    #[must_use]
+    fn missed() -> Option<Self> {
+        None
+    }
+}
+
+impl Report for Changed {
+    fn finished(mut self, revision: u64, warnings: Vec<Warning>) -> Self {
+        self.revision = revision;
+        self.warnings.extend(warnings);
+        self
+    }
+}
+
+impl Report for Option<Changed> {
+    fn finished(self, revision: u64, warnings: Vec<Warning>) -> Self {
+        self.map(|changed| changed.finished(revision, warnings))
+    }
+
+    fn missed() -> Option<Self> {
+        Some(None)
+    }
+}
+
+impl Report for Applied {
+    fn finished(mut self, revision: u64, warnings: Vec<Warning>) -> Self {
+        self.revision = revision;
+        self.warnings.extend(warnings);
+        self
+    }
+}
+
+/// How the source took the writes.
+enum Taken {
+    All,
+    /// An entry was at another index.
+    Conflict(EntryKey),
+}
+
+impl Handle {
+    /// Makes a change: here, or where a source is followed at that source. It is in force then.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] of the agent, or that of the source with its own status.
+    pub async fn change<T: Report>(
+        &self,
+        ticket: Ticket,
+        work: impl Fn(&mut Agent) -> Result<T, Refusal> + Clone + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let mut retries = RETRIES;
+        loop {
+            let work = work.clone();
+            let Plan { done, writes, source } = self.call(move |agent| agent.plan(work)).await??;
+            let Some((writer, mut heard)) = source.filter(|_| !writes.is_empty()) else {
+                return Ok(done);
+            };
+            match self.take(&writer, &ticket, &writes).await? {
+                Taken::All => {
+                    let late = self.until_back(&writes, &mut heard).await?;
+                    let revision = self.call(|agent| agent.datapath.revision()).await?;
+                    return Ok(done.finished(revision, late));
+                }
+                Taken::Conflict(_) if ticket.cas.is_some() => {
+                    let missed = || Refusal::conflict("the entry was changed since that index");
+                    return T::missed().ok_or_else(missed);
+                }
+                Taken::Conflict(key) if retries == 0 => {
+                    return Err(Refusal::conflict(format!(
+                        "{}/{} is changed by somebody else at the same time: try again",
+                        key.0, key.1
+                    )));
+                }
+                Taken::Conflict(_) => {
+                    retries = retries.saturating_sub(1);
+                    // What the other one wrote is on its way here.
+                    _ = timeout_at(Instant::now() + BACK_WITHIN, heard.changed()).await;
+                }
+            }
+        }
+    }
+
+    /// Writes to the source, one by one: it has no way to take several as one.
+    async fn take(
+        &self,
+        writer: &Writer,
+        ticket: &Ticket,
+        writes: &[Planned],
+    ) -> Result<Taken, Refusal> {
+        for (planned, done) in writes.iter().zip(0_usize..) {
+            let cas = if planned.is_derived { Some(planned.indices.modify) } else { ticket.cas };
+            let json = planned.entry.as_ref().map(entry::to_json);
+            let token = ticket.token.clone();
+            let expected = planned.clone();
+            self.call(move |agent| agent.expect_back(expected)).await?;
+            let answer = writer.write(&planned.key, json.as_ref(), cas, token).await;
+            let fault = match answer {
+                Ok(Answered { status: 200, text }) if cas.is_some() && text == "false" => {
+                    if done == 0 {
+                        return Ok(Taken::Conflict(planned.key.clone()));
+                    }
+                    Refusal::conflict("it is changed by somebody else at the same time")
+                }
+                Ok(Answered { status: 200, .. }) => continue,
+                Ok(Answered { status, text }) => Refusal::of_source(status, text),
+                Err(text) => Refusal::failed(format!("{text}; it may have been written")),
+            };
+            return Err(after(fault, writes.get(..done).unwrap_or_default(), planned));
+        }
+        Ok(Taken::All)
+    }
+
+    /// Waits until the source has said what was written, and it is in force; else says so.
+    async fn until_back(
+        &self,
+        writes: &[Planned],
+        heard: &mut watch::Receiver<u64>,
+    ) -> Result<Vec<Warning>, Refusal> {
+        let deadline = Instant::now() + BACK_WITHIN;
+        loop {
+            heard.borrow_and_update();
+            let wanted = writes.to_vec();
+            let missing =
+                self.call(move |agent| wanted.into_iter().find(|w| !agent.is_back(w))).await?;
+            let Some(Planned { key: (kind, name), .. }) = missing else { return Ok(Vec::new()) };
+            if !matches!(timeout_at(deadline, heard.changed()).await, Ok(Ok(()))) {
+                let text = format!(
+                    "{kind}/{name} is written to consul, and not in force here after {BACK_WITHIN:?}: see \
+                     canaryctl status"
+                );
+                return Ok(vec![Warning { service: name, text }]);
+            }
+        }
+    }
+}
+
+/// The refusal of a write, with those that were made before it.
+fn after(refusal: Refusal, done: &[Planned], failed: &Planned) -> Refusal {
+    let name = |planned: &Planned| format!("{}/{}", planned.key.0, planned.key.1);
+    if done.is_empty() {
+        return refusal;
+    }
+    let done: Vec<String> = done.iter().map(name).collect();
+    let text = format!("{} (for {}; {} is written)", refusal.text, name(failed), done.join(", "));
+    Refusal { text, ..refusal }
+}
+
+impl Agent {
+    /// Makes a change, or works out what is to be written for it where a source is followed.
+    fn plan<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Refusal>,
+    ) -> Result<Plan<T>, Refusal> {
+        let Some(followed) = &mut self.followed else {
+            return Ok(Plan { done: work(self)?, writes: Vec::new(), source: None });
+        };
+        followed.planned = Some(Vec::new());
+        let done = work(self);
+        let followed = self.followed.as_mut();
+        let writes = followed.and_then(|followed| followed.planned.take()).unwrap_or_default();
+        Ok(Plan { done: done?, writes, source: self.followed.as_ref().map(Followed::writes) })
+    }
+
+    /// Tries a change on the state as it is here, takes it back, and notes what is to be written.
+    ///
+    /// # Errors
+    ///
+    /// What [`Agent::change`] would refuse it for; instances are not for this agent to change.
+    pub(super) fn plan_change<T>(
+        &mut self,
+        change: Change,
+        report: impl FnOnce(&Self, &[Altered]) -> T,
+    ) -> Result<T, Refusal> {
+        let Change { action, intent, edits, .. } = change;
+        let kind = self.followed.as_ref().map_or("", Followed::kind);
+        let mut writes = Vec::new();
+        for edit in &edits {
+            let Edit::Entry(key, entry) = edit else {
+                let text =
+                    format!("instances and their health are read from {kind}: register them there");
+                return Err(Refusal::not_allowed(text));
+            };
+            writes.push(Planned {
+                key: key.clone(),
+                entry: entry.as_deref().cloned(),
+                indices: self.indices.get(key).copied().unwrap_or_default(),
+                is_derived: !matches!(action, Action::Write | Action::Delete | Action::Import),
+                action,
+                author: intent.author.clone(),
+            });
+        }
+        // Subsets before the splits that name them, and after them where they go.
+        writes.sort_by_key(rank);
+        let names: Names = writes.iter().map(|planned| planned.key.1.clone()).collect();
+        let names = (!writes.iter().any(|planned| planned.key.0 == PROXY)).then_some(names);
+        let scope = names.clone();
+        let before = self.entries_in(&scope);
+        let mut inverses: Vec<Edit> =
+            edits.into_iter().filter_map(|edit| self.state.apply(edit)).collect();
+        let after = self.entries_in(&scope);
+        let altered = self.ledger(&before, &after, &inverses).altered;
+        let result = self.try_followed(names.as_ref(), |agent| report(agent, &altered));
+        while let Some(inverse) = inverses.pop() {
+            self.state.apply(inverse);
+        }
+        if let Some(names) = &names {
+            self.compiler.update(&self.state.snapshot, names);
+        }
+        let result = result?;
+        let planned = self.followed.as_mut().map(|followed| &mut followed.planned);
+        match planned {
+            _ if intent.dry_run => {}
+            Some(Some(planned)) => planned.extend(writes),
+            _ => {
+                return Err(Refusal::failed(format!(
+                    "{kind} is followed: nothing is written here"
+                )));
+            }
+        }
+        Ok(result)
+    }
+
+    /// Looks at the state as it has been edited as if it were in force.
+    ///
+    /// # Errors
+    ///
+    /// Why a service could not be served that can be served now.
+    fn try_followed<T>(
+        &mut self,
+        names: Option<&Names>,
+        report: impl FnOnce(&Self) -> T,
+    ) -> Result<T, Refusal> {
+        let snapshot = &self.state.snapshot;
+        let in_force = if let Some(names) = names {
+            self.compiler.update(snapshot, names);
+            None
+        } else {
+            let whole = Compiler::new(snapshot, &self.datapath.claims());
+            Some(std::mem::replace(&mut self.compiler, whole))
+        };
+        let compiled = self.compiler.compiled();
+        let known = |service: &str| self.followed.as_ref().is_some_and(|f| !f.is_served(service));
+        let refused = compiled.refused.iter().find(|new| !known(&new.service));
+        let result = if let Some(refused) = refused {
+            Err(Refusal::invalid(refused.text.clone()))
+        } else {
+            let mixed = self.desired_followed();
+            let fits = self.datapath.check(mixed.as_ref().unwrap_or(&compiled.desired));
+            fits.map(|()| report(self)).map_err(Refusal::from)
+        };
+        if let Some(compiler) = in_force {
+            self.compiler = compiler;
+        }
+        result
+    }
+
+    /// Whether the source has said what was written.
+    fn is_back(&self, planned: &Planned) -> bool {
+        let here = self.state.entry(&planned.key).map(|entry| entry.value);
+        // Somebody may have written it again since.
+        let is_newer = || {
+            let indices = self.indices.get(&planned.key).copied().unwrap_or_default();
+            indices.modify != planned.indices.modify
+        };
+        let is_served = self.followed.as_ref().is_some_and(|f| f.is_served(&planned.key.1));
+        let is_in_force = self.late.is_none() && is_served;
+        is_in_force && (here == planned.entry || is_newer())
+    }
+
+    /// What the source will say is somebody's doing here.
+    fn expect_back(&mut self, planned: Planned) {
+        if let Some(followed) = &mut self.followed {
+            let Planned { key, entry, action, author, .. } = planned;
+            let json = entry.as_ref().map_or(Value::Null, entry::to_json);
+            followed.expected.insert(key, (json, action, author));
+        }
+    }
+}
+
+/// The order in which entries are written and deleted.
+fn rank(planned: &Planned) -> usize {
+    let kinds = [PROXY, DEFAULTS, RESOLVER, SPLITTER];
+    let place = kinds.iter().position(|kind| *kind == planned.key.0).unwrap_or(kinds.len());
+    // Deletions first, the other way round.
+    if planned.entry.is_some() { place + kinds.len() } else { kinds.len() - place }
+}

@@ -1,0 +1,67 @@
+//! Sizes of the tables, and idle limits of flows.
+
+use canary_common::limits;
+use serde::Deserialize;
+
+/// Sizes of the tables; they take effect when the tables are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Services.
+    pub services: u32,
+    /// Virtual addresses.
+    pub frontends: u32,
+    /// Backends.
+    pub backends: u32,
+    /// Virtual addresses and backends together, as the directory is sized for; rounded up to a
+    /// power of two.
+    pub endpoints: u32,
+    /// Maglev slots.
+    pub slots: u32,
+    /// Splits with counters.
+    pub splits: u32,
+    /// Splits with histograms.
+    pub histograms: u32,
+    /// Live flows a family; from the machine's memory where absent.
+    pub flows: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            services: limits::MAX_SERVICES,
+            frontends: limits::MAX_FRONTENDS,
+            backends: limits::MAX_BACKENDS,
+            endpoints: limits::MAX_BUCKETS.saturating_mul(2),
+            slots: limits::MAX_SLOTS,
+            splits: limits::MAX_STATISTICS,
+            histograms: limits::MAX_HISTOGRAMS,
+            flows: None,
+        }
+    }
+}
+
+/// After how many quiet seconds a flow is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Idle {
+    /// Before the backend has answered.
+    pub opening: u32,
+    /// An established TCP connection.
+    pub established: u32,
+    /// A TCP connection that has ended.
+    pub closing: u32,
+    /// UDP that was answered.
+    pub answered_udp: u32,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            opening: limits::OPENING_IDLE,
+            established: limits::ESTABLISHED_IDLE,
+            closing: limits::CLOSING_IDLE,
+            answered_udp: limits::ANSWERED_UDP_IDLE,
+        }
+    }
+}
