@@ -3,6 +3,7 @@
 mod change;
 mod checks;
 mod explain;
+mod flow;
 mod follow;
 mod heap;
 mod import;

@@ -13,6 +13,7 @@ pub mod datapath;
 pub mod entry;
 pub mod error;
 pub mod filter;
+pub mod foresee;
 pub mod health;
 pub mod kernel;
 pub mod metrics;
