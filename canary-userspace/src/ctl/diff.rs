@@ -126,7 +126,9 @@ fn wanted(
                     return Err(Failure::Invalid(twice));
                 }
             }
-            FileContent::Services(found) => services = services.saturating_add(found.len()),
+            FileContent::Services(found) => {
+                services = services.saturating_add(found.instances.len())
+            }
             FileContent::Skipped(_) | FileContent::Nothing => {}
         }
     }
