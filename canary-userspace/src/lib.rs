@@ -14,6 +14,8 @@ pub mod entry;
 pub mod error;
 pub mod filter;
 pub mod foresee;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod health;
 pub mod kernel;
 pub mod metrics;

@@ -118,18 +118,20 @@ fn wanted(
             let error = error.in_file(&file.path);
             Failure::Invalid(excerpt::with_line(&error, &file.content, console.word_paint))
         };
-        match parse_file(&file.content).map_err(refused)? {
-            FileContent::Entry(decoded) => {
-                let key = key_of(&decoded.entry);
-                let twice = format!("{}: {}/{} is defined twice", file.path, key.0, key.1);
-                if wanted.insert(key, decoded.entry).is_some() {
-                    return Err(Failure::Invalid(twice));
+        for part in parse_file(&file.content).map_err(refused)?.parts() {
+            match part {
+                FileContent::Entry(decoded) => {
+                    let key = key_of(&decoded.entry);
+                    let twice = format!("{}: {}/{} is defined twice", file.path, key.0, key.1);
+                    if wanted.insert(key, decoded.entry).is_some() {
+                        return Err(Failure::Invalid(twice));
+                    }
                 }
+                FileContent::Services(found) => {
+                    services = services.saturating_add(found.instances.len())
+                }
+                FileContent::Skipped(_) | FileContent::Many(_) | FileContent::Nothing => {}
             }
-            FileContent::Services(found) => {
-                services = services.saturating_add(found.instances.len());
-            }
-            FileContent::Skipped(_) | FileContent::Nothing => {}
         }
     }
     if services > 0 {
