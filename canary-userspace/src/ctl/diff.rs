@@ -128,7 +128,7 @@ fn wanted(
                     }
                 }
                 FileContent::Services(found) => {
-                    services = services.saturating_add(found.instances.len())
+                    services = services.saturating_add(found.instances.len());
                 }
                 FileContent::Skipped(_) | FileContent::Many(_) | FileContent::Nothing => {}
             }
