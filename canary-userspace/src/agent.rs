@@ -252,7 +252,7 @@ impl Agent {
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
             self.catch_up(None);
         }
-        self.deregister_overdue();
+        self.deregister_overdue(tokio::time::Instant::now());
         self.save_checks(false);
         self.keep_followed(Instant::now());
     }

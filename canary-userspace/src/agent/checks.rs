@@ -140,8 +140,8 @@ impl Agent {
     }
 
     /// Deregisters instances whose checks have been critical for as long as they allow.
-    pub(super) fn deregister_overdue(&mut self) {
-        while let Some((check, id)) = self.checks.overdue(tokio::time::Instant::now()) {
+    pub(super) fn deregister_overdue(&mut self, now: tokio::time::Instant) {
+        while let Some((check, id)) = self.checks.overdue(now) {
             tracing::warn!(%check, %id, "critical for too long: the instance is deregistered");
             if let Err(error) = self.dismiss(&id) {
                 tracing::error!(%error, %id, "the instance could not be deregistered");
@@ -190,5 +190,65 @@ pub(super) fn stored_check(id: &str, json: &Value) -> anyhow::Result<LoneCheck> 
     match id.strip_prefix(SERVICE_MAINTENANCE) {
         Some(service_id) => Ok(LoneCheck::maintenance(service_id, notes)),
         None => parse_check(json.to_string().as_bytes()).context("its definition"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::agent::memory::Memory;
+    use crate::agent::start::Started;
+    use crate::audit::{Author, Intent};
+    use crate::catalog::parse_registration;
+    use crate::settings::Settings;
+    use crate::store::Store;
+
+    const CHECK: &str = "check { ttl = \"1h\" deregister_critical_service_after = \"2m\" }";
+
+    #[tokio::test]
+    async fn instances_that_are_critical_for_too_long_go_and_those_of_files_come_back_by_a_reload()
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        fs::create_dir(path("etc")).unwrap();
+        let text = format!("service {{ name = \"web\" id = \"f\" port = 1 {CHECK} }}");
+        fs::write(path("etc/web.hcl"), text).unwrap();
+        let settings = Settings::from_args([
+            "canary-agent",
+            "--config-dir",
+            &path("etc"),
+            "--data-dir",
+            &path("data"),
+        ])
+        .unwrap();
+        let opened = Store::open(&settings.data_dir).unwrap();
+        let Started { mut agent, .. } =
+            Agent::start(&settings, opened, Box::new(Memory::default())).unwrap();
+        let intent = Intent::of(Author::Agent);
+        let body = format!("name = \"web\" id = \"s\" port = 2 {CHECK}");
+        let instance = parse_registration(body.as_bytes()).unwrap();
+        agent.register(&intent, instance, false).unwrap();
+        let ids = |agent: &Agent| {
+            let instances = agent.instances().iter();
+            instances.map(|found| found.instance.id.clone()).collect::<Vec<_>>()
+        };
+        let now = tokio::time::Instant::now();
+        let later = now + Duration::from_secs(120);
+
+        agent.deregister_overdue(later - Duration::from_secs(30));
+        assert_eq!(ids(&agent), ["f", "s"]);
+        agent.set_check("service:s", Health::Passing, "").unwrap();
+        agent.deregister_overdue(later);
+        assert_eq!(ids(&agent), ["s"]);
+        agent.reload(&intent).unwrap();
+        assert_eq!(ids(&agent), ["f", "s"]);
+
+        agent.set_check("service:s", Health::Critical, "").unwrap();
+        agent.deregister_overdue(tokio::time::Instant::now() + Duration::from_secs(120));
+        assert!(ids(&agent).is_empty());
+        agent.reload(&intent).unwrap();
+        assert_eq!(ids(&agent), ["f"]);
     }
 }
