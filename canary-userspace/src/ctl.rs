@@ -3,6 +3,7 @@
 //! Data goes to standard output and words to standard error; the exit code says what kind of
 //! outcome it was ([`failure::Failure`]).
 
+pub mod access;
 pub mod address;
 pub mod applied;
 pub mod args;
@@ -30,6 +31,7 @@ pub mod service;
 pub mod split;
 pub mod status;
 pub mod table;
+pub mod tls;
 pub mod undo;
 pub mod validate;
 pub mod version;
@@ -46,7 +48,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Config, Options, Service, Split, Verb};
-use client::Client;
 use console::Console;
 use failure::Failure;
 
@@ -94,7 +95,7 @@ pub async fn run(arguments: Vec<OsString>, console: &mut Console<'_>) -> u8 {
 }
 
 async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Failure> {
-    let client = &Client::new(options.agent.clone());
+    let client = &options.access.client(&options.agent, env::var("CANARY_TOKEN").ok())?;
     match &options.verb {
         Verb::Config(Config::Write(options)) => config::write(options, client, console).await,
         Verb::Config(Config::Read(options)) => config::read(options, client, console).await,

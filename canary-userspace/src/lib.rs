@@ -16,6 +16,7 @@ pub mod filter;
 pub mod health;
 pub mod kernel;
 pub mod metrics;
+mod pem;
 pub mod plan;
 pub mod settings;
 pub mod source;

@@ -62,7 +62,9 @@ impl Compiler {
     pub fn new(snapshot: &Snapshot, in_force: &Claims) -> Self {
         let mut compiler = Self { held: in_force.clone(), ..Self::default() };
         let Snapshot { resolvers, splitters, defaults, instances, .. } = snapshot;
-        let registered = instances.iter().map(|registered| &registered.instance.service);
+        let of_service = instances.chunk_by(|a, b| a.instance.service == b.instance.service);
+        let registered = of_service.filter_map(|of_service| of_service.first());
+        let registered = registered.map(|first| &first.instance.service);
         let entries = resolvers.keys().chain(splitters.keys()).chain(defaults.keys());
         let names: Names = entries.chain(registered).cloned().collect();
         compiler.update(snapshot, &names);

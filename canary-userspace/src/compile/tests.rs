@@ -12,6 +12,7 @@ use crate::entry::{Resolver, ServiceDefaults, Split, Splitter, Subset, WHOLE};
 mod golden;
 mod incremental;
 mod policy;
+mod scale;
 mod shares;
 
 /// A snapshot that is put together a line at a time.

@@ -12,12 +12,14 @@ pub const DEFAULT_AGENT: &str = "unix:///run/canary/agent.sock";
 pub enum Address {
     /// A unix socket.
     Unix(PathBuf),
-    /// A TCP port, in plain text.
+    /// A TCP port.
     Tcp {
         /// Name or address, an IPv6 address without its brackets.
         host: String,
         /// Port.
         port: u16,
+        /// Over TLS.
+        tls: bool,
     },
 }
 
@@ -40,13 +42,29 @@ impl Address {
         }
     }
 
+    /// The same port, over TLS; a socket stays what it is.
+    #[must_use]
+    pub fn over_tls(self) -> Self {
+        match self {
+            Self::Tcp { host, port, .. } => Self::Tcp { host, port, tls: true },
+            socket @ Self::Unix(_) => socket,
+        }
+    }
+
+    /// The URL of a path, as Consul's client writes it.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if matches!(self, Self::Tcp { tls: true, .. }) { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.authority())
+    }
+
     /// The value of the `Host` header.
     #[must_use]
     pub fn authority(&self) -> String {
         match self {
             Self::Unix(_) => "localhost".to_owned(),
-            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => format!("{host}:{port}"),
         }
     }
 }
@@ -58,11 +76,13 @@ impl FromStr for Address {
         match text.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
             Some(("unix", _)) => Err(format!("{text:?} has no absolute path, as unix:///path has")),
-            Some(("http", rest)) => host_and_port(text, rest.strip_suffix('/').unwrap_or(rest)),
-            Some(("https", _)) => Err(format!(
-                "{text:?}: https is not supported yet, use unix:///path or http://host:port"
+            Some((scheme @ ("http" | "https"), rest)) => {
+                let address = host_and_port(text, rest.strip_suffix('/').unwrap_or(rest))?;
+                Ok(if scheme == "https" { address.over_tls() } else { address })
+            }
+            _ => Err(format!(
+                "{text:?} is not an address: use unix:///path, http://host:port or https://host:port"
             )),
-            _ => Err(format!("{text:?} is not an address: use unix:///path or http://host:port")),
         }
     }
 }
@@ -71,7 +91,9 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp { .. } => write!(f, "http://{}", self.authority()),
+            Self::Tcp { tls, .. } => {
+                write!(f, "{}://{}", if *tls { "https" } else { "http" }, self.authority())
+            }
         }
     }
 }
@@ -89,7 +111,7 @@ fn host_and_port(whole: &str, text: &str) -> Result<Address, String> {
     if host.is_empty() {
         return Err(wrong());
     }
-    Ok(Address::Tcp { host: host.to_owned(), port })
+    Ok(Address::Tcp { host: host.to_owned(), port, tls: false })
 }
 
 #[cfg(test)]
@@ -99,7 +121,7 @@ mod tests {
     #[test]
     fn every_form_reads_back_as_it_was_written() {
         for text in
-            [DEFAULT_AGENT, "http://127.0.0.1:8500", "http://[::1]:8500", "http://node-1:80"]
+            [DEFAULT_AGENT, "http://127.0.0.1:8500", "https://[::1]:8500", "http://node-1:80"]
         {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
@@ -108,9 +130,9 @@ mod tests {
     #[test]
     fn what_is_not_served_is_refused_with_the_forms_that_are() {
         for (text, says) in [
-            ("https://node:8501", "https is not supported yet"),
+            ("ftp://node:8501", "is not an address"),
             ("unix://run/agent.sock", "no absolute path"),
-            ("node:8500", "use unix:///path or http://host:port"),
+            ("node:8500", "use unix:///path, http://host:port or https://host:port"),
             ("http://node", "no host and port"),
             ("http://node:99999", "no host and port"),
             ("http://:8500", "no host and port"),

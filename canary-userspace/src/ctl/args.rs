@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
 use crate::settings::{BPFFS, POD_INTERFACES};
@@ -22,8 +23,11 @@ use crate::store::MAX_RECORDS;
 pub struct Options {
     /// Where the agent listens.
     #[arg(long, global = true, env = "CANARY_AGENT", default_value = DEFAULT_AGENT, value_name = "ADDR",
-          help = "Where the agent listens: unix:///path or http://host:port")]
+          help = "Where the agent listens: unix:///path, http://host:port or https://host:port")]
     pub agent: Address,
+    /// What it may ask for.
+    #[command(flatten)]
+    pub access: Access,
     /// When to use colours.
     #[arg(
         long,
@@ -471,9 +475,9 @@ mod tests {
     #[test]
     fn an_address_that_is_not_served_is_a_usage_error() {
         let error =
-            Options::try_parse_from(["canaryctl", "--agent", "https://x:1", "reload"]).unwrap_err();
+            Options::try_parse_from(["canaryctl", "--agent", "ftp://x:1", "reload"]).unwrap_err();
 
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("https is not supported yet"), "{error}");
+        assert!(error.to_string().contains("is not an address"), "{error}");
     }
 }

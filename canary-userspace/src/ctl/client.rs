@@ -13,9 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
 use super::failure::Failure;
+use super::tls::{Tls, TlsOptions};
 
 /// How long an agent may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,19 +109,32 @@ impl Answer {
 pub struct Client {
     address: Address,
     token: Option<String>,
+    /// How to speak where the address is one of TLS.
+    tls: Option<Tls>,
 }
 
 impl Client {
     /// A client of the agent at `address`.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, token: None }
+        Self { address, token: None, tls: None }
     }
 
     /// The same client, showing a token with every request.
     #[must_use]
     pub fn with_token(self, token: Option<String>) -> Self {
         Self { token, ..self }
+    }
+
+    /// The same client, for an address over TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Error`] for a file that cannot be used.
+    pub fn with_tls(self, options: &TlsOptions) -> Result<Self, Failure> {
+        let Address::Tcp { host, tls: true, .. } = &self.address else { return Ok(self) };
+        let tls = Tls::new(host, options)?;
+        Ok(Self { tls: Some(tls), ..self })
     }
 
     /// Where the agent listens.
@@ -160,8 +175,12 @@ impl Client {
         let connect = async {
             match &self.address {
                 Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-                Address::Tcp { host, port } => {
-                    TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp)
+                Address::Tcp { host, port, .. } => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    match &self.tls {
+                        None => Ok(Stream::Tcp(stream)),
+                        Some(tls) => Ok(Stream::Tls(Box::new(tls.connect(stream).await?))),
+                    }
                 }
             }
         };
@@ -173,6 +192,7 @@ impl Client {
             match stream {
                 Stream::Unix(stream) => exchange(stream, request).await,
                 Stream::Tcp(stream) => exchange(stream, request).await,
+                Stream::Tls(stream) => exchange(stream, request).await,
             }
         };
         timeout(ANSWER_TIMEOUT, exchange)
@@ -206,6 +226,7 @@ impl Client {
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<Answer>

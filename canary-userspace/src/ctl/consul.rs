@@ -9,11 +9,13 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::access::read_token;
 use super::address::Address;
 use super::args::{Cas, DryRun};
 use super::client::{Answer, Client, reason};
 use super::console::Console;
 use super::failure::Failure;
+use super::tls::TlsOptions;
 use super::{argv, config, input};
 
 /// Where Consul's command looks for an agent when nothing else is said.
@@ -71,15 +73,25 @@ enum Config {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct Common {
     #[arg(
         long,
-        help = "Address of the agent: host:port, http:// or unix://; also CONSUL_HTTP_ADDR"
+        help = "Address of the agent: host:port, http://, https:// or unix://; also CONSUL_HTTP_ADDR"
     )]
     http_addr: Option<String>,
     #[arg(long, help = "Token to show; also CONSUL_HTTP_TOKEN")]
     token: Option<String>,
+    #[arg(long, help = "File with the token to show; also CONSUL_HTTP_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    #[arg(long, help = "Authorities to trust, PEM; also CONSUL_CACERT")]
+    ca_file: Option<PathBuf>,
+    #[arg(long, help = "Certificate to show, PEM; also CONSUL_CLIENT_CERT")]
+    client_cert: Option<PathBuf>,
+    #[arg(long, help = "Its private key, PEM; also CONSUL_CLIENT_KEY")]
+    client_key: Option<PathBuf>,
+    #[arg(long, help = "Name in the agent's certificate; also CONSUL_TLS_SERVER_NAME")]
+    tls_server_name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -244,14 +256,31 @@ impl Common {
         let address = self.http_addr.clone().or_else(|| variable("CONSUL_HTTP_ADDR"));
         let address = Address::parse_consul(address.as_deref().unwrap_or(DEFAULT_ADDRESS));
         let address = address.map_err(|error| cannot(&error))?;
-        // A token must not go in plain text where its owner asked for TLS.
-        let tls = variable("CONSUL_HTTP_SSL")
-            .is_some_and(|value| value.parse() != Ok(false) && value != "0");
-        if tls && matches!(address, Address::Tcp { .. }) {
-            return Err(cannot("https, which CONSUL_HTTP_SSL asks for, is not supported yet"));
-        }
-        let token = self.token.clone().or_else(|| variable("CONSUL_HTTP_TOKEN"));
-        Ok(Client::new(address).with_token(token))
+        let says_no = |value: String| matches!(value.as_str(), "0" | "f" | "F" | "false" | "FALSE");
+        // A token must not go in plain text where its owner asked for TLS: not even `http://` does.
+        let tls = variable("CONSUL_HTTP_SSL").is_some_and(|value| !says_no(value));
+        let address = if tls { address.over_tls() } else { address };
+        let file = |flag: &Option<PathBuf>, name| {
+            flag.clone().or_else(|| variable(name).map(PathBuf::from))
+        };
+        let options = TlsOptions {
+            ca_file: file(&self.ca_file, "CONSUL_CACERT"),
+            client_cert: file(&self.client_cert, "CONSUL_CLIENT_CERT"),
+            client_key: file(&self.client_key, "CONSUL_CLIENT_KEY"),
+            server_name: self
+                .tls_server_name
+                .clone()
+                .or_else(|| variable("CONSUL_TLS_SERVER_NAME")),
+            unverified: variable("CONSUL_HTTP_SSL_VERIFY").is_some_and(says_no),
+        };
+        let token_file = file(&self.token_file, "CONSUL_HTTP_TOKEN_FILE");
+        let token = match (&self.token, token_file) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(path)) => Some(read_token(&path)?),
+            (None, None) => variable("CONSUL_HTTP_TOKEN"),
+        };
+        let client = Client::new(address).with_tls(&options);
+        Ok(client.map_err(|failure| cannot(&failure.to_string()))?.with_token(token))
     }
 }
 
@@ -291,7 +320,7 @@ fn unreachable(
 ) -> Failure {
     let Failure::Unreachable { cause, .. } = failure else { return failure };
     let address = client.address();
-    let url = format!("http://{}{path}", address.authority());
+    let url = address.url(path);
     let dial = address.dial();
     Failure::Error(format!(
         "Error {doing}: {method} {url:?}: dial {dial}: connect: {}",

@@ -12,7 +12,9 @@ use canary_userspace::compile::{
 };
 use canary_userspace::datapath::Datapath;
 use canary_userspace::kernel::Kernel;
-use canary_userspace::settings::{Api, Idle, Limits, LogFormat, Settings, SocketLb, UplinkMode};
+use canary_userspace::settings::{
+    Api, Idle, Limits, LogFormat, Settings, SocketLb, Source, UplinkMode,
+};
 
 use super::sample::Samples;
 
@@ -56,6 +58,7 @@ pub(super) fn measure(bpffs: PathBuf) -> Result<Weights> {
 fn settings(bpffs: PathBuf) -> Settings {
     let services = u32::from(OTHERS).saturating_add(100);
     Settings {
+        source: Source::Files,
         config_dirs: Vec::new(),
         data_dir: PathBuf::new(),
         socket: PathBuf::new(),

@@ -1,23 +1,20 @@
 //! TLS of the TCP listener.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::settings;
+use crate::{pem, settings};
 
 /// Time that a client may take for its part of the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,49 +87,17 @@ fn config(files: &settings::Tls) -> anyhow::Result<ServerConfig> {
     let builder = match &files.client_ca_file {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let roots = Arc::new(authorities(path)?);
+            let roots = Arc::new(pem::authorities(path)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
             let context = || format!("client_ca_file {}", path.display());
             builder.with_client_cert_verifier(verifier.with_context(context)?)
         }
     };
-    let certificates = certificates(&files.cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .map_err(|error| anyhow!("private key {}: {error}", files.key_file.display()))?;
+    let certificates = pem::certificates(&files.cert_file)?;
+    let key = pem::private_key(&files.key_file)?;
     let mut config = builder
         .with_single_cert(certificates, key)
         .with_context(|| format!("certificate {}", files.cert_file.display()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-/// The authorities in a PEM file.
-///
-/// # Errors
-///
-/// It cannot be read, holds none, or one that is broken.
-fn authorities(path: &Path) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        let context = || format!("certificate authority {}", path.display());
-        roots.add(certificate).with_context(context)?;
-    }
-    Ok(roots)
-}
-
-/// The certificates in a PEM file, at least one.
-///
-/// # Errors
-///
-/// It cannot be read, or holds none.
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let wrong = |error: &dyn std::fmt::Display| anyhow!("certificate {}: {error}", path.display());
-    let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(|error| wrong(&error))?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| wrong(&error))?;
-    if certificates.is_empty() {
-        return Err(wrong(&"there is none in it"));
-    }
-    Ok(certificates)
 }

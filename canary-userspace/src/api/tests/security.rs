@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::api::Security;
+use crate::ctl::{self, console::Console};
 use crate::settings::{Api, Tls};
 
 /// An agent over TCP, with more in its settings file.
@@ -206,6 +207,58 @@ async fn a_client_without_the_right_certificate_is_not_served() {
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(ask_tls(at, &authority.client(Some(&wrong)), "agent.test").await.is_err());
     assert!(ask_tls(at, &authority.client(None), "agent.test").await.is_err());
+    agent.stop().await;
+}
+
+/// Runs a command line, and returns its exit code and what it printed.
+async fn command(line: &[&str]) -> (u8, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console::new(&mut out, &mut err);
+    let code = ctl::run(line.iter().map(Into::into).collect(), &mut console).await;
+    (code, String::from_utf8([out, err].concat()).unwrap())
+}
+
+#[tokio::test]
+async fn canaryctl_shows_its_certificate_and_its_token() {
+    let place = Place::new();
+    let authority = Authority::new();
+    let dir = place.dir.path();
+    let file = |name: &str, content: String| {
+        fs::write(dir.join(name), content).unwrap();
+        dir.join(name).display().to_string()
+    };
+    let ca_file = file("ca.pem", authority.issuer.pem());
+    let token_file = file("token", "open sesame\n".to_owned());
+    let entry = file("resolver.json", resolver());
+    let (cert_file, key_file) = authority.sign(dir, "agent", "127.0.0.1");
+    let (own_cert, own_key) = authority.sign(dir, "client", "client.test");
+    let (agent, at) = start(
+        &place,
+        &format!(
+            "http_tls {{\n  cert_file = {cert_file:?}\n  key_file = {key_file:?}\n  \
+             client_ca_file = {ca_file:?}\n}}\ntoken \"ci\" {{\n  secret_file = {token_file:?}\n  \
+             policy = \"write\"\n}}\n"
+        ),
+    )
+    .await;
+    agent.status().await;
+    let address = format!("https://{at}");
+    let base = ["canaryctl", "--agent", &address];
+    let (own_cert, own_key) = (own_cert.display().to_string(), own_key.display().to_string());
+    let trust = ["--ca-file", &ca_file, "--client-cert", &own_cert, "--client-key", &own_key];
+    let token = ["--token-file", &token_file];
+    let write = ["config", "write", &entry];
+
+    let (code, said) = command(&[&base[..], &trust, &token, &write].concat()).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = command(&[&base[..], &trust, &write].concat()).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("Permission denied: anonymous token"), "{said}");
+    let (code, said) = command(&[&base[..], &token, &write].concat()).await;
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("invalid peer certificate"), "{said}");
+    let (code, said) = command(&[&base[..], &["--ca-file", "/nowhere/ca"], &write].concat()).await;
+    assert!(code == 1 && said.contains("/nowhere/ca"), "{said}");
     agent.stop().await;
 }
 

@@ -162,7 +162,7 @@ fn differing(a: &Desired, b: &Desired) -> Names {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn a_change_gives_what_compiling_everything_gives(
@@ -193,4 +193,82 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn whatever_is_written_shares_add_up_and_other_names_change_nothing_but_names(
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut lab = Lab::default();
+        for step in steps {
+            step.perform(&mut lab);
+        }
+
+        let compiled = lab.compile();
+        let renamed = renamed(&lab).compile();
+
+        for service in compiled.desired.services.iter().chain(&compiled.idle) {
+            let total = |of: fn(&DesiredSplit) -> u16| -> u32 {
+                service.splits.iter().map(|split| u32::from(of(split))).sum()
+            };
+            prop_assert_eq!(total(|split| split.weight), 10_000);
+            prop_assert_eq!(total(|split| split.share), 10_000);
+            let chain = discovery_chain(&lab.snapshot(), &service.name).unwrap();
+            prop_assert!(chain.chain.nodes.contains_key(&chain.chain.start_node));
+            let explain = explain(&lab.snapshot(), &service.name);
+            prop_assert_eq!(explain.leaves.len(), service.splits.len());
+            for (leaf, split) in explain.leaves.iter().zip(&service.splits) {
+                let taken = split.backends.iter().any(|backend| backend.healthy);
+                prop_assert_eq!(leaf.levels.iter().any(|level| level.in_use), taken);
+                prop_assert_eq!(leaf.refused, !taken && split.share > 0);
+            }
+        }
+        prop_assert_eq!(compiled.refused.len(), renamed.refused.len());
+        let mut desired = compiled.desired.clone();
+        for service in &mut desired.services {
+            service.name = other_name(&service.name);
+            for split in &mut service.splits {
+                let SplitKey { service, target, .. } = &mut split.key;
+                (*service, *target) = (other_name(service), other_name(target));
+            }
+        }
+        prop_assert_eq!(desired, renamed.desired);
+    }
+}
+
+/// Another name, in the same order among all: of equal remainders the first name gets the rest.
+fn other_name(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("{name}{name}-other") }
+}
+
+fn renamed(lab: &Lab) -> Lab {
+    let rename = |name: &mut String| *name = other_name(name);
+    let mut other = Lab(Snapshot::default());
+    for (name, sourced) in &lab.0.resolvers {
+        let mut entry = sourced.clone();
+        rename(&mut entry.value.name);
+        if let Some(redirect) = &mut entry.value.redirect {
+            rename(&mut redirect.service);
+        }
+        for failover in entry.value.failover.values_mut() {
+            match failover {
+                Failover::One(target) => rename(&mut target.service),
+                Failover::Targets(all) => all.iter_mut().for_each(|t| rename(&mut t.service)),
+            }
+        }
+        other.0.resolvers.insert(other_name(name), entry);
+    }
+    for (name, sourced) in &lab.0.splitters {
+        let mut entry = sourced.clone();
+        rename(&mut entry.value.name);
+        entry.value.splits.iter_mut().for_each(|split| rename(&mut split.service));
+        other.0.splitters.insert(other_name(name), entry);
+    }
+    for name in lab.0.defaults.keys() {
+        other = other.udp(&other_name(name));
+    }
+    other.0.instances.clone_from(&lab.0.instances);
+    for registered in &mut other.0.instances {
+        rename(&mut registered.instance.service);
+    }
+    other
 }

@@ -137,7 +137,7 @@ async fn an_agent_that_is_not_there_reads_as_from_consuls_client() {
     let read = ["config", "read", "-kind", "K", "-name", "N"];
 
     let (outcome, ..) = consul("unix:///nowhere/agent.sock", &read).await;
-    let (wrong, ..) = consul("https://127.0.0.1:8501", &read).await;
+    let (wrong, ..) = consul("ftp://127.0.0.1:8501", &read).await;
 
     assert_eq!(
         outcome,
@@ -150,17 +150,24 @@ async fn an_agent_that_is_not_there_reads_as_from_consuls_client() {
 
 #[test]
 fn tls_is_not_silently_left_out() {
-    let common = Common { http_addr: None, token: None };
+    let common = Common::default();
     let with = |value: &'static str| {
         move |name: &str| (name == "CONSUL_HTTP_SSL").then(|| value.to_owned())
     };
 
-    assert!(common.client(&with("true")).is_err());
-    assert!(common.client(&with("1")).is_err());
-    assert!(common.client(&with("false")).is_ok());
-    assert!(common.client(&with("0")).is_ok());
-    let plain = common.client(&|_| None).unwrap();
-    assert_eq!(plain.address().to_string(), "http://127.0.0.1:8500");
+    for (value, address) in [
+        ("true", "https://127.0.0.1:8500"),
+        ("1", "https://127.0.0.1:8500"),
+        ("false", "http://127.0.0.1:8500"),
+        ("0", "http://127.0.0.1:8500"),
+        ("", "http://127.0.0.1:8500"),
+    ] {
+        let client = common.client(&with(value)).unwrap();
+        assert_eq!(client.address().to_string(), address, "{value}");
+    }
+    let plain = Common { http_addr: Some("http://node:1".to_owned()), ..Common::default() };
+    let client = plain.client(&with("true")).unwrap();
+    assert_eq!(client.address().to_string(), "https://node:1");
 }
 
 #[tokio::test]
