@@ -118,6 +118,9 @@ impl Agent {
     ///
     /// What is wrong with them; the set before stays in force.
     pub fn reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
+        if self.followed.is_some() {
+            return Ok(self.reload_followed(intent));
+        }
         let result = self.try_reload(intent);
         heap::give_back();
         if intent.dry_run {
