@@ -16,7 +16,9 @@ use std::sync::Arc;
 use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
-use crate::source::{DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, key_of};
+use crate::source::{
+    DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
+};
 
 pub(super) use self::moves::InstanceMove;
 

@@ -22,7 +22,7 @@ pub struct Maintenance {
     #[arg(long)]
     pub disable: bool,
     /// Why, for whoever looks at the checks
-    #[arg(long, value_name = "TEXT", requires = "enable")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "disable")]
     pub reason: Option<String>,
 }
 
