@@ -2,6 +2,7 @@
 
 mod change;
 mod explain;
+mod flow;
 mod follow;
 mod heap;
 mod import;

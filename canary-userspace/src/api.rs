@@ -9,6 +9,7 @@ mod chain;
 mod config;
 pub mod document;
 mod filter;
+mod flow;
 mod gate;
 mod health;
 mod history;
@@ -84,6 +85,7 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         )
         .route("/v1/canary/explain/{service}", get(chain::explain))
         .route("/v1/discovery-chain/{service}", get(chain::discovery_chain))
+        .route("/v1/canary/explain-flow", get(flow::explain))
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
         .fallback(shape::nowhere)

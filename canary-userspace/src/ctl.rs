@@ -14,8 +14,11 @@ pub mod config;
 pub mod console;
 pub mod consul;
 pub mod detach;
+pub mod diff;
 pub mod doctor;
+mod examples;
 pub mod excerpt;
+pub mod explain;
 pub mod export;
 pub mod failure;
 pub mod history;
@@ -27,6 +30,7 @@ mod near;
 pub mod paint;
 pub mod reload;
 pub mod rollback;
+mod screen;
 pub mod service;
 pub mod split;
 pub mod status;
@@ -45,7 +49,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use args::{Config, Options, Service, Split, Verb};
 use console::Console;
@@ -55,6 +59,10 @@ use failure::Failure;
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().collect();
+    if !is_consul(&arguments) && completions::answer(&arguments, env::current_dir().ok().as_deref())
+    {
+        return ExitCode::SUCCESS;
+    }
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut console = Console::new(&mut out, &mut err).detect();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -83,7 +91,10 @@ fn is_consul(arguments: &[OsString]) -> bool {
 
 /// Runs `canaryctl` and returns its exit code.
 pub async fn run(arguments: Vec<OsString>, console: &mut Console<'_>) -> u8 {
-    let outcome = match Options::try_parse_from(argv::normalise(arguments)) {
+    let parsed = examples::command()
+        .try_get_matches_from(argv::normalise(arguments))
+        .and_then(|matches| Options::from_arg_matches(&matches));
+    let outcome = match parsed {
         Ok(options) => {
             console.choose(options.color);
             dispatch(&options, console).await
@@ -102,6 +113,7 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Config(Config::List(options)) => config::list(options, client, console).await,
         Verb::Config(Config::Delete(options)) => config::delete(options, client, console).await,
         Verb::Config(Config::Validate(options)) => validate::run(options, console),
+        Verb::Config(Config::Diff(options)) => diff::run(options, client, console).await,
         Verb::Service(Service::Register { file, dry_run }) => {
             service::register(file, *dry_run, client, console).await
         }
@@ -114,6 +126,7 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Rollback(options) => rollback::run(options, client, console).await,
         Verb::Undo(options) => undo::run(options, client, console).await,
         Verb::Status(options) => status::run(options, client, console).await,
+        Verb::Explain(options) => explain::run(options, client, console).await,
         Verb::History(options) => history::run(options, client, console).await,
         Verb::Export(options) => export::run(options, client, console).await,
         Verb::Import(options) => import::run(options, client, console).await,
@@ -133,8 +146,11 @@ fn finish(outcome: Result<(), Failure>, console: &mut Console<'_>) -> u8 {
     if code == 0 {
         return 0;
     }
-    // Without a standard error the exit code still says it.
-    _ = console.say(failure.to_string().trim_end());
+    let text = failure.to_string();
+    if !text.is_empty() {
+        // Without a standard error the exit code still says it.
+        _ = console.say(text.trim_end());
+    }
     code
 }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use canary_common::endpoint::Endpoint;
+
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
+use crate::foresee::Foreseen;
 
 /// Counters of one split since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,6 +148,13 @@ pub trait Datapath: Send {
 
     /// Live flows of backends that take no new ones, by split: what still drains.
     fn draining(&self) -> BTreeMap<SplitKey, u64>;
+
+    /// What a flow from `client` to `frontend` gets and has; `None` if no frontend is there.
+    ///
+    /// # Errors
+    ///
+    /// If the tables cannot be read.
+    fn foresee(&self, client: Endpoint, frontend: Endpoint) -> anyhow::Result<Option<Foreseen>>;
 
     /// Packets that were not forwarded, by reason.
     fn reasons(&self) -> Vec<(&'static str, u64)>;

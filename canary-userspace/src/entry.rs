@@ -339,4 +339,4 @@ pub fn decode(value: &Value) -> Result<Decoded, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

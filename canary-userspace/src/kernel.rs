@@ -5,6 +5,7 @@ pub mod attach;
 pub mod conntrack;
 pub mod counters;
 pub mod doctor;
+mod foresee;
 pub mod grace;
 pub mod interfaces;
 pub mod links;
@@ -16,18 +17,19 @@ pub mod node;
 pub mod object;
 mod pinned;
 pub mod pins;
+mod seed;
 pub mod sweep;
 pub mod usage;
 pub mod writer;
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use canary_common::endpoint::Endpoint;
 use canary_common::settings::Settings as Row;
 use canary_common::word::Word;
 
@@ -44,6 +46,7 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::foresee::Foreseen;
 use crate::plan::{Blocked, Published, Write, fits, plan, plan_some};
 use crate::settings::Settings;
 
@@ -67,6 +70,7 @@ pub struct Kernel {
     published: Published,
     grace: Grace,
     sweep: Sweep,
+    flows: foresee::Flows,
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
@@ -111,6 +115,7 @@ impl Kernel {
         published.end_grace();
         let revision = writer.settings.load_wide(0, offset_of!(Row, revision))?;
         let splits = mapped::Mapped::from_ebpf(&ebpf, "SPLITS")?;
+        let flows = foresee::Flows::open(&ebpf, hertz)?;
         let sweep = Sweep::start(&mut ebpf, splits, row, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let foreign = Foreign::take(&mut ebpf, hertz)?;
@@ -121,6 +126,7 @@ impl Kernel {
             published,
             grace,
             sweep,
+            flows,
             attachments,
             per_cpu,
             usage,
@@ -281,35 +287,13 @@ fn tell(writer: &Writer, settings: &Settings, hertz: u64) -> Result<Row> {
     for (place, seconds) in idle.into_iter().enumerate() {
         table.store(0, offset_of!(Row, idle).saturating_add(place.saturating_mul(4)), seconds)?;
     }
-    table.store_wide(0, offset_of!(Row, seed), seed(&settings.cluster_name))?;
+    table.store_wide(0, offset_of!(Row, seed), seed::of(&settings.cluster_name))?;
     table.store_wide(0, offset_of!(Row, seconds_per_jiffy), node::seconds_per_jiffy(hertz))?;
     table.store_wide(0, offset_of!(Row, netns), node::netns_cookie()?)?;
     table.store(0, offset_of!(Row, ipv6_checksums), u32::from(node::knows_ipv6_checksums()))?;
     let mask = writer.endpoints.rows().saturating_sub(1);
     table.store(0, offset_of!(Row, bucket_mask), mask)?;
     Ok(Row { idle: idle.map(Word::new), ..Row::default() })
-}
-
-/// The hash seed of a cluster: the same for the same name on every node and version.
-fn seed(cluster: &str) -> u64 {
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    hasher.write(cluster.as_bytes());
-    hasher.finish()
-}
-
-/// FNV-1a: std promises nothing about its own hashers from one version to the next.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }
 
 impl Datapath for Kernel {
@@ -339,6 +323,11 @@ impl Datapath for Kernel {
 
     fn counters(&self) -> BTreeMap<SplitKey, Counters> {
         self.per_cpu.counters(&self.published, &self.writer.splits)
+    }
+
+    fn foresee(&self, client: Endpoint, frontend: Endpoint) -> Result<Option<Foreseen>> {
+        let (writer, published, flows) = (&self.writer, &self.published, &self.flows);
+        crate::foresee::foresee(&foresee::Live { writer, published, flows }, client, frontend)
     }
 
     fn draining(&self) -> BTreeMap<SplitKey, u64> {
@@ -399,17 +388,5 @@ impl Datapath for Kernel {
 
     fn events(&self) -> Option<OwnedFd> {
         self.attachments.as_fd().try_clone_to_owned().ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_seed_of_a_cluster_never_changes() {
-        assert_eq!(seed(""), 0xcbf2_9ce4_8422_2325);
-        // The published test vector of FNV-1a for this text.
-        assert_eq!(seed("foobar"), 0x8594_4171_f739_67e8);
     }
 }

@@ -13,6 +13,9 @@ pub mod datapath;
 pub mod entry;
 pub mod error;
 pub mod filter;
+pub mod foresee;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod health;
 pub mod kernel;
 pub mod metrics;

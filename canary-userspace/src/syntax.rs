@@ -100,6 +100,19 @@ impl Value {
 ///
 /// Where and why the text is neither, in Consul's words where it has some.
 pub fn parse(text: &[u8]) -> Result<Value, ConfigError> {
+    parse_as(text, |start| start == '{')
+}
+
+/// Parses a configuration text that may also be a JSON list of what it would be otherwise.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_set(text: &[u8]) -> Result<Value, ConfigError> {
+    parse_as(text, |start| matches!(start, '{' | '['))
+}
+
+fn parse_as(text: &[u8], is_json: impl Fn(char) -> bool) -> Result<Value, ConfigError> {
     let text = match str::from_utf8(text) {
         Ok(text) => text,
         Err(error) => {
@@ -109,7 +122,7 @@ pub fn parse(text: &[u8]) -> Result<Value, ConfigError> {
         }
     };
     let places = Places::new(text);
-    let parsed = if text.trim_start().starts_with('{') {
+    let parsed = if text.trim_start().starts_with(is_json) {
         json::document(text, &places)
     } else {
         hcl::document(text, &places)

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use canary_common::endpoint::Endpoint;
+
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::foresee::Foreseen;
 
 /// Shared with the test, which looks at what was published and says what goes wrong.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +85,11 @@ impl Datapath for Memory {
 
     fn counters(&self) -> BTreeMap<SplitKey, Counters> {
         self.get().counters.clone()
+    }
+
+    fn foresee(&self, client: Endpoint, frontend: Endpoint) -> anyhow::Result<Option<Foreseen>> {
+        let rows = crate::foresee::tests::Written::of(&self.get().published);
+        crate::foresee::foresee(&rows, client, frontend)
     }
 
     fn draining(&self) -> BTreeMap<SplitKey, u64> {

@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod explain;
+pub mod flow;
 
 use std::collections::BTreeMap;
 

@@ -14,8 +14,21 @@ pub enum FileContent {
     Services(Vec<(Instance, Position)>),
     /// An entry of a kind that Consul has and this agent does not use, and what to say of it.
     Skipped(ConfigError),
+    /// Several entries, as a JSON list.
+    Many(Vec<Self>),
     /// Blanks and comments.
     Nothing,
+}
+
+impl FileContent {
+    /// The parts one by one: none of them is [`FileContent::Many`].
+    #[must_use]
+    pub fn parts(self) -> Vec<Self> {
+        match self {
+            Self::Many(parts) => parts,
+            one => vec![one],
+        }
+    }
 }
 
 /// Reads a file: a config entry, or service definitions.
@@ -24,7 +37,7 @@ pub enum FileContent {
 ///
 /// What is wrong and where; the caller adds the file's name.
 pub fn parse_file(text: &[u8]) -> Result<FileContent, ConfigError> {
-    content(&syntax::parse(text)?)
+    content(&syntax::parse_set(text)?)
 }
 
 /// What a parsed file holds.
@@ -33,8 +46,17 @@ pub fn parse_file(text: &[u8]) -> Result<FileContent, ConfigError> {
 ///
 /// As [`parse_file`], but for syntax.
 pub fn content(root: &Value) -> Result<FileContent, ConfigError> {
+    match &root.data {
+        Data::List(elements) => {
+            elements.iter().map(one).collect::<Result<_, _>>().map(FileContent::Many)
+        }
+        _ => one(root),
+    }
+}
+
+fn one(root: &Value) -> Result<FileContent, ConfigError> {
     let items = root.items().unwrap_or_default();
-    if items.is_empty() {
+    if root.items().is_some_and(<[Item]>::is_empty) {
         return Ok(FileContent::Nothing);
     }
     if !items.iter().any(is_service) {

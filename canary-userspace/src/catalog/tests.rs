@@ -92,6 +92,40 @@ fn a_file_is_an_entry_or_services_or_nothing() {
 }
 
 #[test]
+fn a_json_list_is_several_entries() {
+    let entry = |name: &str| format!("{{\"Kind\": \"service-resolver\", \"Name\": \"{name}\"}}");
+    let router = "{\"Kind\": \"service-router\", \"Name\": \"a\"}";
+    let text = format!(" [{}, {router}, {}]\n", entry("a"), entry("b"));
+
+    let parts = parse_file(text.as_bytes()).unwrap().parts();
+
+    let told = parts.iter().map(|part| match part {
+        FileContent::Entry(decoded) => decoded.entry.name().to_owned(),
+        FileContent::Skipped(reason) => reason.to_string(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "a",
+            "1:55: service-router \"a\": routing by HTTP path/header needs layer 7 and is not supported; \
+             traffic goes to the splitter or resolver of \"a\"",
+            "b"
+        ]
+    );
+    assert_eq!(parse_file(b"[]").unwrap().parts(), []);
+    assert_eq!(
+        error(&format!("[{},\n 5]", entry("a"))),
+        "f.hcl:2:2: Payload does not contain a kind/Kind key at the top level"
+    );
+    assert_eq!(
+        error(&format!("[{},\n [{}]]", entry("a"), entry("b"))),
+        "f.hcl:2:2: Payload does not contain a kind/Kind key at the top level"
+    );
+    assert_eq!(error("[1"), "f.hcl:1:3: unexpected end of JSON input");
+}
+
+#[test]
 fn a_registration_is_read_as_clients_send_it() {
     let body = json!({
         "ID": "payments-blue-1", "Name": "payments", "Tags": ["v2"], "Address": "10.244.1.1", "Port": 8080,

@@ -1,16 +1,23 @@
 //! The command line's shape.
 
+mod config;
+mod reading;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use self::config::{
+    Cas, Config, ConfigDelete, ConfigDiff, ConfigList, ConfigRead, ConfigValidate, ConfigWrite,
+    EntryFormat, EntryName,
+};
+pub use self::reading::{Explain, Export, History, Import};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
 use crate::settings::{BPFFS, POD_INTERFACES};
-use crate::store::MAX_RECORDS;
 
 /// Steers canary releases on this node: who gets how much of a service's new connections.
 #[derive(Debug, Parser)]
@@ -67,6 +74,8 @@ pub enum Verb {
     Import(Import),
     /// Show services, splits and what the kernel counted
     Status(Status),
+    /// Explain where new connections of a service go and why, or where one flow goes
+    Explain(Explain),
     /// Read the configuration directory again, all or nothing
     Reload(Reload),
     /// Show the tables: entries, capacity and memory
@@ -77,7 +86,7 @@ pub enum Verb {
     Detach(Detach),
     /// Show the versions of this command and of the agent
     Version(Json),
-    /// Print a shell's completion script
+    /// Print the script that makes a shell ask this program, which asks the running agent
     Completions(Completions),
 }
 
@@ -114,124 +123,6 @@ pub struct Reload {
 /// Whether a program reads.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Json {
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `config` verbs; their flags may also be written with one dash.
-#[derive(Debug, Subcommand)]
-pub enum Config {
-    /// Write a config entry from a file of HCL or JSON
-    Write(ConfigWrite),
-    /// Print a config entry as JSON or HCL
-    Read(ConfigRead),
-    /// Print the names of a kind's config entries
-    List(ConfigList),
-    /// Delete a config entry
-    Delete(ConfigDelete),
-    /// Check files as one set, without an agent
-    Validate(ConfigValidate),
-}
-
-/// A check of the index before a change.
-#[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Cas {
-    /// Change the entry only if it is still at --modify-index
-    #[arg(long)]
-    pub cas: bool,
-    /// The entry's index; 0 if it must not exist yet
-    #[arg(long, requires = "cas", value_name = "N", default_value_t = 0)]
-    pub modify_index: u64,
-}
-
-impl Cas {
-    /// What carries it in a query.
-    #[must_use]
-    pub fn parameter(self) -> Option<String> {
-        self.cas.then(|| format!("cas={}", self.modify_index))
-    }
-}
-
-/// `config write`
-#[derive(Debug, Args)]
-pub struct ConfigWrite {
-    /// The file; - for standard input
-    pub file: PathBuf,
-    /// Only if unchanged.
-    #[command(flatten)]
-    pub cas: Cas,
-    /// Only look.
-    #[command(flatten)]
-    pub dry_run: DryRun,
-}
-
-/// Which config entry.
-#[derive(Debug, Args)]
-pub struct EntryName {
-    /// Kind, such as service-splitter
-    #[arg(long)]
-    pub kind: String,
-    /// Name of the service
-    #[arg(long)]
-    pub name: String,
-}
-
-/// `config read`
-#[derive(Debug, Args)]
-pub struct ConfigRead {
-    /// Which.
-    #[command(flatten)]
-    pub entry: EntryName,
-    /// Print JSON, as without it
-    #[arg(long, conflicts_with = "format")]
-    pub json: bool,
-    /// The language to print in
-    #[arg(long, value_enum, default_value_t)]
-    pub format: EntryFormat,
-}
-
-/// A language that entries are written in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum EntryFormat {
-    /// JSON as Consul shows it, with the indices
-    #[default]
-    Json,
-    /// HCL as people write it, ready to be written back
-    Hcl,
-}
-
-/// `config list`
-#[derive(Debug, Args)]
-pub struct ConfigList {
-    /// Kind, such as service-splitter
-    #[arg(long)]
-    pub kind: String,
-    /// Print the entries as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `config delete`
-#[derive(Debug, Args)]
-pub struct ConfigDelete {
-    /// Which.
-    #[command(flatten)]
-    pub entry: EntryName,
-    /// Only if unchanged.
-    #[command(flatten)]
-    pub cas: Cas,
-    /// Only look.
-    #[command(flatten)]
-    pub dry_run: DryRun,
-}
-
-/// `config validate`
-#[derive(Debug, Args)]
-pub struct ConfigValidate {
-    /// Files, and directories whose *.hcl and *.json are read
-    #[arg(required = true, value_name = "FILE|DIR")]
-    pub paths: Vec<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -329,48 +220,6 @@ pub struct Undo {
     pub dry_run: DryRun,
 }
 
-/// `history`
-#[derive(Debug, Args)]
-pub struct History {
-    /// Only this service
-    pub service: Option<String>,
-    /// How many changes, the newest ones
-    #[arg(long, value_name = "N", default_value_t = 20,
-          value_parser = clap::value_parser!(u64).range(1..=MAX_RECORDS))]
-    pub limit: u64,
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `export`
-#[derive(Debug, Args)]
-pub struct Export {
-    /// The directory, made where it is missing
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
-    /// What files of the agent define, too
-    #[arg(long)]
-    pub all: bool,
-    /// Overwrite files that are there
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// `import`
-#[derive(Debug, Args)]
-pub struct Import {
-    /// Files, and directories whose *.hcl and *.json are read
-    #[arg(required = true, value_name = "FILE|DIR")]
-    pub paths: Vec<PathBuf>,
-    /// Delete what the store has and the files do not
-    #[arg(long)]
-    pub replace: bool,
-    /// Only look.
-    #[command(flatten)]
-    pub dry_run: DryRun,
-}
-
 /// `status`
 #[derive(Debug, Args)]
 pub struct Status {
@@ -382,7 +231,7 @@ pub struct Status {
     /// How long to wait
     #[arg(long, requires = "wait", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
-    /// Show it again every second
+    /// Show it again whenever it is another
     #[arg(long)]
     pub watch: bool,
     /// Print one JSON document; one a line with --watch
@@ -466,7 +315,7 @@ mod tests {
 
     #[test]
     fn verbs_that_are_not_built_are_refused() {
-        for verb in ["explain", "flows", "observe", "top"] {
+        for verb in ["flows", "observe", "top"] {
             let error = Options::try_parse_from(["canaryctl", verb]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{verb}");
         }

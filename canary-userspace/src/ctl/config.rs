@@ -11,9 +11,11 @@ use super::client::{Answer, Client, escape, with_query};
 use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
-use super::{input, moved};
+use super::table::{Column, Table};
+use super::{input, moved, near};
 use crate::entry;
 use crate::error::ConfigError;
+use crate::source::KINDS;
 
 /// Writes an entry.
 ///
@@ -40,10 +42,14 @@ pub async fn write(
     let document = input::decode(file, &bytes).map_err(refused)?;
     let before = change::before(&document.kind, &document.name, client).await;
     let answer = put(&document.json, options.cas, options.dry_run, client).await?;
-    let answer = answer.accepted().map_err(|failure| match failure {
-        Failure::Invalid(text) => refused(document.refused(file, text)),
-        other => other,
-    })?;
+    let answer = match answer.accepted() {
+        Err(Failure::Invalid(text)) => {
+            let hint = near::subset_hint(&text, client).await;
+            let shown = refused(document.refused(file, text));
+            return Err(Failure::Invalid(format!("{shown}{hint}")));
+        }
+        answer => answer?,
+    };
     let which = format!("{}/{}", document.kind, document.name);
     if missed(&answer, options.cas) {
         return Err(Failure::Conflict(format!("Config entry not updated: {which}")));
@@ -97,11 +103,31 @@ pub async fn list(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let answer = client.get(&kind_path(&options.kind)).await?.accepted()?;
+    let Some(kind) = &options.kind else { return list_all(options.json, client, console).await };
+    let answer = client.get(&kind_path(kind)).await?.accepted()?;
     if options.json {
         return console.json(&answer.json::<Value>()?);
     }
     names(&answer)?.into_iter().try_for_each(|name| console.data(name))
+}
+
+/// Every kind's entries: with several kinds a name alone is not enough.
+async fn list_all(json: bool, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+    let mut entries: Vec<Value> = Vec::new();
+    for kind in KINDS {
+        entries.extend(client.get(&kind_path(kind)).await?.accepted()?.json::<Vec<Value>>()?);
+    }
+    if json {
+        return console.json(&entries);
+    }
+    let text = |entry: &Value, key: &str| {
+        entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let mut table = Table::new([Column::left("KIND"), Column::left("NAME")]);
+    for entry in &entries {
+        table.row([&text(entry, "Kind"), &text(entry, "Name")]);
+    }
+    console.raw(&table.to_string())
 }
 
 /// Deletes an entry.

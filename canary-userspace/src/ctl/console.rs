@@ -3,7 +3,9 @@
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -13,6 +15,8 @@ use super::paint::{Color, Paint};
 pub struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
+    /// It is this process's own output.
+    process: bool,
     /// Output goes to a screen that can be redrawn.
     pub screen: bool,
     /// A person reads the words, who may want to know what to do next.
@@ -27,7 +31,7 @@ impl<'a> Console<'a> {
     /// A console over two writers: no screen, no colours.
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
         let paint = Paint::default();
-        Self { out, err, screen: false, hints: false, paint, word_paint: paint }
+        Self { out, err, process: false, screen: false, hints: false, paint, word_paint: paint }
     }
 
     /// The same console, knowing whether the process writes to a screen.
@@ -39,7 +43,18 @@ impl<'a> Console<'a> {
         let paint = Paint { on: screen && !plain };
         let hints = io::stderr().is_terminal();
         let word_paint = Paint { on: hints && !plain };
-        Self { screen, hints, paint, word_paint, ..self }
+        Self { process: true, screen, hints, paint, word_paint, ..self }
+    }
+
+    /// Whether whoever read the data has left, which otherwise only the next write would tell.
+    #[must_use]
+    pub fn left(&self) -> bool {
+        let stdout = io::stdout();
+        let mut files = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let polled = self.process && poll(&mut files, PollTimeout::ZERO).is_ok();
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+        let [file] = files;
+        polled && file.revents().is_some_and(|found| found.intersects(gone))
     }
 
     /// Paints as was asked for, whatever was detected.

@@ -9,6 +9,9 @@ use crate::error::ConfigError;
 /// Scripts tell these apart by exit code, so a kind never changes its number.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// What was compared is not the same; what differs was said already.
+    #[error("")]
+    Differs,
     /// Anything that has no code of its own.
     #[error("{0}")]
     Error(String),
@@ -44,7 +47,7 @@ impl Failure {
         match self {
             // The reader has left, as `head` does: it has what it wanted.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Error(_) | Self::Output(_) => 1,
+            Self::Differs | Self::Error(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Invalid(_) => 4,
@@ -74,6 +77,7 @@ mod tests {
     fn every_kind_has_the_exit_code_that_scripts_rely_on() {
         let unreachable = Failure::Unreachable { address: String::new(), cause: String::new() };
         let codes = [
+            (Failure::Differs, 1),
             (Failure::Error(String::new()), 1),
             (Failure::Usage(String::new()), 2),
             (Failure::NotFound(String::new()), 3),

@@ -1,5 +1,11 @@
 //! The name that was likely meant.
 
+use serde_json::Value;
+
+use super::client::Client;
+use super::config;
+use crate::source::RESOLVER;
+
 /// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most.
 pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = name.to_lowercase();
@@ -15,6 +21,20 @@ pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) 
 /// The words that `text` puts in quotes, in their order.
 pub(super) fn quoted(text: &str) -> Vec<&str> {
     text.split('"').skip(1).step_by(2).collect()
+}
+
+/// A line with the subset that was likely meant, where an agent has refused one that its service
+/// does not have; empty otherwise.
+pub(super) async fn subset_hint(refusal: &str, client: &Client) -> String {
+    let told = refusal.contains("does not have a subset named").then(|| quoted(refusal));
+    let Some([service, subset]) = told.as_deref() else { return String::new() };
+    let resolver =
+        async { client.get(&config::path(RESOLVER, service)).await?.ok()?.json::<Value>() };
+    let resolver = resolver.await.unwrap_or_default();
+    let subsets = resolver.get("Subsets").and_then(Value::as_object);
+    let names = subsets.into_iter().flatten().map(|(name, _)| name.as_str());
+    let near = nearest(subset, names);
+    near.map(|near| format!("\n  hint: did you mean {near:?}?")).unwrap_or_default()
 }
 
 #[cfg(test)]

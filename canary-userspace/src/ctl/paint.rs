@@ -61,6 +61,15 @@ impl Paint {
     }
 }
 
+/// A text of somebody else, as one line that cannot steer the terminal.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default().trim();
+    line.chars()
+        .map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

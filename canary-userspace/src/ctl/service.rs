@@ -97,13 +97,18 @@ pub async fn list(
         path = format!("{path}?filter={}", escape(filter));
     }
     let services: Map<String, Value> = client.get(&path).await?.ok()?.json()?;
-    if options.json { console.json(&services) } else { console.raw(&render(&services)) }
+    if options.json {
+        return console.json(&services);
+    }
+    let checks: Vec<Value> = client.get("/v1/health/state/any").await?.ok()?.json()?;
+    console.raw(&render(&services, &checks))
 }
 
-fn render(services: &Map<String, Value>) -> String {
-    let mut rows: Vec<_> = services.iter().map(|(id, service)| row(id, service)).collect();
+fn render(services: &Map<String, Value>, checks: &[Value]) -> String {
+    let row = |(id, service): (&String, &Value)| row(id, service, health(id, checks));
+    let mut rows: Vec<_> = services.iter().map(row).collect();
     rows.sort();
-    let heads = ["SERVICE", "ID", "ADDRESS", "TAGS", "META"];
+    let heads = ["SERVICE", "ID", "ADDRESS", "HEALTH", "TAGS", "META"];
     let mut table = Table::new(heads.map(Column::left));
     for cells in &rows {
         table.row(cells.each_ref().map(String::as_str));
@@ -111,7 +116,21 @@ fn render(services: &Map<String, Value>) -> String {
     table.to_string()
 }
 
-fn row(id: &str, service: &Value) -> [String; 5] {
+/// The worst of an instance's checks and of its node's; one without checks is well.
+fn health(id: &str, checks: &[Value]) -> &'static str {
+    let text = |check: &Value, key: &str| {
+        check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let has = |wanted: &str| {
+        checks.iter().any(|check| {
+            let of = text(check, "ServiceID");
+            (of.is_empty() || of == id) && text(check, "Status") == wanted
+        })
+    };
+    ["critical", "warning"].into_iter().find(|state| has(state)).unwrap_or("passing")
+}
+
+fn row(id: &str, service: &Value, health: &str) -> [String; 6] {
     let text = |key: &str| service.get(key).and_then(Value::as_str).unwrap_or_default();
     let port = service.get("Port").and_then(Value::as_u64).unwrap_or_default();
     let address = text("Address");
@@ -128,7 +147,14 @@ fn row(id: &str, service: &Value) -> [String; 5] {
         .flatten()
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
-    [text("Service").to_owned(), id.to_owned(), address, tags.join(","), meta.join(",")]
+    [
+        text("Service").to_owned(),
+        id.to_owned(),
+        address,
+        health.to_owned(),
+        tags.join(","),
+        meta.join(","),
+    ]
 }
 
 #[cfg(test)]
@@ -145,13 +171,20 @@ mod tests {
                 "Tags": ["v3", "canary"], "Meta": {"version": "3"}},
         });
 
-        let text = render(services.as_object().unwrap());
+        let checks = [
+            json!({"ServiceID": "pay-2", "Status": "passing"}),
+            json!({"ServiceID": "web-1", "Status": "warning"}),
+            json!({"ServiceID": "web-1", "Status": "critical"}),
+            json!({"ServiceID": "gone", "Status": "critical"}),
+        ];
+
+        let text = render(services.as_object().unwrap(), &checks);
 
         assert_eq!(
             text,
-            "SERVICE   ID     ADDRESS        TAGS       META\n\
-             payments  pay-2  10.0.0.2:8080  v3,canary  version=3\n\
-             web       web-1  [fd00::1]:80\n"
+            "SERVICE   ID     ADDRESS        HEALTH    TAGS       META\n\
+             payments  pay-2  10.0.0.2:8080  passing   v3,canary  version=3\n\
+             web       web-1  [fd00::1]:80   critical\n"
         );
     }
 }

@@ -7,7 +7,7 @@ use super::client::{Client, escape};
 use super::console::Console;
 use super::failure::Failure;
 use super::table::{Column, Table};
-use super::{moved, status};
+use super::{moved, near, status};
 use crate::api::document::{SplitChange, Status, Weight, Weights};
 
 /// Shows the weights in force, of one service or of all.
@@ -49,7 +49,13 @@ pub async fn set(
     }
     let body = serde_json::to_string(&change).map_err(|error| Failure::Error(error.to_string()))?;
     let path = format!("{}{}", path(&options.service), options.dry_run.query());
-    let answer = client.put(&path, body).await?.accepted()?;
+    let answer = match client.put(&path, body).await?.accepted() {
+        Err(Failure::Invalid(text)) => {
+            let hint = near::subset_hint(&text, client).await;
+            return Err(Failure::Invalid(text + &hint));
+        }
+        answer => answer?,
+    };
     moved::print("Split set", "Would set split", &answer, console)
 }
 

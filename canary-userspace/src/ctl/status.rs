@@ -1,27 +1,26 @@
 //! `status`: what is in force and what the kernel counted.
 
 mod render;
+mod watch;
 
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::args;
 use super::client::{Client, escape};
 use super::console::Console;
 use super::failure::Failure;
+use super::near::nearest;
+use super::paint::Paint;
 use crate::api::document::{Service, Status};
 
 /// The whole status.
 pub const PATH: &str = "/v1/canary/status";
 
-/// Time between two frames of `--watch`.
-const FRAME: Duration = Duration::from_secs(1);
 /// Time between two questions of `--wait`: an agent that is not there cannot call back.
 const RETRY: Duration = Duration::from_millis(50);
-/// Moves the cursor home and clears the screen.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Shows the status, once or again and again.
 ///
@@ -36,55 +35,40 @@ pub async fn run(
     if options.wait {
         wait(options.timeout, client).await?;
     }
-    show(options, client, console).await?;
-    if !options.watch {
-        return Ok(());
+    if options.watch {
+        return watch::run(options, client, console).await;
     }
-    let mut frames = interval(FRAME);
-    frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    frames.tick().await;
-    loop {
-        frames.tick().await;
-        match show(options, client, console).await {
-            // An agent that restarts is back soon, and its traffic never left.
-            Err(failure @ Failure::Unreachable { .. }) => console.say(failure)?,
-            outcome => outcome?,
-        }
-    }
+    let text = frame(options, client, console.paint).await?;
+    console.raw(&text)
 }
 
-async fn show(
-    options: &args::Status,
-    client: &Client,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+/// The status as it is now, as text that ends its last line.
+async fn frame(options: &args::Status, client: &Client, paint: Paint) -> Result<String, Failure> {
     if options.json {
-        return show_json(options, client, console).await;
+        return document(options, client).await;
     }
     let status: Status = client.get(PATH).await?.ok()?.json()?;
     let shown = match &options.service {
         Some(name) => only(name, status)?,
         None => status,
     };
-    let text = render::text(&shown, console.paint);
-    if options.watch && console.screen {
-        return console.raw(&format!("{CLEAR}{text}"));
-    }
-    console.raw(&text)
+    Ok(render::text(&shown, paint))
 }
 
 /// The agent's own document, field by field, also those that this build does not know.
-async fn show_json(
-    options: &args::Status,
-    client: &Client,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+async fn document(options: &args::Status, client: &Client) -> Result<String, Failure> {
     let path = match &options.service {
         Some(name) => format!("{PATH}/{}", escape(name)),
         None => PATH.to_owned(),
     };
     let document: Value = client.get(&path).await?.ok()?.json()?;
-    if options.watch { console.data(document) } else { console.json(&document) }
+    let text = if options.watch {
+        document.to_string()
+    } else {
+        serde_json::to_string_pretty(&document)
+            .map_err(|error| Failure::Error(error.to_string()))?
+    };
+    Ok(text + "\n")
 }
 
 /// Returns once the agent is ready.
@@ -136,11 +120,7 @@ fn only(name: &str, mut status: Status) -> Result<Status, Failure> {
 }
 
 fn unknown(name: &str, services: &[Service]) -> String {
-    let close = |service: &&Service| strsim::osa_distance(name, &service.service);
-    match services.iter().min_by_key(close) {
-        Some(service) if close(&service) <= 2 => {
-            format!("no service is known as {name:?} (did you mean {:?}?)", service.service)
-        }
-        _ => format!("no service is known as {name:?}"),
-    }
+    let near = nearest(name, services.iter().map(|service| service.service.as_str()));
+    let hint = near.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
+    format!("no service is known as {name:?}{hint}")
 }

@@ -1,5 +1,6 @@
 //! Whole command lines against a server that records.
 
+mod manual;
 mod story;
 mod transfer;
 
@@ -299,10 +300,114 @@ async fn versions_are_shown_without_an_agent_too() {
 }
 
 #[tokio::test]
-async fn completions_know_the_verbs() {
-    for shell in ["bash", "zsh", "fish"] {
+async fn a_shells_script_asks_this_program() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = canaryctl("unix:///nowhere", &["completions", shell]).await;
-        assert!(ran.out.contains("rollback"), "{shell}");
+        assert!(
+            ran.out.contains("COMPLETE") && ran.out.contains("canaryctl"),
+            "{shell}: {}",
+            ran.out
+        );
+    }
+    assert_eq!(canaryctl("unix:///nowhere", &["completions", "tcsh"]).await.code, 2);
+}
+
+/// Writes until so many lines are there, then the reader has left.
+struct Reader {
+    text: String,
+    lines: usize,
+}
+
+impl std::io::Write for Reader {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.text.lines().count() >= self.lines {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        self.text.push_str(std::str::from_utf8(bytes).unwrap());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn watching_shows_what_is_new_and_survives_an_agent_that_is_away() {
+    let later = |opened: u64| {
+        let service = PAYMENTS.replace("\"opened\":0", &format!("\"opened\":{opened}"));
+        Reply::new(200, ready(&service))
+    };
+    let server = Server::start([
+        later(1),
+        later(1),
+        Reply::new(503, "the agent is stopping"),
+        Reply::new(503, "the agent is stopping"),
+        later(2),
+        later(3),
+        later(4),
+    ]);
+    let words = ["canaryctl", "--agent", &server.address(), "status", "--watch", "--json"];
+    let mut out = Reader { text: String::new(), lines: 3 };
+    let mut err = Vec::new();
+
+    let words = words.map(OsString::from).to_vec();
+    let code = super::run(words, &mut Console::new(&mut out, &mut err)).await;
+
+    assert_eq!(code, 0);
+    let opened = out.text.lines().map(|line| {
+        let document: serde_json::Value = serde_json::from_str(line).unwrap();
+        document["services"][0]["splits"][0]["connections"]["opened"].as_u64().unwrap()
+    });
+    assert_eq!(opened.collect::<Vec<_>>(), [1, 2, 3]);
+    let err = String::from_utf8(err).unwrap();
+    assert_eq!(err, "the agent is stopping\nthe agent answers again\n");
+}
+
+#[tokio::test]
+async fn a_screen_is_drawn_in_place_and_left_as_it_was() {
+    let server = Server::start([
+        Reply::new(200, ready(PAYMENTS)),
+        Reply::new(503, "the agent is stopping"),
+        Reply::new(200, ready(PAYMENTS)),
+        Reply::new(200, ready(&PAYMENTS.replace("100.0", "99.0"))),
+    ]);
+    let words = ["canaryctl", "--agent", &server.address(), "status", "payments", "--watch"];
+    let words = words.map(OsString::from).to_vec();
+    let (mut out, mut err) = (Frames::default(), Vec::new());
+    let mut console = Console::new(&mut out, &mut err);
+    console.screen = true;
+
+    let code = super::run(words, &mut console).await;
+
+    assert_eq!((code, err.as_slice()), (0, &b""[..]));
+    let [open, first, away, back] = out.frames.as_slice() else { panic!("{:?}", out.frames) };
+    assert!(open.starts_with("\x1b[?25l"), "{open:?}");
+    assert!(first.starts_with("\x1b[H") && first.contains("payments\x1b[K\n"), "{first:?}");
+    assert!(
+        away.contains("payments\x1b[K\n") && away.contains("‼ the agent is stopping"),
+        "{away:?}"
+    );
+    assert_eq!(first, back);
+}
+
+/// Frames of a screen, until the fifth.
+#[derive(Default)]
+struct Frames {
+    frames: Vec<String>,
+}
+
+impl std::io::Write for Frames {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.frames.len() == 4 {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        self.frames.push(String::from_utf8(bytes.to_vec()).unwrap());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

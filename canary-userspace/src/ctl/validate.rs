@@ -131,15 +131,17 @@ fn examine(files: &[SourceFile]) -> Findings {
         let mut warn = |warning: ConfigError| {
             found.warnings.push(warning.in_file(&file.path).into());
         };
-        match content {
-            Some(FileContent::Entry(decoded)) => {
-                found.entries += 1;
-                decoded.warnings.into_iter().for_each(warn);
-                places.add(&file.path, &decoded.entry, decoded.places);
+        for part in content.into_iter().flat_map(FileContent::parts) {
+            match part {
+                FileContent::Entry(decoded) => {
+                    found.entries += 1;
+                    decoded.warnings.into_iter().for_each(&mut warn);
+                    places.add(&file.path, &decoded.entry, decoded.places);
+                }
+                FileContent::Services(services) => found.services += services.len(),
+                FileContent::Skipped(reason) => warn(reason),
+                FileContent::Many(_) | FileContent::Nothing => {}
             }
-            Some(FileContent::Services(services)) => found.services += services.len(),
-            Some(FileContent::Skipped(reason)) => warn(reason),
-            Some(FileContent::Nothing) | None => {}
         }
     }
     match files::decode(&sound) {

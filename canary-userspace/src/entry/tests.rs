@@ -3,7 +3,8 @@ use serde_json::json;
 
 use super::*;
 
-mod arbitrary;
+pub(crate) mod arbitrary;
+mod language;
 mod refused;
 
 fn read(text: &str) -> Decoded {
@@ -236,6 +237,8 @@ fn weights_round_and_add_as_consuls_do() {
         ("50 50", vec![5000, 5000]),
         ("33.33 33.33 33.34", vec![3333, 3333, 3334]),
         ("99.99 0.01", vec![9999, 1]),
+        ("12.5 12.5 12.5 12.5 12.5 12.5 12.5 12.5", vec![1250; 8]),
+        ("16.67 16.67 16.67 16.67 16.66 16.66", [vec![1667; 4], vec![1666; 2]].concat()),
         ("100 0", vec![10000, 0]),
         ("99.999 0.001", vec![10000, 0]),
         ("100.004", vec![10000]),

@@ -76,7 +76,15 @@ pub fn decode(files: &[SourceFile]) -> Result<Definitions, Vec<ConfigError>> {
 
 /// Adds what `file` defines to `set`.
 fn decode_one(set: &mut Definitions, file: &SourceFile) -> Result<(), ConfigError> {
-    match parse_file(&file.content)? {
+    parse_file(&file.content)?.parts().into_iter().try_for_each(|part| add_part(set, file, part))
+}
+
+fn add_part(
+    set: &mut Definitions,
+    file: &SourceFile,
+    part: FileContent,
+) -> Result<(), ConfigError> {
+    match part {
         FileContent::Entry(decoded) => add_entry(set, file, *decoded)?,
         FileContent::Services(services) => {
             for (instance, position) in services {
@@ -84,7 +92,7 @@ fn decode_one(set: &mut Definitions, file: &SourceFile) -> Result<(), ConfigErro
             }
         }
         FileContent::Skipped(reason) => set.warnings.push(warning("", file, reason)),
-        FileContent::Nothing => {}
+        FileContent::Many(_) | FileContent::Nothing => {}
     }
     Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::api::document::{Backends, Service};
-use crate::ctl::client::{Answer, Client, escape};
+use crate::ctl::client::{Answer, Client, escape, with_query};
 use crate::ctl::failure::Failure;
 use crate::ctl::paint::Paint;
 use crate::ctl::status;
@@ -70,7 +72,7 @@ pub(super) async fn lines(
                 Some(Entry::Resolver(old)) => old,
                 _ => &none,
             };
-            subsets(old, after, paint)
+            subsets(old, after, client, paint).await
         }
         (None, _) => vec!["  created".to_owned()],
         (Some(_), _) => vec!["  updated".to_owned()],
@@ -169,21 +171,23 @@ impl World {
 }
 
 /// A line for each subset that is new, gone or another.
-fn subsets(old: &Resolver, after: &Resolver, paint: Paint) -> Vec<String> {
+async fn subsets(old: &Resolver, after: &Resolver, client: &Client, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, subset) in &after.subsets {
+        let before = old.subsets.get(name);
+        if before == Some(subset) {
+            continue;
+        }
+        let matched = matched(&after.name, &subset.filter, client).await;
         let filter = quoted(&subset.filter);
-        match old.subsets.get(name) {
-            None => lines.push(paint.green(format_args!("+ {name}  {filter}"))),
+        lines.push(match before {
+            None => paint.green(format_args!("+ {name}  {filter}{matched}")),
             Some(before) if before.filter != subset.filter => {
                 let before = quoted(&before.filter);
-                lines.push(paint.yellow(format_args!("~ {name}  {before} -> {filter}")));
+                paint.yellow(format_args!("~ {name}  {before} -> {filter}{matched}"))
             }
-            Some(before) if before != subset => {
-                lines.push(paint.yellow(format_args!("~ {name}  {filter}")));
-            }
-            Some(_) => {}
-        }
+            Some(_) => paint.yellow(format_args!("~ {name}  {filter}{matched}")),
+        });
     }
     let gone = old.subsets.iter().filter(|(name, _)| !after.subsets.contains_key(*name));
     lines.extend(
@@ -198,6 +202,18 @@ fn subsets(old: &Resolver, after: &Resolver, paint: Paint) -> Vec<String> {
         lines.push("updated".to_owned());
     }
     lines.into_iter().map(|line| format!("  {line}")).collect()
+}
+
+/// How many instances of `service` a filter matches; empty where the agent does not tell.
+async fn matched(service: &str, filter: &str, client: &Client) -> String {
+    let filter = (!filter.is_empty()).then(|| format!("filter={}", escape(filter)));
+    let path = with_query(&format!("/v1/health/service/{}", escape(service)), [filter]);
+    let found = async { client.get(&path).await?.ok()?.json::<Vec<Value>>() };
+    match found.await.map(|found| found.len()) {
+        Ok(1) => "  1 instance".to_owned(),
+        Ok(count) => format!("  {count} instances"),
+        Err(_) => String::new(),
+    }
 }
 
 fn quoted(filter: &str) -> String {

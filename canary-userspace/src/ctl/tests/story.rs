@@ -37,6 +37,8 @@ impl Lab {
             &path("data"),
             "--socket",
             &path("agent.sock"),
+            "--node-name",
+            "node-1",
         ])
         .unwrap();
         let store = Store::open(&settings.data_dir).unwrap();
@@ -55,6 +57,11 @@ impl Lab {
 
     pub(super) async fn run(&self, line: &[&str]) -> Ran {
         canaryctl(&format!("unix://{}/agent.sock", self.directory.path().display()), line).await
+    }
+
+    /// A path beside the agent's own; of nothing it is the directory with its slash.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory.path().display())
     }
 
     /// Runs the tutorial's command.
@@ -214,7 +221,7 @@ async fn what_the_agent_refuses_has_its_exit_code() {
         format!(
             "{bad}:3:44: service \"payments\" does not have a subset named \"gren\"\n  \
              3 | splits = [{{ weight = 100, service_subset = \"gren\" }}]\n    \
-             |                                            ^\n"
+             |                                            ^\n  hint: did you mean \"green\"?\n"
         )
     );
     assert_eq!([nobody.code, missing.code, unknown.code, stale.code], [3, 3, 3, 6]);
@@ -278,12 +285,14 @@ async fn a_write_says_what_it_changed() {
     assert_eq!(first.out, "Config entry written: service-resolver/payments\n");
     assert_eq!(
         first.err,
-        "  + blue  \"Service.Meta.version == 2\"\n  + green  \"Service.Meta.version == 3\"\n  \
+        "  + blue  \"Service.Meta.version == 2\"  2 instances\n  \
+         + green  \"Service.Meta.version == 3\"  1 instance\n  \
          ~ default subset  none -> blue\n"
     );
     assert_eq!(
         filter.err,
-        "  ~ green  \"Service.Meta.version == 3\" -> \"Service.Meta.version == \\\"3\\\"\"\n"
+        "  ~ green  \"Service.Meta.version == 3\" -> \"Service.Meta.version == \\\"3\\\"\"  \
+         1 instance\n"
     );
     assert_eq!(new.out, "Config entry written: service-splitter/payments\n");
     assert_eq!(
@@ -301,6 +310,134 @@ async fn a_write_says_what_it_changed() {
     let directory = lab.run(&["config", "write", lab.directory.path().to_str().unwrap()]).await;
     assert_eq!(directory.code, 2);
     assert!(directory.err.contains("is a directory"), "{}", directory.err);
+}
+
+#[tokio::test]
+async fn files_are_compared_with_what_is_in_force() {
+    let lab = Lab::start().await;
+    lab.register("payments-blue-1", 1, 2).await;
+    lab.register("payments-green-1", 3, 3).await;
+    let desired = lab.directory.path().join("desired");
+    fs::create_dir(&desired).unwrap();
+    let put = |name: &str, text: &str| fs::write(desired.join(name), text).unwrap();
+    put("resolver.hcl", &fs::read_to_string(example("payments_resolver.hcl")).unwrap());
+    put("splitter.hcl", &fs::read_to_string(example("3_canary/payments_splitter.hcl")).unwrap());
+    let directory = desired.to_str().unwrap();
+
+    let new = lab.run(&["config", "diff", directory]).await;
+    assert_eq!(new.code, 1, "{}", new.err);
+    assert!(new.out.contains("service-splitter/payments (new)\n+   blue  50.00\n"), "{}", new.out);
+
+    for file in ["resolver.hcl", "splitter.hcl"] {
+        let file = desired.join(file);
+        assert_eq!(lab.run(&["config", "write", file.to_str().unwrap()]).await.code, 0);
+    }
+    let same = lab.run(&["config", "diff", directory]).await;
+    assert_eq!((same.code, same.out.as_str(), same.err.as_str()), (0, "", ""));
+
+    lab.run(&["split", "set", "payments", "blue=75", "green=25"]).await;
+    let moved = lab.run(&["config", "diff", directory]).await;
+    assert_eq!(moved.code, 1);
+    assert_eq!(
+        moved.out,
+        "service-splitter/payments\n-   blue  75.00\n+   blue  50.00   (1 of 1 healthy)\n\
+         -   green  25.00\n+   green  50.00   (1 of 1 healthy)\n"
+    );
+
+    fs::remove_file(desired.join("splitter.hcl")).unwrap();
+    let kept = lab.run(&["config", "diff", directory]).await;
+    assert_eq!((kept.code, kept.out.as_str()), (0, ""));
+    assert_eq!(kept.err, "only the agent has: service-splitter/payments (--prune counts them)\n");
+    let pruned = lab.run(&["config", "diff", "--prune", "--json", directory]).await;
+    assert_eq!(pruned.code, 1);
+    let document: Value = serde_json::from_str(&pruned.out).unwrap();
+    assert_eq!(document["same"], false);
+    assert_eq!(document["entries"][0]["change"], "gone");
+    assert_eq!(document["entries"][0]["fields"][0]["path"], "Splits[blue]");
+    assert_eq!(document["entries"][0]["fields"][0]["before"], 75.0);
+    assert_eq!(document["entries"][0]["fields"][0]["after"], Value::Null);
+
+    put("bad.hcl", "kind = \"service-splitter\"\nname = payments\n");
+    let bad = lab.run(&["config", "diff", directory]).await;
+    assert_eq!((bad.code, bad.out.as_str()), (2, ""));
+    assert!(bad.err.contains("bad.hcl:2:8: "), "{}", bad.err);
+    let nobody =
+        canaryctl("unix:///nowhere", &["config", "diff", &example("payments_resolver.hcl")]).await;
+    assert_eq!(nobody.code, 2, "{}", nobody.err);
+}
+
+#[tokio::test]
+async fn a_flow_is_explained_as_the_datapath_would_draw_it() {
+    let lab = Lab::start().await;
+    lab.register("payments-blue-1", 1, 2).await;
+    lab.register("payments-blue-2", 2, 2).await;
+    lab.register("payments-green-1", 3, 3).await;
+    lab.run(&["config", "write", &example("payments_resolver.hcl")]).await;
+    lab.run(&["config", "write", &example("3_canary/payments_splitter.hcl")]).await;
+    let ask = async |client: &str, frontend: &str, more: &[&str]| {
+        lab.run(&[&["explain", client, frontend], more].concat()).await
+    };
+
+    let mut green = 0;
+    for port in 40_000..40_100 {
+        let ran = ask(&format!("10.244.1.9:{port}"), "10.96.0.10:80", &["--json"]).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let flow: Value = serde_json::from_str(&ran.out).unwrap();
+        let drawn: Vec<_> = flow["splits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|split| split["drawn"] == true)
+            .collect();
+        let [drawn] = drawn.as_slice() else { panic!("{flow}") };
+        let at = flow["position"].as_f64().unwrap();
+        assert!(
+            drawn["from"].as_f64().unwrap() <= at && at <= drawn["to"].as_f64().unwrap(),
+            "{flow}"
+        );
+        let backend = flow["backend"].as_str().unwrap();
+        if drawn["subset"] == "green" {
+            green += 1;
+            assert_eq!((backend, &flow["slot"]), ("10.244.1.3:8080", &Value::Null));
+        } else {
+            assert!(["10.244.1.1:8080", "10.244.1.2:8080"].contains(&backend), "{flow}");
+            assert!(flow["slot"]["index"].as_u64() < flow["slot"]["of"].as_u64(), "{flow}");
+        }
+    }
+    assert!((30..=70).contains(&green), "{green} of 100 at 50 %");
+
+    let shown = ask("10.244.1.9:40000", "10.96.0.10:80", &[]).await;
+    assert!(
+        shown.out.starts_with("10.244.1.9:40000 -> 10.96.0.10:80/tcp  payments\n"),
+        "{}",
+        shown.out
+    );
+    let known = ask("10.244.1.9:7", "10.96.0.10:80", &[]).await;
+    assert!(known.out.contains("known already, opening: it stays with "), "{}", known.out);
+    lab.run(&["service", "deregister", "payments-green-1"]).await;
+    lab.run(&["split", "set", "payments", "blue=0", "green=100"]).await;
+    let refused = ask("10.244.1.9:40000", "10.96.0.10:80", &[]).await;
+    assert!(refused.out.contains("  no healthy backend -> refused\n"), "{}", refused.out);
+    let nobody = ask("10.244.1.9:40000", "10.96.0.11:80", &[]).await;
+    assert_eq!((nobody.code, nobody.err.as_str()), (3, "no frontend is at 10.96.0.11:80/tcp\n"));
+    let udp = ask("10.244.1.9:40000", "10.96.0.10:80", &["--udp"]).await;
+    assert_eq!((udp.code, udp.err.as_str()), (3, "no frontend is at 10.96.0.10:80/udp\n"));
+    let mixed = ask("[fd00::9]:40000", "10.96.0.10:80", &[]).await;
+    assert_eq!(mixed.code, 4, "{}", mixed.err);
+}
+
+#[tokio::test]
+async fn entries_of_every_kind_are_listed_with_their_kind() {
+    let lab = Lab::start().await;
+    lab.run(&["config", "write", &example("payments_resolver.hcl")]).await;
+    lab.register("payments-blue-1", 1, 2).await;
+
+    let list = lab.run(&["config", "list"]).await;
+    let json = lab.run(&["config", "list", "--json"]).await;
+
+    assert_eq!(list.out, "KIND              NAME\nservice-resolver  payments\n");
+    let entries: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(entries.as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

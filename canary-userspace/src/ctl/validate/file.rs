@@ -10,7 +10,7 @@ const MAX_ERRORS: usize = 20;
 
 /// What a file holds, if it is right, and all that is wrong with it.
 pub(super) fn read(text: &[u8]) -> (Option<FileContent>, Vec<Finding>) {
-    let mut root = match syntax::parse(text) {
+    let mut root = match syntax::parse_set(text) {
         Ok(root) => root,
         // After a slip of syntax nothing that follows means anything.
         Err(error) => return (None, vec![error.into()]),
