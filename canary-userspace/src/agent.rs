@@ -1,6 +1,7 @@
 //! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
 
 mod change;
+mod checks;
 mod explain;
 mod flow;
 mod follow;
@@ -10,6 +11,7 @@ mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;
+mod register;
 mod report;
 mod split;
 mod start;
@@ -32,6 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use self::checks::Unsaved;
 use self::follow::{Followed, next_news};
 pub use self::refusal::{Kind, Refusal};
 pub use self::report::Measured;
@@ -41,10 +44,10 @@ pub use self::through::{Report, Ticket};
 pub use self::topics::{Topic, Topics, Watch};
 use crate::api::{self, Listeners, Security};
 use crate::audit::{Author, Intent};
-use crate::catalog::{Node, Registered};
+use crate::catalog::Node;
 use crate::compile::{Compiler, Names};
 use crate::datapath::Datapath;
-use crate::health::{Change as HealthChange, CheckKey, Checks};
+use crate::health::Checks;
 use crate::settings::Settings;
 use crate::source::EntryKey;
 use crate::store::{Log, Past, Store, Write};
@@ -88,6 +91,7 @@ pub struct Agent {
     indices: BTreeMap<EntryKey, Indices>,
     /// Of instances that changed since the start.
     instance_indices: BTreeMap<String, Indices>,
+    check_indices: BTreeMap<String, Indices>,
     /// Index after the start: that of every instance since.
     index_at_start: u64,
     past: BTreeMap<String, Past>,
@@ -107,6 +111,8 @@ pub struct Agent {
     store_lost: bool,
     /// Why the tables are behind the health of instances, and when to try again.
     late: Option<(String, Instant)>,
+    /// States of checks that the store is yet to hear of.
+    unsaved: Unsaved,
 }
 
 /// A request to the loop.
@@ -216,6 +222,7 @@ pub async fn serve(
     }
 
     notify(&[NotifyState::Stopping]);
+    agent.save_checks(true);
     agent.keep_followed_now();
     drop(server);
     tracing::info!(
@@ -245,6 +252,8 @@ impl Agent {
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
             self.catch_up(None);
         }
+        self.deregister_overdue(tokio::time::Instant::now());
+        self.save_checks(false);
         self.keep_followed(Instant::now());
     }
 
@@ -256,30 +265,6 @@ impl Agent {
         // A refusal is in the log and in status; there is nobody to answer.
         _ = self.reload(&Intent::of(Author::Signal));
         notify(&[NotifyState::Ready]);
-    }
-
-    /// Takes note of what checks found, and publishes if that changes somebody's health.
-    fn note_health(&mut self, changes: Vec<HealthChange>) {
-        let mut moved = Names::new();
-        let mut states = Vec::new();
-        let mut services = BTreeSet::new();
-        for change in changes {
-            services.insert(change.key.service.clone());
-            let CheckKey { service, id, .. } = &change.key;
-            tracing::info!(%service, %id, failure = change.outcome.as_ref().err(), "check changed");
-            let (id, key, passes) = (id.clone(), change.key.to_text(), change.outcome.is_ok());
-            if self.checks.record(change) {
-                states.push((key, Some(passes)));
-                if self.refresh_health_of(&id) {
-                    moved.extend(self.state.service_of(&id).map(str::to_owned));
-                }
-            }
-        }
-        if !moved.is_empty() {
-            self.catch_up(Some(&moved));
-        }
-        self.announce_instances(Some(&services));
-        self.remember_checks(states);
     }
 
     /// Wakes who watches what has changed in the registrations of `services`, or of all, their
@@ -325,43 +310,6 @@ impl Agent {
         if let Err(refusal) = published {
             tracing::error!(error = %refusal, "health of instances could not be published");
             self.late = Some((refusal.text, Instant::now() + RETRY));
-        }
-    }
-
-    fn refresh_health_of(&mut self, id: &str) -> bool {
-        let Some(registered) = self.state.instance(id) else { return false };
-        let health = self.checks.health(&registered.instance);
-        self.state.set_health(id, health)
-    }
-
-    /// Asks the checks for the health of every instance, or of those of the services `names`.
-    fn refresh_health(&mut self, names: Option<&Names>) {
-        let all = || self.state.snapshot.instances.iter();
-        let some: Vec<&Registered> = match names {
-            Some(names) => names.iter().flat_map(|n| self.state.snapshot.instances_of(n)).collect(),
-            None => all().collect(),
-        };
-        let found =
-            some.into_iter().map(|r| (r.instance.id.clone(), self.checks.health(&r.instance)));
-        for (id, health) in found.collect::<Vec<_>>() {
-            self.state.set_health(&id, health);
-        }
-    }
-
-    /// Runs the checks of the instances in force.
-    fn watch_checks(&mut self) {
-        let instances = self.state.snapshot.instances.iter().map(|r| &r.instance);
-        let ended = self.checks.watch(instances);
-        self.remember_checks(ended.iter().map(|key| (key.to_text(), None)).collect());
-    }
-
-    /// Keeps states of checks for the next start. Losing them costs a first probe, no more.
-    fn remember_checks(&self, states: Vec<(String, Option<bool>)>) {
-        if states.is_empty() {
-            return;
-        }
-        if let Err(error) = self.store.commit(self.index, &[Write::Checks(states)]) {
-            tracing::warn!(%error, "states of checks are not kept");
         }
     }
 

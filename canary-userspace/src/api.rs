@@ -6,6 +6,7 @@ mod blocking;
 mod canary;
 mod catalog;
 mod chain;
+mod checks;
 mod config;
 pub mod document;
 mod filter;
@@ -52,7 +53,18 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/config/{kind}/{name}", get(config::read).delete(config::delete))
         .route("/v1/agent/service/register", put(instances::register))
         .route("/v1/agent/service/deregister/{id}", put(instances::deregister))
+        .route("/v1/agent/service/maintenance/{id}", put(checks::service_maintenance))
         .route("/v1/agent/services", get(instances::list))
+        .route("/v1/agent/checks", get(checks::list))
+        .route("/v1/agent/check/register", put(checks::register))
+        .route("/v1/agent/check/deregister/{id}", put(checks::deregister))
+        .route("/v1/agent/check/pass/{id}", put(checks::pass))
+        .route("/v1/agent/check/warn/{id}", put(checks::warn))
+        .route("/v1/agent/check/fail/{id}", put(checks::fail))
+        .route("/v1/agent/check/update/{id}", put(checks::update))
+        .route("/v1/agent/maintenance", put(checks::node_maintenance))
+        .route("/v1/agent/health/service/id/{id}", get(checks::instance_health))
+        .route("/v1/agent/health/service/name/{name}", get(checks::service_health))
         .route("/v1/agent/service/{id}", get(instances::read))
         .route("/v1/agent/self", get(node::own))
         .route("/v1/agent/members", get(node::members))

@@ -146,12 +146,15 @@ impl Intent {
 /// The kind under which an instance's registration stands among config entries.
 pub const REGISTRATION: &str = "service";
 
+/// The kind under which a check on its own stands, or a maintenance mode.
+pub const CHECK: &str = "check";
+
 /// One definition that a change made, changed or took away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Altered {
     /// The service it is about.
     pub service: String,
-    /// The entry's kind, or [`REGISTRATION`].
+    /// The entry's kind, or [`REGISTRATION`], or [`CHECK`].
     pub kind: String,
     /// The entry's name, or the instance's id.
     pub name: String,

@@ -1,5 +1,6 @@
 //! What runs where: instances, their health, and the whole picture a source yields.
 
+mod check;
 mod definition;
 mod file;
 mod pairs;
@@ -8,16 +9,19 @@ mod render;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::entry::reference::Entries;
 use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
 
-pub use definition::{parse_registration, service};
-pub use file::{FileContent, content, parse_file};
+pub use check::{
+    Check, CheckState, GrpcProbe, Header, HttpProbe, LoneCheck, NODE_MAINTENANCE, Probe,
+    SERVICE_MAINTENANCE, Thresholds, Tls,
+};
+pub use definition::{lone_check, parse_check, parse_registration, service};
+pub use file::{FileContent, Services, content, parse_file};
 pub use pairs::Pairs;
-pub use render::{to_agent_json, to_definition};
+pub use render::{to_agent_json, to_check_definition, to_definition};
 
 /// The virtual addresses of an instance have tagged-address names that start with this.
 pub const VIRTUAL_PREFIX: &str = "virtual";
@@ -80,17 +84,6 @@ impl Default for Weights {
     }
 }
 
-/// A `tcp` check: healthy while a connection can be opened.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TcpCheck {
-    /// Where to connect, `host:port`.
-    pub target: SocketAddr,
-    /// Time between the starts of two probes.
-    pub interval: Duration,
-    /// How long one probe may take.
-    pub timeout: Duration,
-}
-
 /// One registered copy of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Instance {
@@ -111,13 +104,14 @@ pub struct Instance {
     /// Weights within the subset.
     pub weights: Weights,
     /// Checks that decide its health; none means healthy.
-    pub checks: Vec<TcpCheck>,
+    pub checks: Vec<Arc<Check>>,
 }
 
 /// Health of an instance over all its checks, worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// A check failed, or has not succeeded yet.
+    #[default]
     Critical,
     /// A check warns.
     Warning,
@@ -125,32 +119,13 @@ pub enum Health {
     Passing,
 }
 
-/// A check of an instance or of its node, as it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CheckState {
-    /// Identity on the node.
-    pub id: String,
-    /// Name for people.
-    pub name: String,
-    /// Its state.
-    pub status: Health,
-    /// Free text from the definition.
-    pub notes: String,
-    /// What the last probe said.
-    pub output: String,
-    /// `tcp`, `http`, `ttl`, `grpc`, or what the source calls it; empty if it does not say.
-    pub kind: String,
-    /// It is about the whole node, not about this instance.
-    pub of_node: bool,
-}
-
 /// An instance as a source reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registered {
     /// Where it runs.
     pub node: Arc<Node>,
-    /// Its checks and those of its node.
-    pub checks: Box<[CheckState]>,
+    /// Its checks and those of its node; shared, for a node's are those of all its instances.
+    pub checks: Box<[Arc<CheckState>]>,
     /// The instance.
     pub instance: Instance,
     /// Where it was registered.

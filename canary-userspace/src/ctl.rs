@@ -8,6 +8,7 @@ pub mod address;
 pub mod applied;
 pub mod args;
 pub mod argv;
+pub mod checks;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod failure;
 pub mod history;
 pub mod import;
 pub mod input;
+pub mod maintenance;
 pub mod maps;
 pub mod moved;
 mod near;
@@ -121,6 +123,10 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
             service::deregister(id, *dry_run, client, console).await
         }
         Verb::Service(Service::List(options)) => service::list(options, client, console).await,
+        Verb::Service(Service::Checks(options)) => checks::run(options, client, console).await,
+        Verb::Service(Service::Maintenance(options)) => {
+            maintenance::run(options, client, console).await
+        }
         Verb::Split(Split::Show(options)) => split::show(options, client, console).await,
         Verb::Split(Split::Set(options)) => split::set(options, client, console).await,
         Verb::Rollback(options) => rollback::run(options, client, console).await,

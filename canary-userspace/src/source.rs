@@ -14,7 +14,7 @@ use axum::body::Bytes;
 use tokio::task::AbortHandle;
 
 use crate::agent::Indices;
-use crate::catalog::{Instance, Registered, Sourced};
+use crate::catalog::{Instance, LoneCheck, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
 use crate::error::Position;
@@ -58,6 +58,8 @@ pub struct Definitions {
     pub entries: BTreeMap<EntryKey, Sourced<Entry>>,
     /// Instances by id.
     pub instances: BTreeMap<String, Sourced<Instance>>,
+    /// Checks on their own, by id.
+    pub checks: BTreeMap<String, Sourced<LoneCheck>>,
     /// Where the splits are, for errors that show only beside other entries.
     pub splits: SplitPlaces,
     /// What people should know of what was accepted.

@@ -72,8 +72,10 @@ pub enum Write {
     Past(String, Option<Past>),
     /// The files in force.
     LastGood(Vec<SourceFile>),
-    /// Last known states of checks by their keys; `None` forgets one.
-    Checks(Vec<(String, Option<bool>)>),
+    /// Puts or, with `None`, deletes a check on its own, or a maintenance mode, by the check's id.
+    Check(String, Option<Stored>),
+    /// Last known states of checks by their ids; `None` forgets one.
+    CheckStates(Vec<(String, Option<Value>)>),
     /// What the followed source of this kind said last, piece by piece; `None` forgets one.
     Followed(&'static str, Vec<(String, Option<Vec<u8>>)>),
 }
@@ -93,8 +95,10 @@ pub struct Contents {
     pub registrations: BTreeMap<String, Stored>,
     /// Entries before each service's last change.
     pub past: BTreeMap<String, Past>,
-    /// Last known states of checks.
-    pub checks: BTreeMap<String, bool>,
+    /// Checks on their own, and maintenance modes, by the check's id.
+    pub checks: BTreeMap<String, Stored>,
+    /// Last known states of checks by their ids.
+    pub check_states: BTreeMap<String, Value>,
 }
 
 /// Why the store could not do what it should.

@@ -1,9 +1,13 @@
 """Drives the agent's HTTP interface with Consul's client library for Python.
 
-Called with the agent's port; ends with an error at the first answer that is not Consul's.
+Called with the agent's URL; CANARY_TOKEN is a token to show, CANARY_CA_FILE whom to trust. Ends with
+an error at the first answer that is not Consul's.
 """
 
+import os
 import sys
+import threading
+from urllib.parse import urlsplit
 
 import consul
 from consul.exceptions import BadRequest, ConsulException
@@ -59,7 +63,7 @@ def services(client):
         address="10.244.1.2",
         port=8080,
         meta={"version": "3"},
-        check=consul.Check.tcp("10.244.1.2", 8080, "1s", timeout="1s"),
+        check=consul.Check.tcp("127.0.0.1", 1, "1s", timeout="1s"),
     )
     found = client.agent.services()
     expect("ids", sorted(found), ["shop-1", "shop-2"])
@@ -71,12 +75,62 @@ def services(client):
     expect("weights", first["Weights"], {"Passing": 3, "Warning": 1})
     virtual = first["TaggedAddresses"]["virtual"]
     expect("virtual", (virtual["Address"], virtual["Port"]), ("10.96.0.80", 80))
+    some = client.agent.services(filter_expr='Meta.version == "3"')
+    expect("filtered", sorted(some), ["shop-2"])
     refused(
         "a filter",
         BadRequest,
-        "the parameter filter is not supported yet",
-        lambda: client.agent.services(filter_expr='Meta.version == "3"'),
+        "Failed to create boolean expression evaluator",
+        lambda: client.agent.services(filter_expr="Meta.version == "),
     )
+
+
+def catalogue(client):
+    node = client.agent.self()["Config"]["NodeName"]
+    _, names = client.catalog.services()
+    expect("names", names, {SERVICE: ["v2"]})
+    _, nodes = client.catalog.nodes()
+    expect("nodes", [found["Node"] for found in nodes], [node])
+    _, one = client.catalog.node(node)
+    expect("services of the node", sorted(one["Services"]), ["shop-1", "shop-2"])
+    _, rows = client.catalog.service(SERVICE, tag="v2")
+    expect("rows", [row["ServiceID"] for row in rows], ["shop-1"])
+    expect("datacenters", client.catalog.datacenters(), ["dc1"])
+    expect("members", [member["Name"] for member in client.agent.members()], [node])
+    expect("peers", len(client.status.peers()), 1)
+    refused(
+        "another datacenter",
+        ConsulException,
+        "No path to datacenter",
+        lambda: client.catalog.services(dc="dc9"),
+    )
+
+
+def health(client):
+    """Waits for a change that another connection makes, and for one that does not come."""
+    index, rows = client.health.service(SERVICE, passing=True)
+    expect("healthy", [row["Service"]["ID"] for row in rows], ["shop-1"])
+    expect("weights", rows[0]["Service"]["Weights"], {"Passing": 3, "Warning": 1})
+    again, rows = client.health.service(SERVICE, index=index, wait="100ms", passing=True)
+    expect("no change", (again, len(rows)), (index, 1))
+
+    found = []
+    waiting = threading.Thread(
+        target=lambda: found.extend(
+            client.health.service(SERVICE, index=index, wait="60s", passing=True)
+        )
+    )
+    waiting.start()
+    other = connect()
+    other.agent.service.register(
+        SERVICE, service_id="shop-3", address="10.244.1.3", port=8080, tags=["v3"]
+    )
+    waiting.join(timeout=30)
+    newer, rows = found
+    if int(newer) <= int(index):
+        raise AssertionError(f"index {newer} after {index}")
+    expect("after a change", [row["Service"]["ID"] for row in rows], ["shop-1", "shop-3"])
+    expect("deregister", client.agent.service.deregister("shop-3"), True)
 
 
 def entries(client):
@@ -127,12 +181,25 @@ def leave(client):
     expect("reload", client.agent.reload(), True)
 
 
+def connect():
+    url = urlsplit(sys.argv[1])
+    return consul.Consul(
+        host=url.hostname,
+        port=url.port,
+        scheme=url.scheme,
+        verify=os.environ.get("CANARY_CA_FILE", True),
+        token=os.environ.get("CANARY_TOKEN"),
+    )
+
+
 def main():
-    client = consul.Consul(host="127.0.0.1", port=int(sys.argv[1]))
+    client = connect()
     if not client.status.leader():
         raise AssertionError("no leader")
     expect("services at first", client.agent.services(), {})
     services(client)
+    catalogue(client)
+    health(client)
     entries(client)
     leave(client)
     print("passed")

@@ -1,13 +1,17 @@
 //! Everything that must hold before a commit.
 
-use std::{path::PathBuf, process::Command, time::Instant};
+use std::{fs, path::PathBuf, process::Command, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::{build, check, packages, step, toolchain::Toolchain, tools, workspace::Workspace};
+use crate::{
+    build, check, packages, packages::Need, step, toolchain::Toolchain, tools, workspace::Workspace,
+};
 
-/// The client library that drives the HTTP interface in one test.
+/// The client library for Python that drives the HTTP interface in one test.
 const CONSUL_CLIENT: &str = "py-consul==1.8.0";
+/// The client library for JavaScript that does so in another.
+const NODE_CLIENT: &str = "consul@2.0.1";
 
 /// Installs all that any verb needs.
 pub(crate) fn setup(workspace: &Workspace) -> Result<Toolchain> {
@@ -15,6 +19,7 @@ pub(crate) fn setup(workspace: &Workspace) -> Result<Toolchain> {
     toolchain.cargo_clippy(workspace)?;
     packages::ensure(&packages::lab())?;
     python(workspace)?;
+    node_modules(workspace)?;
     Ok(toolchain)
 }
 
@@ -31,7 +36,8 @@ pub(crate) fn run(workspace: &Workspace, long: bool) -> Result<()> {
     rooted
         .args(["--package", "canary-tests"])
         .env("CANARY_BIN_DIR", workspace.release())
-        .env("CANARY_PYTHON", python(workspace)?);
+        .env("CANARY_PYTHON", python(workspace)?)
+        .env("CANARY_NODE_MODULES", node_modules(workspace)?);
     if long {
         rooted.env("CANARY_LONG", "1");
     }
@@ -64,4 +70,23 @@ fn python(workspace: &Workspace) -> Result<PathBuf> {
         "is Python's package index reachable?",
     )?;
     Ok(python)
+}
+
+/// The directory that has the client library for JavaScript.
+fn node_modules(workspace: &Workspace) -> Result<PathBuf> {
+    let directory = workspace.tools().join("npm");
+    let modules = directory.join("node_modules");
+    packages::ensure(&[Need::new("node", "nodejs")])?;
+    let version = format!("\"version\": \"{}\"", NODE_CLIENT.rsplit('@').next().unwrap_or(""));
+    let installed = fs::read_to_string(modules.join("consul/package.json")).unwrap_or_default();
+    if installed.contains(&version) {
+        return Ok(modules);
+    }
+    packages::ensure(&[Need::new("npm", "npm")])?;
+    fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    let mut install = Command::new("npm");
+    install.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+    install.arg(&directory).arg(NODE_CLIENT);
+    step::run(&format!("setup: {NODE_CLIENT}"), &mut install, "is npm's registry reachable?")?;
+    Ok(modules)
 }

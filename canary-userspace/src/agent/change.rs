@@ -90,7 +90,9 @@ impl Agent {
         }
 
         let dry_run = intent.dry_run;
-        let result = self.check(scope.as_ref(), &places).and_then(|()| {
+        let fits = if files { self.check_new_files() } else { Ok(()) };
+        let fits = fits.and_then(|()| if instances { self.check_checks() } else { Ok(()) });
+        let result = fits.and_then(|()| self.check(scope.as_ref(), &places)).and_then(|()| {
             let after = self.entries_in(&scope);
             let mut ledger = self.ledger(&before, &after, &inverses);
             let next = self.compile(scope.as_ref())?;
@@ -101,7 +103,7 @@ impl Agent {
             let altered = self.put_in_force(next, ledger)?;
             self.thaw();
             if instances {
-                self.watch_checks();
+                self.watch_checks(scope.as_ref());
             }
             Ok(report(self, &altered))
         });
@@ -119,6 +121,24 @@ impl Agent {
             self.announce_instances(scope.as_ref());
         }
         result
+    }
+
+    /// Checks the rules that hold between files and what they refer to.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its place.
+    pub(super) fn check_new_files(&self) -> Result<(), Refusal> {
+        self.state.check_check_services().map_err(Refusal::invalid)
+    }
+
+    /// Checks the rules that hold between checks.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub(super) fn check_checks(&self) -> Result<(), Refusal> {
+        self.state.check_checks().map_err(Refusal::invalid)
     }
 
     /// Checks the rules that hold between definitions: those that the services of `scope` may
@@ -247,6 +267,18 @@ impl Agent {
                     names.extend(self.state.service_of(id).map(str::to_owned));
                     names.extend(new.iter().map(|instance| instance.service.clone()));
                 }
+                Edit::Check(id, new) => {
+                    let old = self.state.checks.get(id).map(|old| &old.value);
+                    for lone in [old, new.as_ref()].into_iter().flatten() {
+                        // A check of the node is one of every instance.
+                        if lone.of_node() {
+                            return None;
+                        }
+                        names.extend(self.state.service_of(&lone.service_id).map(str::to_owned));
+                    }
+                }
+                Edit::Dismiss(id) => names.extend(self.state.service_of(id).map(str::to_owned)),
+                Edit::Recall(instance) => _ = names.insert(instance.value.service.clone()),
                 Edit::Files(_) => return None,
             }
         }

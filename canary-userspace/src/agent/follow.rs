@@ -18,7 +18,8 @@ use super::change::{Entries, Scope};
 use super::refusal::Refusal;
 use super::through::Planned;
 use super::{Agent, RETRY};
-use crate::audit::{Action, Author};
+use crate::api::document::Applied;
+use crate::audit::{Action, Author, Intent};
 use crate::catalog::Node;
 use crate::compile::{Compiler, Desired, DesiredService, Names, Warning};
 use crate::datapath::PublishError;
@@ -257,6 +258,21 @@ impl Agent {
         self.compiler.in_force();
         self.late = None;
         Ok(())
+    }
+
+    /// Reads the token and the certificates anew: of the source all else is known already.
+    pub(super) fn reload_followed(&self, intent: &Intent) -> Applied {
+        if let Some(followed) = self.followed.as_ref().filter(|_| !intent.dry_run) {
+            followed.following.writes.read_again();
+        }
+        let revision = self.datapath.revision();
+        Applied {
+            changes: Vec::new(),
+            revision_before: revision,
+            revision,
+            dry_run: intent.dry_run,
+            warnings: self.all_warnings().into_iter().map(super::report::warning).collect(),
+        }
     }
 
     /// What would be in force with what is compiled now.

@@ -6,11 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::change::Entries;
+use super::checks::to_stored;
 use super::split::{moves, weights_of};
 use super::state::{Edit, InstanceMove};
 use super::{Agent, Indices};
-use crate::audit::{Action, Altered, Author, REGISTRATION, Record};
-use crate::catalog::{Instance, Origin, Sourced, to_definition};
+use crate::audit::{Action, Altered, Author, CHECK, REGISTRATION, Record};
+use crate::catalog::{Instance, LoneCheck, Origin, Sourced, to_definition};
 use crate::entry::{self, Entry};
 use crate::source::{EntryKey, KINDS};
 use crate::store::{Past, Stored, Write};
@@ -28,6 +29,7 @@ pub(super) struct Ledger {
     pub(super) undo: Vec<Write>,
     entries: Vec<(EntryKey, Option<Indices>)>,
     instances: Vec<(String, Option<Indices>)>,
+    checks: Vec<(String, Option<Indices>)>,
     past: Vec<(String, Past)>,
     /// What is different.
     pub(super) altered: Vec<Altered>,
@@ -120,6 +122,34 @@ impl Ledger {
         }
     }
 
+    /// A check on its own, as the store had it and has it.
+    fn change_check(
+        &mut self,
+        id: &str,
+        service: String,
+        [old, new]: [Option<&LoneCheck>; 2],
+        known: Indices,
+    ) {
+        if old == new {
+            return;
+        }
+        let create = if old.is_some() { known.create } else { self.index };
+        let indices = new.map(|_| Indices { create, modify: self.index });
+        let row = |lone: Option<&LoneCheck>, indices: Option<Indices>| {
+            lone.zip(indices).map(|(lone, indices)| stored(to_stored(lone), indices))
+        };
+        self.undo.push(Write::Check(id.to_owned(), row(old, Some(known))));
+        self.writes.push(Write::Check(id.to_owned(), row(new, indices)));
+        self.checks.push((id.to_owned(), indices));
+        self.altered.push(Altered {
+            service,
+            kind: CHECK.to_owned(),
+            name: id.to_owned(),
+            before: old.map_or(Value::Null, to_stored),
+            after: new.map_or(Value::Null, to_stored),
+        });
+    }
+
     fn change_instance(&mut self, moved: &InstanceMove<'_>, known: Indices) {
         let InstanceMove { id, before, after, stored_before, stored_after } = *moved;
         let differs = before != after;
@@ -172,6 +202,7 @@ impl Agent {
             undo: Vec::new(),
             entries: Vec::new(),
             instances: Vec::new(),
+            checks: Vec::new(),
             past: Vec::new(),
             altered: Vec::new(),
             weights: BTreeMap::new(),
@@ -200,6 +231,12 @@ impl Agent {
             self.state.instance_moves(inverse, &mut |moved| {
                 ledger.change_instance(moved, self.instance_indices(moved.id));
             });
+            if let Edit::Check(id, old) = inverse {
+                let known = self.check_indices.get(id).copied().unwrap_or_default();
+                let new = self.state.stored_check(id);
+                let service = new.or(old.as_ref()).map(|lone| self.state.service_of_check(lone));
+                ledger.change_check(id, service.unwrap_or_default(), [old.as_ref(), new], known);
+            }
         }
         ledger
     }
@@ -213,6 +250,9 @@ impl Agent {
         }
         for (id, indices) in ledger.instances {
             put(&mut self.instance_indices, id, indices);
+        }
+        for (id, indices) in ledger.checks {
+            put(&mut self.check_indices, id, indices);
         }
         self.past.extend(ledger.past);
         if !ledger.writes.is_empty() {

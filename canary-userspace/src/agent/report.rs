@@ -138,6 +138,7 @@ impl Agent {
             .chain(self.state.file_warnings())
             .cloned()
             .chain(hidden)
+            .chain(self.state.check_remarks().map(|(service, text)| Warning { service, text }))
             .chain(self.followed.iter().flat_map(Followed::warnings))
             .collect();
         warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));

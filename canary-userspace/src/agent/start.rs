@@ -10,6 +10,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::mpsc;
 
 use super::change::Entries;
+use super::checks::{Unsaved, stored_check};
 use super::follow::Followed;
 use super::state::{Edit, State};
 use super::{Agent, Indices, SourceState, Topics};
@@ -19,7 +20,7 @@ use crate::compile::Compiler;
 use crate::datapath::Datapath;
 use crate::entry;
 use crate::error::{ConfigError, Position};
-use crate::health::{Change as HealthChange, CheckKey, Checks};
+use crate::health::{Change as HealthChange, Checks, Remembered};
 use crate::settings::{Settings, Source};
 use crate::source::{Definitions, Following, News, consul, files};
 use crate::store::{Contents, Opened, SourceFile, Stored, Write};
@@ -52,8 +53,7 @@ impl Agent {
         }
         // Only traffic that is already flowing must not be judged anew.
         let adopted = datapath.revision() > 0;
-        let remembered = if adopted { remembered(&contents) } else { BTreeMap::new() };
-        let (checks, changes) = Checks::new(remembered);
+        let (checks, changes) = Checks::new(remembered(&contents, adopted));
         let layer = match &settings.source {
             Source::Files => Origin::Store,
             Source::Consul(_) => Origin::Followed(consul::KIND),
@@ -69,6 +69,7 @@ impl Agent {
             indices: BTreeMap::new(),
             past: contents.past.clone(),
             instance_indices: BTreeMap::new(),
+            check_indices: BTreeMap::new(),
             index_at_start: 1,
             // One further: nobody knows what changed while no agent ran.
             index: contents.index.saturating_add(1),
@@ -79,6 +80,7 @@ impl Agent {
             frozen: None,
             store_lost,
             late: None,
+            unsaved: Unsaved::default(),
             followed: None,
         };
         agent.move_index(agent.index);
@@ -131,6 +133,12 @@ impl Agent {
             self.instance_indices.insert(id.clone(), indices(stored));
             self.state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
         }
+        for (id, stored) in &contents.checks {
+            let check = stored_check(id, &stored.json)
+                .with_context(|| format!("the store's check {id:?} cannot be used"))?;
+            self.check_indices.insert(id.clone(), indices(stored));
+            self.state.apply(Edit::Check(id.clone(), Some(check)));
+        }
         Ok(())
     }
 
@@ -167,7 +175,7 @@ impl Agent {
         let mut set = files::decode(&files).map_err(|errors| lines(&errors))?;
         set.splits.clear();
         self.state.apply(Edit::Files(set));
-        self.watch_checks();
+        self.watch_checks(None);
         self.refresh_health(None);
         Ok(())
     }
@@ -188,14 +196,16 @@ impl Agent {
         self.state.retain_of_files(&mut places);
         self.refresh_health(None);
         let published = self
-            .check(None, &places)
+            .check_new_files()
+            .and_then(|()| self.check_checks())
+            .and_then(|()| self.check(None, &places))
             .and_then(|()| self.compile(None))
             .and_then(|next| self.publish(next));
         if let Err(refusal) = published {
             self.state.apply(Edit::Files(Definitions::default()));
             return Err(refusal.text);
         }
-        self.watch_checks();
+        self.watch_checks(None);
         Ok(())
     }
 
@@ -263,9 +273,14 @@ fn indices(stored: &Stored) -> Indices {
     Indices { create: stored.create_index, modify: stored.modify_index }
 }
 
-fn remembered(contents: &Contents) -> BTreeMap<CheckKey, bool> {
-    let pairs = contents.checks.iter();
-    pairs.filter_map(|(key, &passes)| Some((CheckKey::from_text(key)?, passes))).collect()
+/// States of checks to begin with. A probe judges anew where no traffic flows that this could
+/// harm; what a client said of a `ttl` check holds until it lapses.
+fn remembered(contents: &Contents, adopted: bool) -> BTreeMap<String, Remembered> {
+    let known = contents.check_states.iter().filter_map(|(id, json)| {
+        let known: Remembered = serde_json::from_value(json.clone()).ok()?;
+        (adopted || known.is_ttl()).then(|| (id.clone(), known))
+    });
+    known.collect()
 }
 
 fn node(settings: &Settings) -> Node {

@@ -5,17 +5,17 @@
 //! taken back edit by edit.
 
 mod followed;
+mod lone;
 mod moves;
+mod rules;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::catalog::{Health, Instance, Node, Origin, Registered, Snapshot, Sourced};
-use crate::compile::{Names, Warning};
-use crate::entry::{self, Entry, GraphError, Part};
-use crate::error::ConfigError;
-use crate::source::files::place;
+use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced};
+use crate::compile::Warning;
+use crate::entry::Entry;
 use crate::source::{
     DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
 };
@@ -29,6 +29,12 @@ pub(super) enum Edit {
     Entry(EntryKey, Option<Box<Entry>>),
     /// Puts an instance into the store's layer or, with `None`, takes it out.
     Instance(String, Option<Box<Instance>>),
+    /// Puts a check on its own into the store's layer or, with `None`, takes it out.
+    Check(String, Option<LoneCheck>),
+    /// Takes an instance of the files out until they are read again.
+    Dismiss(String),
+    /// Takes a dismissal back.
+    Recall(Box<Sourced<Instance>>),
     /// Replaces the layer of files.
     Files(Definitions),
 }
@@ -38,7 +44,11 @@ impl Edit {
     pub(super) fn instance(&self) -> Option<&str> {
         match self {
             Self::Instance(id, _) => Some(id),
-            Self::Entry(..) | Self::Files(_) => None,
+            Self::Entry(..)
+            | Self::Check(..)
+            | Self::Dismiss(_)
+            | Self::Recall(_)
+            | Self::Files(_) => None,
         }
     }
 }
@@ -48,6 +58,8 @@ impl Edit {
 pub(super) struct State {
     /// What is in force.
     pub(super) snapshot: Snapshot,
+    /// Checks on their own in force, by id.
+    pub(super) checks: BTreeMap<String, Sourced<LoneCheck>>,
     /// Where what is written belongs: the store, or the source that is followed.
     layer: Origin,
     /// What files define and the store hides, and the warnings of all files.
@@ -62,6 +74,7 @@ impl State {
         Self {
             snapshot: Snapshot { node: Arc::new(node), ..Snapshot::default() },
             layer,
+            checks: BTreeMap::new(),
             hidden: Definitions::default(),
             services: BTreeMap::new(),
         }
@@ -97,6 +110,14 @@ impl State {
                 }
                 Some(Edit::Instance(id, Some(Box::new(old.value))))
             }
+            Edit::Check(id, Some(check)) => Some(self.put_check(id, check)),
+            Edit::Check(id, None) => self.take_check(id),
+            Edit::Dismiss(id) => self.take_instance(&id).map(Box::new).map(Edit::Recall),
+            Edit::Recall(instance) => {
+                let id = instance.value.id.clone();
+                self.put_instance(*instance);
+                Some(Edit::Dismiss(id))
+            }
             Edit::Files(files) => Some(Edit::Files(self.replace_files(files))),
         }
     }
@@ -119,6 +140,7 @@ impl State {
                 self.put_entry(entry);
             }
         }
+        self.replace_checks(new.checks, &mut old.checks);
         self.replace_instances(new.instances, &mut old.instances);
         old
     }
@@ -210,7 +232,7 @@ impl State {
         let instances = self.hidden.instances.iter().map(|(id, instance)| {
             (instance.value.service.clone(), format!("service id {id:?}"), &instance.origin)
         });
-        entries.chain(instances)
+        entries.chain(instances).chain(self.hidden_checks())
     }
 
     /// The instance in force.
@@ -218,11 +240,10 @@ impl State {
         self.snapshot.instances.get(self.position(id)?)
     }
 
-    /// Sets the health of the instance in force; `true` if that changed something.
-    pub(super) fn set_health(&mut self, id: &str, health: Health) -> bool {
-        let position = self.position(id);
-        let found = position.and_then(|position| self.snapshot.instances.get_mut(position));
-        found.is_some_and(|found| std::mem::replace(&mut found.health, health) != health)
+    /// The instance in force, to be changed.
+    pub(super) fn instance_mut(&mut self, id: &str) -> Option<&mut Registered> {
+        let position = self.position(id)?;
+        self.snapshot.instances.get_mut(position)
     }
 
     /// The service of the instance in force.
@@ -289,81 +310,6 @@ impl State {
             splitters.get(service).is_some_and(|splitter| splitter.origin.is_of_file())
         });
     }
-
-    /// Checks that every reference leads somewhere, and not in a circle: those of the entries of
-    /// `names`, or all of them without.
-    ///
-    /// # Errors
-    ///
-    /// Consul's text, with file and position where `places` has the split, or where all is checked
-    /// and a file has the resolver.
-    pub(super) fn check_graph(
-        &self,
-        names: Option<&BTreeSet<&str>>,
-        places: &SplitPlaces,
-    ) -> Result<(), ConfigError> {
-        let Snapshot { resolvers, splitters, .. } = &self.snapshot;
-        let all = || resolvers.keys().chain(splitters.keys()).map(String::as_str).collect();
-        let checked = match names {
-            Some(names) => entry::check_names(&&self.snapshot, names),
-            None => entry::check_names(&&self.snapshot, &all()),
-        };
-        checked.map_err(|GraphError { service, part, text }| {
-            let place = match part {
-                Part::Split(split) => {
-                    let place = places.get(&service);
-                    place.and_then(|place| Some((&place.path, place.splits.get(split)?)))
-                }
-                Part::Redirect | Part::Failover(_) => {
-                    match resolvers.get(&service).map(|resolver| &resolver.origin) {
-                        Some(Origin::File { path, position }) if names.is_none() => {
-                            Some((path, position))
-                        }
-                        _ => None,
-                    }
-                }
-            };
-            match place {
-                Some((path, position)) => ConfigError::at(*position, text).in_file(path),
-                None => ConfigError::new(text),
-            }
-        })
-    }
-
-    /// Says which two instances of one service serve at one place, if any do: of the services
-    /// `names`, or of all.
-    ///
-    /// # Errors
-    ///
-    /// The sentence, naming both.
-    pub(super) fn check_instances(&self, names: Option<&Names>) -> Result<(), String> {
-        let instances = &self.snapshot.instances;
-        match names {
-            Some(names) => {
-                names.iter().try_for_each(|name| check_places(self.snapshot.instances_of(name)))
-            }
-            None => instances
-                .chunk_by(|a, b| a.instance.service == b.instance.service)
-                .try_for_each(check_places),
-        }
-    }
-}
-
-fn check_places(of_service: &[Registered]) -> Result<(), String> {
-    let mut seen = BTreeMap::new();
-    for registered in of_service {
-        let Instance { id, service, .. } = &registered.instance;
-        let Some(serves) = registered.socket() else { continue };
-        if let Some(first) = seen.insert(serves, registered) {
-            return Err(format!(
-                "service {service:?}: instances {:?} ({}) and {id:?} ({}) both serve at {serves}",
-                first.instance.id,
-                place(&first.origin),
-                place(&registered.origin),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Where an instance stands in the snapshot.

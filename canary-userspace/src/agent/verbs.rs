@@ -9,7 +9,7 @@ use super::state::Edit;
 use super::{Agent, Indices, heap};
 use crate::api::document::{Applied, Changed};
 use crate::audit::{Action, Intent};
-use crate::catalog::{Instance, Origin, Registered, Sourced};
+use crate::catalog::{Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
 use crate::source::files::{self, place};
@@ -91,36 +91,6 @@ impl Agent {
             .collect()
     }
 
-    /// Registers an instance.
-    ///
-    /// # Errors
-    ///
-    /// The [`Refusal`]; nothing has changed then.
-    pub fn register(&mut self, intent: &Intent, instance: Instance) -> Result<Changed, Refusal> {
-        let service = instance.service.clone();
-        let edits = vec![Edit::Instance(instance.id.clone(), Some(Box::new(instance)))];
-        self.change_of(&service, Change::new(Action::Register, intent, edits))
-    }
-
-    /// Takes a registration back.
-    ///
-    /// # Errors
-    ///
-    /// The [`Refusal`]: nobody has registered it, or a file defines it.
-    pub fn deregister(&mut self, intent: &Intent, id: &str) -> Result<Changed, Refusal> {
-        let Some(Registered { origin, instance, .. }) = self.state.instance(id) else {
-            return Err(Refusal::not_found(format!(
-                "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
-            )));
-        };
-        if origin.is_of_file() {
-            return Err(of_file(&format!("service id {id:?}"), origin));
-        }
-        let service = instance.service.clone();
-        let edits = vec![Edit::Instance(id.to_owned(), None)];
-        self.change_of(&service, Change::new(Action::Deregister, intent, edits))
-    }
-
     /// The instances in force, by service and id.
     #[must_use]
     pub fn instances(&self) -> &[Registered] {
@@ -148,6 +118,9 @@ impl Agent {
     ///
     /// What is wrong with them; the set before stays in force.
     pub fn reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
+        if self.followed.is_some() {
+            return Ok(self.reload_followed(intent));
+        }
         let result = self.try_reload(intent);
         heap::give_back();
         if intent.dry_run {

@@ -9,7 +9,7 @@ use super::answer::{Document, Error};
 use super::blocking;
 use super::catalog::is_named;
 use super::query::Asked;
-use super::rows::{CheckRow, HealthRow, word};
+use super::rows::{CheckRow, HealthRow};
 use crate::agent::{Agent, Handle, Refusal, Topic};
 use crate::catalog::{CheckState, Registered};
 use crate::filter::{ListFilter, Shape};
@@ -68,7 +68,7 @@ pub(super) async fn state(
     let wanted = asked.clone();
     blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
         let found = agent.instances().iter().filter(|found| wanted.is_node(&found.node));
-        rows(agent, found, &filter, |check| state == "any" || state == word(check.status))
+        rows(agent, found, &filter, |check| state == "any" || state == check.status.as_str())
     })
     .await
 }
@@ -87,7 +87,7 @@ fn rows<'a, I: Iterator<Item = &'a Registered>>(
         let indices = agent.instance_indices(&registered.instance.id);
         for check in registered.checks.iter().filter(|check| wanted(check)) {
             let first = !check.of_node || of_nodes.insert((&registered.node.name, &check.id));
-            rows.extend(first.then(|| CheckRow::new(registered, check, indices)));
+            rows.extend(first.then(|| CheckRow::of(registered, check, indices)));
         }
     }
     Document::list(rows.into_iter(), filter)

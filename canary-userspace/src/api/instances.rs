@@ -1,12 +1,14 @@
 //! `/v1/agent`: registrations on this node.
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::Map;
 
-use super::answer::{Document, Error, json as answer, with_changed, with_warnings};
+use super::answer::{Document, Error, flag, json as answer, with_changed, with_warnings};
+use super::checks::undecoded;
 use super::document::Warning;
 use super::query::Asked;
 use super::{author, blocking};
@@ -14,16 +16,26 @@ use crate::agent::{Handle, Refusal, Topic};
 use crate::catalog::{Registered, parse_registration, to_agent_json};
 use crate::filter::Shape;
 
+/// Whether checks that a registration does not name go.
+const REPLACE: &str = "replace-existing-checks";
+
+/// Parameters of a registration.
+#[derive(Debug, Deserialize)]
+pub(super) struct Options {
+    #[serde(rename = "replace-existing-checks")]
+    replace: Option<String>,
+}
+
 /// Registers an instance.
 pub(super) async fn register(
     State(handle): State<Handle>,
+    Query(options): Query<Options>,
     author::Asked(intent): author::Asked,
     body: Bytes,
 ) -> Result<Response, Error> {
-    let instance = parse_registration(&body).map_err(|error| {
-        Refusal::bad_request(format!("Request decoding failed: {}", error.text))
-    })?;
-    let changed = handle.call(move |agent| agent.register(&intent, instance)).await??;
+    let instance = parse_registration(&body).map_err(undecoded)?;
+    let replaces = flag(REPLACE, options.replace.as_deref())?;
+    let changed = handle.call(move |agent| agent.register(&intent, instance, replaces)).await??;
     Ok(with_changed(StatusCode::OK.into_response(), changed))
 }
 

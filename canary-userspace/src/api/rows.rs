@@ -3,12 +3,14 @@
 //! They borrow from the agent's own picture and go straight into the answer's text.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::agent::{Agent, Indices};
-use crate::catalog::{CheckState, Health, Node, Pairs, Registered, Weights};
+use crate::catalog::{CheckState, Instance, Node, Pairs, Registered, Weights};
+use crate::syntax::format_duration;
 
 /// A node, as in `/v1/catalog/nodes`.
 #[derive(Serialize)]
@@ -158,35 +160,49 @@ pub(super) struct CheckRow<'a> {
     service_tags: &'a [String],
     #[serde(rename = "Type")]
     kind: &'a str,
+    interval: String,
+    timeout: String,
+    exposed_port: u16,
     definition: Empty,
     create_index: u64,
     modify_index: u64,
 }
 
 impl<'a> CheckRow<'a> {
-    /// `check`, which is one of `registered`'s or of its node.
-    pub(super) fn new(registered: &'a Registered, check: &'a CheckState, indices: Indices) -> Self {
-        let instance = &registered.instance;
-        let (service_id, service_name, service_tags) = if check.of_node {
-            ("", "", [].as_slice())
-        } else {
-            (instance.id.as_str(), instance.service.as_str(), instance.tags.as_slice())
+    /// `check`, which is one of `instance` or, with none, of the whole node.
+    pub(super) fn new(
+        node: &'a Node,
+        instance: Option<&'a Instance>,
+        check: &'a CheckState,
+        indices: Indices,
+    ) -> Self {
+        let instance = instance.filter(|_| !check.of_node);
+        let time = |time: Duration| {
+            if time.is_zero() { String::new() } else { format_duration(time) }
         };
         Self {
-            node: &registered.node.name,
+            node: &node.name,
             check_id: &check.id,
             name: &check.name,
-            status: word(check.status),
+            status: check.status.as_str(),
             notes: &check.notes,
             output: &check.output,
-            service_id,
-            service_name,
-            service_tags,
+            service_id: instance.map(|instance| instance.id.as_str()).unwrap_or_default(),
+            service_name: instance.map(|instance| instance.service.as_str()).unwrap_or_default(),
+            service_tags: instance.map(|instance| instance.tags.as_slice()).unwrap_or_default(),
             kind: &check.kind,
+            interval: time(check.interval),
+            timeout: time(check.timeout),
+            exposed_port: 0,
             definition: Empty {},
             create_index: indices.create,
             modify_index: indices.modify,
         }
+    }
+
+    /// `check`, which is one of `registered`'s or of its node.
+    pub(super) fn of(registered: &'a Registered, check: &'a CheckState, indices: Indices) -> Self {
+        Self::new(&registered.node, Some(&registered.instance), check, indices)
     }
 }
 
@@ -206,17 +222,8 @@ impl<'a> HealthRow<'a> {
         Self {
             node: NodeRow::new(&registered.node, agent.node_indices()),
             service: ServiceRow::new(registered, indices),
-            checks: checks.map(|check| CheckRow::new(registered, check, indices)).collect(),
+            checks: checks.map(|check| CheckRow::of(registered, check, indices)).collect(),
         }
-    }
-}
-
-/// Consul's word for a state.
-pub(super) fn word(health: Health) -> &'static str {
-    match health {
-        Health::Passing => "passing",
-        Health::Warning => "warning",
-        Health::Critical => "critical",
     }
 }
 

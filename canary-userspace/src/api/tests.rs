@@ -4,6 +4,7 @@ mod bad_input;
 mod blocking;
 mod catalog;
 mod chain;
+mod checks;
 mod consul;
 mod filters;
 mod follow;

@@ -1,19 +1,19 @@
 //! Service definitions: Consul's `service` blocks, and the body of a registration.
 
+mod check;
+mod probe;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
 
-use super::{Instance, TcpCheck, Weights};
-use crate::error::{ConfigError, Position};
+pub use self::check::{lone_check, parse_check};
+use super::{Instance, Weights};
+use crate::error::ConfigError;
 use crate::syntax::{self, Fields, Item, Placed, Remarks, Value};
 
-/// How long a probe may take where the check does not say: Consul's default.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The shortest time between two probes: below it the probes would be a load of their own.
-const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// What Consul says of a check's initial state that there is not.
+const BAD_STATUS: &str = "Status for checks must 'passing', 'warning', 'critical'";
 
 /// Weights are 16 bits wide in Consul.
 const MAX_WEIGHT: i64 = 65_535;
@@ -29,43 +29,6 @@ const SERVICE_LATER: [(&str, &str); 9] = [
     ("Locality", "locality"),
     ("Namespace", "namespace"),
     ("Ports", "ports"),
-];
-
-/// Kinds of check that Consul has and this agent does not, by the field that makes them.
-const CHECK_KINDS: [(&str, &str); 13] = [
-    ("HTTP", "http"),
-    ("GRPC", "grpc"),
-    ("TTL", "ttl"),
-    ("UDP", "udp"),
-    ("H2PING", "h2ping"),
-    ("Script", "script"),
-    ("Args", "args"),
-    ("ScriptArgs", "script_args"),
-    ("DockerContainerID", "docker_container_id"),
-    ("AliasNode", "alias_node"),
-    ("AliasService", "alias_service"),
-    ("OSService", "os_service"),
-    ("Shell", "shell"),
-];
-
-/// Other fields of a check that Consul has and this agent does not.
-const CHECK_LATER: [(&str, &str); 16] = [
-    ("Status", "status"),
-    ("DeregisterCriticalServiceAfter", "deregister_critical_service_after"),
-    ("SuccessBeforePassing", "success_before_passing"),
-    ("FailuresBeforeWarning", "failures_before_warning"),
-    ("FailuresBeforeCritical", "failures_before_critical"),
-    ("TCPUseTLS", "tcp_use_tls"),
-    ("TLSServerName", "tls_server_name"),
-    ("TLSSkipVerify", "tls_skip_verify"),
-    ("GRPCUseTLS", "grpc_use_tls"),
-    ("H2PingUseTLS", "h2ping_use_tls"),
-    ("Header", "header"),
-    ("Method", "method"),
-    ("Body", "body"),
-    ("DisableRedirects", "disable_redirects"),
-    ("OutputMaxSize", "output_max_size"),
-    ("ServiceID", "service_id"),
 ];
 
 /// Reads the body of `PUT /v1/agent/service/register`: one service, JSON or HCL.
@@ -90,7 +53,7 @@ pub fn service(value: &Value, path: &str, remarks: &mut Remarks) -> Result<Insta
     let mut fields = Fields::of(value, path, remarks)?;
     let name = fields.string("Name", "name", remarks)?;
     if name.value.is_empty() {
-        return Err(ConfigError::at(name.position, "Missing service name"));
+        return Err(ConfigError::at(name.position, "Missing service name").of_rule());
     }
     let id = fields.string("ID", "id", remarks)?.value;
     let address = fields.string("Address", "address", remarks)?;
@@ -102,18 +65,20 @@ pub fn service(value: &Value, path: &str, remarks: &mut Remarks) -> Result<Insta
         Some(inner) => weights(inner, remarks)?,
         None => Weights::default(),
     };
-    let mut checks = Vec::new();
+    let mut drafts = Vec::new();
     for (canonical, alias) in [("Check", "check"), ("Checks", "checks")] {
         let path = fields.path_of(canonical);
         for element in fields.list(canonical, alias, remarks) {
             let inner = Fields::of(element, path.as_str(), remarks)?;
-            checks.extend(check(inner, remarks)?);
+            drafts.extend(check::draft(inner, BAD_STATUS, remarks)?);
         }
     }
     fields.refuse(&SERVICE_LATER, remarks);
     fields.finish(remarks);
+    let id = if id.is_empty() { name.value.clone() } else { id };
     Ok(Instance {
-        id: if id.is_empty() { name.value.clone() } else { id },
+        checks: check::of_service(drafts, &name.value, &id)?,
+        id,
         service: name.value,
         address: (!address.value.is_empty())
             .then(|| required::<IpAddr>(&address, "address", "an IP address"))
@@ -123,7 +88,6 @@ pub fn service(value: &Value, path: &str, remarks: &mut Remarks) -> Result<Insta
         meta: meta.into(),
         tagged_addresses: tagged_addresses.into(),
         weights,
-        checks,
     })
 }
 
@@ -171,66 +135,20 @@ fn weights(mut fields: Fields<'_>, remarks: &mut Remarks) -> Result<Weights, Con
     let passing = fields.integer("Passing", "passing", remarks)?;
     let warning = fields.integer("Warning", "warning", remarks)?;
     fields.finish(remarks);
-    let read = |weight: &Placed<Option<i64>>, name: &str, least: i64| {
+    let read = |weight: &Placed<Option<i64>>, least: i64, low: &str| {
         let number = weight.value.unwrap_or(1);
-        let legal = u32::try_from(number).ok().filter(|_| (least..=MAX_WEIGHT).contains(&number));
-        legal.ok_or_else(|| {
-            let text =
-                format!("weights: {name} must be between {least} and {MAX_WEIGHT}, not {number}");
-            ConfigError::at(weight.position, text)
-        })
+        let text = match u32::try_from(number) {
+            Ok(legal) if (least..=MAX_WEIGHT).contains(&number) => return Ok(legal),
+            _ if number < least => low,
+            _ => "DNS Weight must be between 0 and 65535",
+        };
+        Err(ConfigError::at(weight.position, format!("Invalid Weights: {text}")).of_rule())
     };
-    Ok(Weights { passing: read(&passing, "passing", 1)?, warning: read(&warning, "warning", 0)? })
+    Ok(Weights {
+        passing: read(&passing, 1, "Passing must be greater than 0")?,
+        warning: read(&warning, 0, "Warning must be greater or equal than 0")?,
+    })
 }
 
-/// Reads one check; `None` if it is empty, as some clients send it, or of a kind that is refused.
-fn check(mut fields: Fields<'_>, remarks: &mut Remarks) -> Result<Option<TcpCheck>, ConfigError> {
-    if fields.is_empty() {
-        return Ok(None);
-    }
-    for (canonical, alias) in
-        [("CheckID", "check_id"), ("ID", "id"), ("Name", "name"), ("Notes", "notes")]
-    {
-        fields.string(canonical, alias, remarks)?;
-    }
-    let position = fields.position();
-    let target = fields.string("TCP", "tcp", remarks)?;
-    let interval = fields.duration("Interval", "interval", remarks)?;
-    let timeout = fields.duration("Timeout", "timeout", remarks)?;
-    let mut others = Vec::new();
-    for (canonical, alias) in CHECK_KINDS {
-        others.extend(fields.present(canonical, alias).map(|position| (position, alias)));
-    }
-    fields.refuse(&CHECK_LATER, remarks);
-    fields.finish(remarks);
-    for (position, kind) in &others {
-        remarks.refuse(*position, format!("check kind {kind:?} is not supported yet"));
-    }
-    if !others.is_empty() {
-        return Ok(None);
-    }
-    if target.value.is_empty() {
-        return Err(ConfigError::at(
-            position,
-            "check has no target: tcp = \"ADDRESS:PORT\" is required",
-        ));
-    }
-    let target: SocketAddr = required(&target, "check target", "an IP address and a port")?;
-    tcp_check(target, &interval, &timeout).map(Some)
-}
-
-fn tcp_check(
-    target: SocketAddr,
-    interval: &Placed<Option<Duration>>,
-    timeout: &Placed<Option<Duration>>,
-) -> Result<TcpCheck, ConfigError> {
-    let fault = |position: Position, text: &str| Err(ConfigError::at(position, text));
-    match interval.value.unwrap_or_default() {
-        Duration::ZERO => fault(interval.position, "Interval must be > 0 for TCP checks"),
-        short if short < MIN_INTERVAL => fault(interval.position, "check interval is below 10ms"),
-        interval => {
-            let timeout = timeout.value.filter(|timeout| !timeout.is_zero());
-            Ok(TcpCheck { target, interval, timeout: timeout.unwrap_or(DEFAULT_TIMEOUT) })
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What a file of the configuration directory holds.
 
-use super::{Instance, definition};
+use super::{Instance, LoneCheck, definition};
 use crate::entry::{self, Decoded};
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Data, Item, Remarks, Value};
@@ -10,8 +10,8 @@ use crate::syntax::{self, Data, Item, Remarks, Value};
 pub enum FileContent {
     /// One config entry.
     Entry(Box<Decoded>),
-    /// Services, each with the place where it starts.
-    Services(Vec<(Instance, Position)>),
+    /// Services, and checks on their own.
+    Services(Services),
     /// An entry of a kind that Consul has and this agent does not use, and what to say of it.
     Skipped(ConfigError),
     /// Several entries, as a JSON list.
@@ -31,7 +31,16 @@ impl FileContent {
     }
 }
 
-/// Reads a file: a config entry, or service definitions.
+/// What a file of service definitions defines, each with the place where it starts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Services {
+    /// Instances of services.
+    pub instances: Vec<(Instance, Position)>,
+    /// Checks of the node, and of instances by their ids.
+    pub checks: Vec<(LoneCheck, Position)>,
+}
+
+/// Reads a file: a config entry, or service and check definitions.
 ///
 /// # Errors
 ///
@@ -59,32 +68,30 @@ fn one(root: &Value) -> Result<FileContent, ConfigError> {
     if root.items().is_some_and(<[Item]>::is_empty) {
         return Ok(FileContent::Nothing);
     }
-    if !items.iter().any(is_service) {
+    if !items.iter().any(|item| is_service(item) || is_check(item)) {
         return match entry::set_aside(root) {
             Some(reason) => Ok(FileContent::Skipped(reason)),
             None => entry::decode(root).map(Box::new).map(FileContent::Entry),
         };
     }
     let mut remarks = Remarks::default();
-    let mut services = Vec::new();
+    let mut services = Services::default();
     for item in items.iter().filter(|item| !item.replaced) {
-        if !is_service(item) {
+        if !is_service(item) && !is_check(item) {
             remarks.unknown(item.position, &item.key);
             continue;
         }
         for (value, index) in elements(&item.value).iter().zip(0_usize..) {
-            let path = match item.value.data {
-                Data::List(_) => format!("{}[{index}]", item.key),
-                _ => item.key.clone(),
-            };
-            let instance = definition::service(value, &path, &mut remarks)?;
+            let listed = matches!(item.value.data, Data::List(_));
+            let path = if listed { format!("{}[{index}]", item.key) } else { item.key.clone() };
             // A block starts at its name, an element of a list at its brace.
-            let start = if matches!(item.value.data, Data::List(_)) {
-                value.position
-            } else {
-                item.position
-            };
-            services.push((instance, start));
+            let start = if listed { value.position } else { item.position };
+            if is_service(item) {
+                let instance = definition::service(value, &path, &mut remarks)?;
+                services.instances.push((instance, start));
+            } else if let Some(check) = definition::lone_check(value, &path, &mut remarks)? {
+                services.checks.push((check, start));
+            }
         }
     }
     remarks.settle()?;
@@ -94,6 +101,11 @@ fn one(root: &Value) -> Result<FileContent, ConfigError> {
 /// Whether an item of the top level defines services.
 fn is_service(item: &Item) -> bool {
     ["service", "services"].iter().any(|name| item.key.eq_ignore_ascii_case(name))
+}
+
+/// Whether an item of the top level defines checks on their own.
+fn is_check(item: &Item) -> bool {
+    ["check", "checks"].iter().any(|name| item.key.eq_ignore_ascii_case(name))
 }
 
 /// The elements of a list; any other value is a list of one.

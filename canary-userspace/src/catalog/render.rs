@@ -1,10 +1,12 @@
-//! Instances to JSON, as Consul's API shows and takes them.
+//! Instances and checks to JSON, as Consul's API shows and takes them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{DATACENTER, Instance};
+use super::{Check, DATACENTER, Health, Instance, LoneCheck, Probe, Thresholds, Tls};
 use crate::syntax::format_duration;
 
 /// The instance as an element of `GET /v1/agent/services`.
@@ -27,13 +29,6 @@ pub fn to_agent_json(instance: &Instance) -> Value {
 /// The instance as the body of a registration; reading it again gives the same instance.
 #[must_use]
 pub fn to_definition(instance: &Instance) -> Value {
-    let checks = instance.checks.iter().map(|check| {
-        json!({
-            "TCP": check.target.to_string(),
-            "Interval": format_duration(check.interval),
-            "Timeout": format_duration(check.timeout),
-        })
-    });
     json!({
         "ID": instance.id,
         "Name": instance.service,
@@ -43,8 +38,76 @@ pub fn to_definition(instance: &Instance) -> Value {
         "Address": instance.address.map(|address| address.to_string()).unwrap_or_default(),
         "TaggedAddresses": tagged_addresses(instance),
         "Weights": weights(instance),
-        "Checks": checks.collect::<Value>(),
+        "Checks": instance.checks.iter().map(|check| check_fields(check, "CheckID")).collect::<Value>(),
     })
+}
+
+/// The check as the body of a registration; reading it again gives the same check.
+#[must_use]
+pub fn to_check_definition(lone: &LoneCheck) -> Value {
+    let mut fields = check_fields(&lone.check, "ID");
+    if let Some(fields) = fields.as_object_mut().filter(|_| !lone.of_node()) {
+        fields.insert("ServiceID".to_owned(), json!(&*lone.service_id));
+    }
+    fields
+}
+
+/// What a check is, without what it does not say.
+fn check_fields(check: &Check, id: &str) -> Value {
+    let Check { probe, thresholds, tls, .. } = check;
+    let Thresholds { passing, warning, critical } = *thresholds;
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value, said: bool| {
+        if said {
+            fields.insert(name.to_owned(), value);
+        }
+    };
+    put(id, json!(&*check.id), true);
+    put("Name", json!(&*check.name), true);
+    put("Notes", json!(&*check.notes), !check.notes.is_empty());
+    put("Status", json!(check.initial.as_str()), check.initial != Health::Critical);
+    put("TLSSkipVerify", json!(true), *tls == Tls::Unverified);
+    match probe {
+        Probe::Tcp(target) => {
+            put("TCP", json!(&**target), true);
+            put("TCPUseTLS", json!(true), *tls != Tls::Off);
+        }
+        Probe::Grpc(grpc) => {
+            put("GRPC", json!(grpc.shown()), true);
+            put("GRPCUseTLS", json!(true), *tls != Tls::Off);
+        }
+        Probe::Http(http) => {
+            let mut headers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for (name, value) in &http.headers {
+                headers.entry(name).or_default().push(value);
+            }
+            put("HTTP", json!(&*http.url), true);
+            put("Method", json!(&*http.method), true);
+            put("Header", json!(headers), !headers.is_empty());
+            put("Body", json!(&*http.body), !http.body.is_empty());
+            put("DisableRedirects", json!(true), http.stay);
+            put("OutputMaxSize", json!(http.shown), true);
+        }
+        Probe::Ttl(ttl) => put("TTL", json!(format_duration(*ttl)), true),
+        Probe::Maintenance => {}
+    }
+    put("Interval", json!(duration(check.interval)), !check.interval.is_zero());
+    put("Timeout", json!(duration(check.timeout)), !check.timeout.is_zero());
+    put("SuccessBeforePassing", json!(passing), passing != 0);
+    put("FailuresBeforeWarning", json!(warning), warning != 0);
+    put("FailuresBeforeCritical", json!(critical), critical != 0);
+    let after = check.deregister_after;
+    put(
+        "DeregisterCriticalServiceAfter",
+        json!(after.map(format_duration).unwrap_or_default()),
+        after.is_some(),
+    );
+    fields.into()
+}
+
+/// As Go shows it; empty where there is none.
+fn duration(duration: Duration) -> String {
+    if duration.is_zero() { String::new() } else { format_duration(duration) }
 }
 
 fn tagged_addresses(instance: &Instance) -> Value {

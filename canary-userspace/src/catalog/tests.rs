@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -25,17 +27,28 @@ fn blue() -> Instance {
         meta: [("version".to_owned(), "2".to_owned())].into(),
         tagged_addresses: [("virtual".to_owned(), "10.96.0.10:80".parse().unwrap())].into(),
         weights: Weights::default(),
-        checks: vec![TcpCheck {
-            target: "10.244.1.1:8080".parse().unwrap(),
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-        }],
+        checks: vec![Arc::new(tcp_check())],
+    }
+}
+
+fn tcp_check() -> Check {
+    Check {
+        id: "service:payments-blue-1".into(),
+        name: "Service 'payments' check".into(),
+        notes: "".into(),
+        probe: Probe::Tcp("10.244.1.1:8080".into()),
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(1),
+        thresholds: Thresholds::default(),
+        deregister_after: None,
+        tls: Tls::Off,
+        initial: Health::Critical,
     }
 }
 
 fn services(text: &str) -> Vec<(Instance, Position)> {
     match parse_file(text.as_bytes()) {
-        Ok(FileContent::Services(services)) => services,
+        Ok(FileContent::Services(services)) => services.instances,
         other => panic!("{text}\n{other:?}"),
     }
 }
@@ -132,7 +145,7 @@ fn a_registration_is_read_as_clients_send_it() {
         "Meta": {"version": "2"}, "EnableTagOverride": false, "Proxy": null, "Kind": "",
         "TaggedAddresses": {"virtual": {"Address": "10.96.0.10", "Port": 80}},
         "Weights": {"Passing": 1, "Warning": 1},
-        "Check": {"CheckID": "c", "Name": "port", "TCP": "10.244.1.1:8080", "Interval": "2s", "Timeout": "1s", "TLSSkipVerify": false},
+        "Check": {"CheckID": "", "Name": "", "TCP": "10.244.1.1:8080", "Interval": "2s", "Timeout": "1s", "TLSSkipVerify": false},
     });
     assert_eq!(parse_registration(body.to_string().as_bytes()), Ok(blue()));
 
@@ -166,38 +179,31 @@ fn what_is_wrong_with_a_service_is_told_with_its_place() {
         ),
         ("tags", "tgas", "7:3: invalid config key \"service.tgas\""),
         (
-            "tcp = \"10.244.1.1:8080\"",
-            "http = \"http://x\"",
-            "9:11: check kind \"http\" is not supported yet",
+            "10.244.1.1:8080\" interval",
+            "web\" interval",
+            "9:17: check target \"web\" is not HOST:PORT",
         ),
         (
-            "tcp = \"10.244.1.1:8080\"",
-            "ttl = \"3s\"",
-            "9:11: check kind \"ttl\" is not supported yet",
-        ),
-        (
-            "tcp = \"10.244.1.1:8080\"",
+            "interval = \"2s\"",
             "",
-            "9:9: check has no target: tcp = \"ADDRESS:PORT\" is required",
+            "9:9: Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks",
         ),
-        (
-            "10.244.1.1:8080",
-            "web:8080",
-            "9:17: check target \"web:8080\" is not an IP address and a port",
-        ),
-        ("interval = \"2s\"", "", "9:9: Interval must be > 0 for TCP checks"),
         (
             "\"2s\"",
             "\"2\"",
             "9:46: error decoding 'service.Check.Interval': time: missing unit in duration \"2\"",
         ),
         ("\"2s\"", "15", "9:46: check interval is below 10ms"),
-        ("timeout", "status = \"passing\" timeout", "9:51: status is not supported yet"),
+        (
+            "timeout",
+            "status = \"fine\" timeout",
+            "9:60: Status for checks must 'passing', 'warning', 'critical'",
+        ),
         ("tags", "connect { native = true }\n tags", "7:3: connect is not supported yet"),
         (
             "tags",
             "weights { passing = 0 }\n tags",
-            "7:23: weights: passing must be between 1 and 65535, not 0",
+            "7:23: Invalid Weights: Passing must be greater than 0",
         ),
     ] {
         let text = BLOCK.replacen(old, new, 1);
@@ -220,7 +226,7 @@ fn an_instance_is_shown_as_the_agents_api_shows_it() {
 fn an_empty_check_is_no_check() {
     for check in ["", "check {}", "checks = []", "checks = [{}]"] {
         let text = format!("service {{ name = \"a\" address = \"::1\" port = 1 {check} }}");
-        assert_eq!(services(&text)[0].0.checks, [], "{check}");
+        assert!(services(&text)[0].0.checks.is_empty(), "{check}");
     }
 }
 
@@ -263,17 +269,17 @@ proptest! {
         passing in 1..=65_535_u32,
         interval in 10_000_000..1_000_000_000_000_u64,
     ) {
-        let check = TcpCheck {
-            target: SocketAddr::new(address, port),
+        let check = Check {
+            probe: Probe::Tcp(SocketAddr::new(address, port).to_string().into()),
             interval: Duration::from_nanos(interval),
-            timeout: Duration::from_millis(1),
+            ..tcp_check()
         };
         let instance = Instance {
             service: name, id, address: Some(address), port, tags,
             meta: meta.into(),
             tagged_addresses: [("virtual6".to_owned(), SocketAddr::new(address, port))].into(),
             weights: Weights { passing, warning: 0 },
-            checks: vec![check],
+            checks: vec![Arc::new(check)],
         };
         let definition = to_definition(&instance).to_string();
         prop_assert_eq!(parse_registration(definition.as_bytes()), Ok(instance));

@@ -155,7 +155,7 @@ fn instance(registered: &Registered, filter: &str, member: bool, only_passing: b
         address: registered.socket().map(|at| at.to_string()),
         node: registered.node.name.clone(),
         health: health(registered.health).to_owned(),
-        checks: failing.map(check).collect(),
+        checks: failing.map(|failing| check(failing)).collect(),
         healthy,
         weight,
         member,
@@ -165,10 +165,10 @@ fn instance(registered: &Registered, filter: &str, member: bool, only_passing: b
 
 fn check(check: &CheckState) -> Check {
     Check {
-        id: check.id.clone(),
-        name: check.name.clone(),
+        id: check.id.to_string(),
+        name: check.name.to_string(),
         status: health(check.status).to_owned(),
-        output: check.output.clone(),
+        output: check.output.to_string(),
         of_node: check.of_node,
     }
 }

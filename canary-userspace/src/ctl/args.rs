@@ -149,6 +149,10 @@ pub enum Service {
     },
     /// List the registered instances
     List(ServiceList),
+    /// Show what health checks say
+    Checks(super::checks::Checks),
+    /// Take an instance, or this node, out of service, or put it back
+    Maintenance(super::maintenance::Maintenance),
 }
 
 /// `service list`

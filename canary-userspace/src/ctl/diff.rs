@@ -127,7 +127,9 @@ fn wanted(
                         return Err(Failure::Invalid(twice));
                     }
                 }
-                FileContent::Services(found) => services = services.saturating_add(found.len()),
+                FileContent::Services(found) => {
+                    services = services.saturating_add(found.instances.len());
+                }
                 FileContent::Skipped(_) | FileContent::Many(_) | FileContent::Nothing => {}
             }
         }

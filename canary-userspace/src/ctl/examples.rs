@@ -5,7 +5,7 @@ use clap::{Command, CommandFactory};
 use super::args::Options;
 
 /// Verbs with an example each.
-const EXAMPLES: [(&str, &str); 24] = [
+const EXAMPLES: [(&str, &str); 26] = [
     ("config write", "config write payments_splitter.hcl"),
     ("config read", "config read --kind service-splitter --name payments"),
     ("config list", "config list --kind service-resolver"),
@@ -15,6 +15,8 @@ const EXAMPLES: [(&str, &str); 24] = [
     ("service register", "service register payments.hcl"),
     ("service deregister", "service deregister payments-green-1"),
     ("service list", "service list"),
+    ("service checks", "service checks payments-green-1"),
+    ("service maintenance", "service maintenance payments-green-1 --enable --reason upgrade"),
     ("split show", "split show payments"),
     ("split set", "split set payments blue=90 green=10"),
     ("rollback", "rollback payments --to blue"),

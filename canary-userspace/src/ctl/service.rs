@@ -38,7 +38,14 @@ pub async fn register(
             "no service is defined here; config entries are written by `canaryctl config write`";
         return Err(Failure::Invalid(format!("{name}: {text}")));
     };
-    for (instance, position) in services {
+    if let Some((lone, position)) = services.checks.first() {
+        let text = format!(
+            "check {:?} is on its own: `service register` registers services",
+            lone.check.name
+        );
+        return Err(ConfigError::at(*position, text).in_file(&name).into());
+    }
+    for (instance, position) in services.instances {
         let body = to_definition(&instance).to_string();
         let path = format!("/v1/agent/service/register{}", dry_run.query());
         let answer = client.put(&path, body).await?;

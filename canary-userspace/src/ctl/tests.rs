@@ -1,5 +1,6 @@
 //! Whole command lines against a server that records.
 
+mod checks;
 mod manual;
 mod story;
 mod transfer;

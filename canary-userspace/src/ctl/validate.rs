@@ -138,7 +138,7 @@ fn examine(files: &[SourceFile]) -> Findings {
                     decoded.warnings.into_iter().for_each(&mut warn);
                     places.add(&file.path, &decoded.entry, decoded.places);
                 }
-                FileContent::Services(services) => found.services += services.len(),
+                FileContent::Services(services) => found.services += services.instances.len(),
                 FileContent::Skipped(reason) => warn(reason),
                 FileContent::Many(_) | FileContent::Nothing => {}
             }

@@ -87,25 +87,26 @@ fn bare() -> Registered {
     }
 }
 
-fn check(id: &str, status: Health, of_node: bool) -> CheckState {
-    CheckState {
-        id: id.to_owned(),
-        name: format!("Check {id}"),
+fn check(id: &str, status: Health, of_node: bool) -> Arc<CheckState> {
+    Arc::new(CheckState {
+        id: id.into(),
+        name: format!("Check {id}").into(),
         status,
-        notes: format!("about {id}"),
-        output: "connected".to_owned(),
-        kind: "tcp".to_owned(),
+        notes: format!("about {id}").into(),
+        output: "connected".into(),
+        kind: "tcp".into(),
         of_node,
-    }
+        ..CheckState::default()
+    })
 }
 
 /// The instance as the API shows it.
 fn document(registered: &Registered) -> Value {
     let Registered { node, instance, checks, .. } = registered;
-    let check = |check: &CheckState| {
+    let check = |check: &Arc<CheckState>| {
         let status = format!("{:?}", check.status).to_lowercase();
         let mut shown = json!({
-            "Node": node.name, "CheckID": check.id, "Name": check.name, "Status": status,
+            "Node": node.name, "CheckID": &*check.id, "Name": &*check.name, "Status": status,
             "Notes": check.notes, "Output": check.output, "Type": check.kind,
         });
         if !check.of_node {

@@ -148,14 +148,14 @@ mod tests {
             id: "ping".into(),
             name: "Ping".into(),
             status: Health::Critical,
-            notes: String::new(),
-            output: String::new(),
+
             kind: "tcp".into(),
             of_node: false,
+            ..CheckState::default()
         };
         Registered {
             node: Arc::default(),
-            checks: [check].into(),
+            checks: [Arc::new(check)].into(),
             instance: Instance {
                 service: "payments".into(),
                 id: "payments-1".into(),

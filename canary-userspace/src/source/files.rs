@@ -1,12 +1,13 @@
 //! The files source: directories of entries and services, read as one set.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Definitions, SplitPlace, key_of};
-use crate::catalog::{FileContent, Instance, Origin, Sourced, parse_file};
+use crate::catalog::{FileContent, Origin, Sourced, parse_file};
 use crate::compile::Warning;
 use crate::entry::Decoded;
 use crate::error::{ConfigError, Position};
@@ -87,8 +88,15 @@ fn add_part(
     match part {
         FileContent::Entry(decoded) => add_entry(set, file, *decoded)?,
         FileContent::Services(services) => {
-            for (instance, position) in services {
-                add_instance(set, file, instance, position)?;
+            for (instance, position) in services.instances {
+                let id = instance.id.clone();
+                let what = format!("service id {id:?}");
+                add(&mut set.instances, (id, instance), &what, (file, position))?;
+            }
+            for (check, position) in services.checks {
+                let id = check.check.id.to_string();
+                let what = format!("check id {id:?}");
+                add(&mut set.checks, (id, check), &what, (file, position))?;
             }
         }
         FileContent::Skipped(reason) => set.warnings.push(warning("", file, reason)),
@@ -122,19 +130,17 @@ fn add_entry(
     }
 }
 
-fn add_instance(
-    set: &mut Definitions,
-    file: &SourceFile,
-    instance: Instance,
-    position: Position,
+/// Adds what `file` defines under a name of its own; `what` is what messages call it.
+fn add<T>(
+    known: &mut BTreeMap<String, Sourced<T>>,
+    (id, value): (String, T),
+    what: &str,
+    (file, position): (&SourceFile, Position),
 ) -> Result<(), ConfigError> {
-    match set.instances.entry(instance.id.clone()) {
-        Place::Occupied(place) => {
-            let what = format!("service id {:?}", place.key());
-            Err(ConfigError::at(position, twice(&what, &place.get().origin)))
-        }
+    match known.entry(id) {
+        Place::Occupied(place) => Err(ConfigError::at(position, twice(what, &place.get().origin))),
         Place::Vacant(place) => {
-            place.insert(Sourced { value: instance, origin: origin(file, position) });
+            place.insert(Sourced { value, origin: origin(file, position) });
             Ok(())
         }
     }

@@ -22,8 +22,10 @@ const FILE_ENTRIES: Entries = TableDefinition::new("file_entries");
 const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registrations");
 /// Entries before a service's last change: service to the JSON of a `Past`.
 const PAST: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("past");
-/// Last known states of checks: a check's key to "passes".
-const CHECKS: TableDefinition<'_, &str, bool> = TableDefinition::new("checks");
+/// Checks on their own: id to the JSON of a [`Stored`].
+const CHECKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lone_checks");
+/// Last known states of checks: id to JSON.
+const CHECK_STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("check_states");
 /// Files in force: their place in the order, then path, to content.
 const LAST_GOOD: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("last_good");
 /// What a followed source said last: its kind and its own key, to content. The empty key is there
@@ -61,8 +63,12 @@ pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
         contents.past.insert(service.value().to_owned(), decode(value.value())?);
     }
     for row in read.open_table(CHECKS)?.iter()? {
-        let (key, passes) = row?;
-        contents.checks.insert(key.value().to_owned(), passes.value());
+        let (id, value) = row?;
+        contents.checks.insert(id.value().to_owned(), decode(value.value())?);
+    }
+    for row in read.open_table(CHECK_STATES)?.iter()? {
+        let (id, value) = row?;
+        contents.check_states.insert(id.value().to_owned(), decode(value.value())?);
     }
     Ok(contents)
 }
@@ -83,7 +89,7 @@ fn entries(
 /// Reading a table that was never written is an error, so all are made at once.
 fn make_tables(database: &Database) -> Result<(), Error> {
     // The one that is made last.
-    let newest = log::OF_SERVICE.name();
+    let newest = CHECK_STATES.name();
     if database.begin_read()?.list_tables()?.any(|table| table.name() == newest) {
         return Ok(());
     }
@@ -92,10 +98,11 @@ fn make_tables(database: &Database) -> Result<(), Error> {
     write.open_table(FILE_ENTRIES)?;
     write.open_table(REGISTRATIONS)?;
     write.open_table(PAST)?;
-    write.open_table(CHECKS)?;
     write.open_table(LAST_GOOD)?;
     write.open_table(NUMBERS)?;
     log::make(&write)?;
+    write.open_table(CHECKS)?;
+    write.open_table(CHECK_STATES)?;
     write.commit()?;
     Ok(())
 }
@@ -182,21 +189,21 @@ fn perform(
             transaction.open_table(NUMBERS)?.insert(LAST_GOOD_KNOWN, 1)?;
             replace_files(&mut transaction.open_table(LAST_GOOD)?, files)
         }
+        Write::Check(id, check) => {
+            let value = check.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(CHECKS)?, id.as_str(), value)
+        }
+        Write::CheckStates(states) => {
+            let mut table = transaction.open_table(CHECK_STATES)?;
+            states.iter().try_for_each(|(id, state)| {
+                set(&mut table, id.as_str(), state.as_ref().map(encode).transpose()?)
+            })
+        }
         Write::Followed(kind, rows) => {
             let mut table = transaction.open_table(FOLLOWED)?;
             table.insert((*kind, ""), [].as_slice())?;
             for (key, content) in rows {
                 set(&mut table, (*kind, key.as_str()), content.clone())?;
-            }
-            Ok(())
-        }
-        Write::Checks(checks) => {
-            let mut table = transaction.open_table(CHECKS)?;
-            for (key, state) in checks {
-                match state {
-                    Some(passes) => table.insert(key.as_str(), passes)?,
-                    None => table.remove(key.as_str())?,
-                };
             }
             Ok(())
         }

@@ -55,7 +55,12 @@ fn what_was_committed_is_there_after_reopening() {
                 Write::Registration("web-1".into(), Some(entry(2, 7, 7))),
                 Write::Past("web".into(), Some(past.clone())),
                 Write::LastGood(files.clone()),
-                Write::Checks(vec![("c1".into(), Some(true)), ("c2".into(), Some(false))]),
+                Write::Check("c1".into(), Some(entry(3, 7, 7))),
+                Write::Check("c2".into(), Some(entry(4, 7, 7))),
+                Write::CheckStates(vec![
+                    ("c1".into(), Some(json!(1))),
+                    ("c2".into(), Some(json!(2))),
+                ]),
             ],
         )
         .unwrap();
@@ -64,7 +69,8 @@ fn what_was_committed_is_there_after_reopening() {
             8,
             &[
                 Write::Entry("service-splitter".into(), "gone".into(), None),
-                Write::Checks(vec![("c2".into(), None)]),
+                Write::Check("c2".into(), None),
+                Write::CheckStates(vec![("c2".into(), None)]),
             ],
         )
         .unwrap();
@@ -77,7 +83,8 @@ fn what_was_committed_is_there_after_reopening() {
     assert_eq!(contents.entries[&("service-splitter".into(), "web".into())], entry(1, 7, 7));
     assert_eq!(contents.registrations["web-1"], entry(2, 7, 7));
     assert_eq!(contents.past["web"], past);
-    assert_eq!(contents.checks, BTreeMap::from([("c1".to_owned(), true)]));
+    assert_eq!(contents.checks, BTreeMap::from([("c1".to_owned(), entry(3, 7, 7))]));
+    assert_eq!(contents.check_states, BTreeMap::from([("c1".to_owned(), json!(1))]));
     assert_eq!(store.last_good().unwrap(), Some(files));
 }
 

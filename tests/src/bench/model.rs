@@ -65,10 +65,7 @@ pub fn model(options: &Options) -> Result<()> {
     if options.offline {
         return Ok(());
     }
-    for figure in agent::measure()? {
-        figure.print();
-    }
-    Ok(())
+    agent::measure()
 }
 
 impl Figure {

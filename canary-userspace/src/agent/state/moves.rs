@@ -26,7 +26,12 @@ impl State {
         see: &mut dyn FnMut(&InstanceMove<'_>),
     ) {
         match inverse {
-            Edit::Entry(..) => {}
+            Edit::Entry(..) | Edit::Check(..) => {}
+            Edit::Dismiss(id) => {
+                let after = self.instance(id).map(|registered| &registered.instance);
+                see(&of_files(id, None, after));
+            }
+            Edit::Recall(gone) => see(&of_files(&gone.value.id, Some(&gone.value), None)),
             Edit::Instance(id, stored_before) => {
                 see(&self.stored_move(id, stored_before.as_deref()));
             }

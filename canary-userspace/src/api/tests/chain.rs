@@ -146,7 +146,8 @@ async fn failover_moves_new_connections_and_back_and_counters_stay_those_of_the_
     let key = place.memory.get().published.service("web").unwrap().splits[0].key.clone();
     assert_eq!((key.target.as_str(), key.subset.as_str()), ("web", ""));
 
-    agent.done("/v1/agent/service/register", register(2, false)).await;
+    let path = "/v1/agent/service/register?replace-existing-checks=true";
+    agent.done(path, register(2, false)).await;
     assert_eq!(healthy(&place, "web"), [(10_000, vec![2])], "back at once");
     agent.stop().await;
 }

@@ -341,6 +341,51 @@ async fn an_entry_that_cannot_be_served_leaves_its_service_and_the_others_alone(
 }
 
 #[tokio::test]
+async fn a_service_that_does_not_fit_leaves_the_others_alone() {
+    let fake = consul().await;
+    let place = following(&[&fake], "");
+    place.memory.get().limit = Some(1);
+    let agent = place.try_start().await;
+    until_shares(&place, 9000, 1000).await;
+
+    fake.change(|world| {
+        world.put(json!({"Kind": "service-resolver", "Name": "web"}));
+        let mut row = row("web", "web-1", 9, "1", "passing");
+        row["Service"]["TaggedAddresses"]["virtual"]["Address"] = "10.96.0.11".into();
+        world.register("web", vec![row]);
+    });
+    until("it is said", async || {
+        let status = agent.status().await;
+        let warnings = status["warnings"].to_string();
+        warnings.contains("web") && warnings.contains("raise `limits.services`")
+    })
+    .await;
+    split(&fake, 80.0, 20.0);
+    until_shares(&place, 8000, 2000).await;
+
+    place.memory.get().limit = None;
+    split(&fake, 70.0, 30.0);
+    until_shares(&place, 7000, 3000).await;
+    assert_eq!(place.memory.shares("web"), [(String::new(), 10_000)]);
+    assert_eq!(agent.status().await["warnings"], json!([]));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_reads_the_token_again_and_takes_nothing_away() {
+    let fake = consul().await;
+    let place = following(&[&fake], "");
+    let agent = place.try_start().await;
+    until_shares(&place, 9000, 1000).await;
+
+    let reply = agent.put("/v1/agent/reload", "").await;
+
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(place.memory.shares("payments"), shares(9000, 1000));
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_share_goes_to_a_new_service_only_once_its_instances_are_known() {
     let fake = consul().await;
     let place = following(&[&fake], "");

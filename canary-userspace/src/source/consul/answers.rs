@@ -243,8 +243,9 @@ impl Row {
                 _ => {}
             }
         }
-        let checks: Box<[CheckState]> = checks.into_iter().map(CheckState::from).collect();
-        let health = checks.iter().map(|check| check.status).min().unwrap_or(Health::Passing);
+        let checks: Box<[_]> =
+            checks.into_iter().map(|check| Arc::new(CheckState::from(check))).collect();
+        let health = Health::worst(&checks);
         let instance = Instance {
             id: service.id,
             service: service.service,
@@ -288,18 +289,19 @@ impl From<RowWeights> for Weights {
 impl From<RowCheck> for CheckState {
     fn from(check: RowCheck) -> Self {
         Self {
-            id: check.check_id,
-            name: check.name,
+            id: check.check_id.into(),
+            name: check.name.into(),
             status: match check.status.as_str() {
                 "passing" => Health::Passing,
                 "warning" => Health::Warning,
                 // Consul has no fourth; what it may call maintenance is critical.
                 _ => Health::Critical,
             },
-            notes: check.notes,
-            output: check.output,
-            kind: check.kind,
+            notes: check.notes.into(),
+            output: check.output.into(),
+            kind: check.kind.into(),
             of_node: check.service_id.is_empty(),
+            ..Self::default()
         }
     }
 }

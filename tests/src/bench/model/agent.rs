@@ -18,8 +18,8 @@ const WAITING: usize = 10_000;
 /// More than the defaults hold.
 const SETTINGS: &str = "limits {\n  splits = 20000\n  slots = 16777216\n}\n";
 
-pub(super) fn measure() -> Result<Vec<Figure>> {
-    let mut figures = Vec::new();
+/// Prints each figure as soon as it is known.
+pub(super) fn measure() -> Result<()> {
     Lab::run("model", |lab| {
         let settings = lab.file("agent.hcl", SETTINGS)?;
         let args = ["--config".to_owned(), settings.display().to_string()];
@@ -33,14 +33,13 @@ pub(super) fn measure() -> Result<Vec<Figure>> {
         let acknowledged =
             |name, samples| Figure { name, unit: "ms", samples, quantile: 0.99, bar: 10.0 };
         let work = |name, samples| Figure { name, unit: "ms", samples, quantile: 0.5, bar: 2.0 };
-        figures.push(acknowledged("a splitter's weights written: acknowledged", weights.wall));
-        figures.push(work("  of which the agent's processor time", weights.processor));
-        figures.push(acknowledged("a resolver's filter written: acknowledged", filters.wall));
-        figures.push(work("  of which the agent's processor time", filters.processor));
-        figures.push(waiting(lab, &agent)?);
+        acknowledged("a splitter's weights written: acknowledged", weights.wall).print();
+        work("  of which the agent's processor time", weights.processor).print();
+        acknowledged("a resolver's filter written: acknowledged", filters.wall).print();
+        work("  of which the agent's processor time", filters.processor).print();
+        waiting(lab, &agent)?.print();
         Ok(())
-    })?;
-    Ok(figures)
+    })
 }
 
 #[derive(Default)]
