@@ -106,8 +106,18 @@ def catalogue(client):
     )
 
 
+def settle(client):
+    """Waits until every check has said something: the first word of one is a change too."""
+    index = None
+    while True:
+        index, checks = client.health.checks(SERVICE, index=index, wait="10s")
+        if all(check["Output"] for check in checks):
+            return
+
+
 def health(client):
     """Waits for a change that another connection makes, and for one that does not come."""
+    settle(client)
     index, rows = client.health.service(SERVICE, passing=True)
     expect("healthy", [row["Service"]["ID"] for row in rows], ["shop-1"])
     expect("weights", rows[0]["Service"]["Weights"], {"Passing": 3, "Warning": 1})
@@ -183,13 +193,18 @@ def leave(client):
 
 def connect():
     url = urlsplit(sys.argv[1])
-    return consul.Consul(
+    token = os.environ.get("CANARY_TOKEN")
+    client = consul.Consul(
         host=url.hostname,
         port=url.port,
         scheme=url.scheme,
         verify=os.environ.get("CANARY_CA_FILE", True),
-        token=os.environ.get("CANARY_TOKEN"),
+        token=token,
     )
+    # Some calls of the library, such as agent.self(), send no token of their own accord.
+    if token:
+        client.http.session.headers["X-Consul-Token"] = token
+    return client
 
 
 def main():

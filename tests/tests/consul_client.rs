@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use canary_tests::lab::{AgentOptions, Lab};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// Where the agent offers its API over TCP, in the lab's own namespace.
 const ADDRESS: &str = "127.0.0.1:8501";
@@ -76,6 +76,8 @@ fn drive(lab: &Lab, client: &mut Command, url: &str) -> Result<()> {
 fn certificates(directory: &Path) -> Result<()> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Another name than the certificate's: OpenSSL takes equal ones for a self-signed one.
+    params.distinguished_name.push(DnType::CommonName, "lab authority");
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
     let certificate =
