@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{Ran, canaryctl};
 use crate::agent;
 use crate::agent::memory::Memory;
-use crate::api::Listeners;
+use crate::api::{Listeners, Security};
 use crate::ctl::console::Console;
 use crate::ctl::consul;
 use crate::settings::Settings;
@@ -48,7 +48,8 @@ impl Lab {
         let datapath = Box::new(memory.clone());
         tokio::spawn(async move {
             let stop = async { _ = stopped.await };
-            agent::serve(&settings, store, datapath, listeners, stop).await
+            let security = Security::load(&settings.api)?;
+            agent::serve(&settings, store, datapath, listeners, security, stop).await
         });
         let lab = Self { directory, memory, _stop: stop };
         assert_eq!(lab.run(&["status", "--wait"]).await.code, 0);
@@ -278,6 +279,14 @@ async fn a_write_says_what_it_changed() {
 
     let first = write(&resolver("Service.Meta.version == 3")).await;
     let filter = write(&resolver("Service.Meta.version == \\\"3\\\"")).await;
+    let more = |part: &str| format!("{}{part}\n", resolver("Service.Meta.version == \\\"3\\\""));
+    let failover = "failover = { blue = { targets = [{ service = \"spare\" }, \
+                    { service_subset = \"green\" }] } }";
+    let parts = write(&more(failover)).await;
+    let balancer = write(&more("load_balancer = { policy = \"maglev\" }")).await;
+    let elsewhere = "kind = \"service-resolver\"\nname = \"old\"\nredirect { service = \"payments\" service_subset = \"blue\" }\n";
+    let redirect = write(elsewhere).await;
+    let empty = write("kind = \"service-resolver\"\nname = \"spare\"\n").await;
     let new = write(&splitter(95.0, 5.0)).await;
     let moved = write(&splitter(75.0, 25.0)).await;
     let same = write(&splitter(75.0, 25.0)).await;
@@ -294,6 +303,14 @@ async fn a_write_says_what_it_changed() {
         "  ~ green  \"Service.Meta.version == 3\" -> \"Service.Meta.version == \\\"3\\\"\"  \
          1 instance\n"
     );
+    let of_entry = |ran: &Ran| {
+        let lines = ran.err.lines().filter(|line| line.starts_with("  "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of_entry(&parts), ["  ~ failover  blue -> spare, green"]);
+    assert_eq!(of_entry(&balancer), ["  ~ failover  none", "  ~ load balancer  maglev"]);
+    assert_eq!(of_entry(&redirect), ["  ~ redirect  payments/blue"]);
+    assert_eq!(of_entry(&empty), ["  created"]);
     assert_eq!(new.out, "Config entry written: service-splitter/payments\n");
     assert_eq!(
         new.err,
