@@ -23,6 +23,7 @@ pub mod usage;
 pub mod writer;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -78,6 +79,8 @@ pub struct Kernel {
     foreign: Foreign,
     alive: Alive,
     revision: u64,
+    /// Planned stores that failed or were not come to: no plan has them again.
+    owed: Vec<Write>,
     took: Took,
     /// Since when each leaving row (backend or not, id, generation) is known to leave.
     leaving: BTreeMap<(bool, u32, u16), Instant>,
@@ -134,6 +137,7 @@ impl Kernel {
             foreign,
             alive: Alive::default(),
             revision,
+            owed: Vec::new(),
             took: Took::default(),
             leaving: BTreeMap::new(),
             walked: Instant::now(),
@@ -178,11 +182,29 @@ impl Kernel {
         Ok(())
     }
 
-    /// Carries out what was planned at `start`.
+    /// Carries out what was planned at `start`. Whatever fails, the plan stands: what it lacks is
+    /// done first by the next.
     fn carry_out(
         &mut self,
         desired: &Desired,
         (writes, planning): (Vec<Write>, Duration),
+        start: Instant,
+    ) -> Result<u64, PublishError> {
+        self.owed.extend(writes);
+        let writes = mem::take(&mut self.owed);
+        let done = self.try_carry_out(desired, &writes, planning, start);
+        if done.is_err() {
+            // A store that was done already may be done again.
+            self.owed = writes;
+        }
+        done
+    }
+
+    fn try_carry_out(
+        &mut self,
+        desired: &Desired,
+        writes: &[Write],
+        planning: Duration,
         start: Instant,
     ) -> Result<u64, PublishError> {
         if writes.is_empty() && self.revision > 0 {
@@ -199,10 +221,10 @@ impl Kernel {
                 &mut self.attachments,
             )?;
         }
-        self.foreign.note(&writes)?;
-        self.perform(&writes).context("write the tables")?;
+        self.foreign.note(writes)?;
+        self.perform(writes).context("write the tables")?;
         // Those that began between the two looks.
-        self.foreign.note(&writes)?;
+        self.foreign.note(writes)?;
         if somebody_moves {
             self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
         }
@@ -240,7 +262,7 @@ impl Kernel {
             self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
         let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
         let all: Vec<_> = backends.into_iter().chain(frontends).collect();
-        let seen = std::mem::take(&mut self.leaving);
+        let seen = mem::take(&mut self.leaving);
         for (is_backend, leaving) in all {
             let key = (is_backend, leaving.id, leaving.generation);
             // One walk must have begun after it left: the first sight only notes it.
