@@ -8,6 +8,7 @@ pub mod doctor;
 mod foresee;
 pub mod grace;
 pub mod interfaces;
+mod leave;
 pub mod links;
 pub mod load;
 pub mod locality;
@@ -236,54 +237,6 @@ impl Kernel {
 
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
         writes.iter().try_for_each(|write| self.writer.perform(write))
-    }
-
-    /// Lets go of backends and frontends that nobody registers any more and that have no flow.
-    fn let_go(&mut self) -> Result<()> {
-        if let Some(alive) = self.sweep.take() {
-            self.alive = alive;
-            self.walked = Instant::now();
-            self.forget()?;
-        } else if self.is_somebody_leaving() && self.walked.elapsed() > LEAVING_EVERY {
-            self.walked = Instant::now();
-            self.sweep.hurry();
-        }
-        Ok(())
-    }
-
-    fn is_somebody_leaving(&self) -> bool {
-        let mut backends = self.published.leaving_backends();
-        let mut frontends = self.published.leaving_frontends();
-        backends.next().is_some() || frontends.next().is_some()
-    }
-
-    fn forget(&mut self) -> Result<()> {
-        let backends: Vec<_> =
-            self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
-        let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
-        let all: Vec<_> = backends.into_iter().chain(frontends).collect();
-        let seen = mem::take(&mut self.leaving);
-        for (is_backend, leaving) in all {
-            let key = (is_backend, leaving.id, leaving.generation);
-            // One walk must have begun after it left: the first sight only notes it.
-            let Some(since) = seen.get(&key).copied() else {
-                self.leaving.insert(key, Instant::now());
-                continue;
-            };
-            let flows = if is_backend { &self.alive.backends } else { &self.alive.frontends };
-            let idle = !flows.contains_key(&(leaving.id, leaving.generation));
-            if !idle && since.elapsed() < LEAVING_AT_MOST {
-                self.leaving.insert(key, since);
-                continue;
-            }
-            let writes = if is_backend {
-                self.published.forget_backend(&leaving.endpoint)
-            } else {
-                self.published.forget_frontend(&leaving.endpoint)
-            };
-            self.perform(&writes)?;
-        }
-        Ok(())
     }
 
     fn pass_grace(&mut self) -> Result<()> {
