@@ -135,8 +135,7 @@ impl Published {
 
     /// Backends that take no new flows because nobody registers them.
     pub fn leaving_backends(&self) -> impl Iterator<Item = Leaving> {
-        let rows = self.tables.backends.all().iter();
-        rows.filter(|(_, row)| row.state == State::Draining).map(|(endpoint, row)| Leaving {
+        self.tables.backends.marked().map(|(endpoint, row)| Leaving {
             endpoint: *endpoint,
             id: row.id,
             generation: row.generation,
@@ -145,9 +144,10 @@ impl Published {
 
     /// Frontends that no service has any more.
     pub fn leaving_frontends(&self) -> impl Iterator<Item = Leaving> {
-        let rows = self.tables.frontends.all().iter();
-        rows.filter(|(_, row)| row.listed && row.service == NOWHERE).map(|(endpoint, row)| {
-            Leaving { endpoint: *endpoint, id: row.id, generation: row.generation }
+        self.tables.frontends.marked().map(|(endpoint, row)| Leaving {
+            endpoint: *endpoint,
+            id: row.id,
+            generation: row.generation,
         })
     }
 
@@ -241,8 +241,9 @@ impl Tables {
     pub(super) fn new(sizes: Sizes) -> Self {
         Self {
             services: Kept::default(),
-            frontends: Kept::default(),
-            backends: Kept::default(),
+            // Marked are those that leave.
+            frontends: Kept::marking(|row: &FrontendRow| row.listed && row.service == NOWHERE),
+            backends: Kept::marking(|row: &BackendRow| row.state == State::Draining),
             statistics: Kept::default(),
             places: Places::new(sizes.buckets.saturating_sub(1), sizes.overflow),
             // Row 0 of these three is NOWHERE's.

@@ -55,7 +55,7 @@ fn writes(lab: &Lab, agent: &Agent<'_>, text: fn(u32, u32) -> String) -> Result<
     for number in 0..WRITES {
         let body = text(number, number % 49);
         let (start, before) = (Instant::now(), processor_time(agent)?);
-        let answer = put(&mut stream, "/v1/config", &body)?;
+        let answer = ask(&mut stream, "PUT /v1/config", &body)?;
         written.wall.add(milliseconds(start.elapsed()));
         written.processor.add(milliseconds(processor_time(agent)?.saturating_sub(before)));
         ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -64,9 +64,9 @@ fn writes(lab: &Lab, agent: &Agent<'_>, text: fn(u32, u32) -> String) -> Result<
 }
 
 /// One request over a connection that stays open; the answer as it came.
-fn put(stream: &mut UnixStream, path: &str, body: &str) -> Result<String> {
+fn ask(stream: &mut UnixStream, what: &str, body: &str) -> Result<String> {
     let length = body.len();
-    let head = format!("PUT {path} HTTP/1.1\r\nhost: canary\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!("{what} HTTP/1.1\r\nhost: canary\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
     let mut answer = Vec::new();
     let mut part = [0; 4096];
@@ -76,17 +76,19 @@ fn put(stream: &mut UnixStream, path: &str, body: &str) -> Result<String> {
         answer.extend(part.iter().take(count));
         let text = String::from_utf8_lossy(&answer);
         if let Some((head, rest)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .filter_map(|line| line.split_once(':'))
-                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-                .context("no content-length")?
-                .1;
-            if rest.len() >= length.trim().parse()? {
+            let length = header(head, "content-length")?;
+            if rest.len() >= length.parse()? {
                 return Ok(text.into_owned());
             }
         }
     }
+}
+
+/// A header of an answer.
+fn header<'a>(answer: &'a str, wanted: &str) -> Result<&'a str> {
+    let mut pairs = answer.lines().filter_map(|line| line.split_once(':'));
+    let found = pairs.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    found.map(|(_, value)| value.trim()).with_context(|| format!("no {wanted}"))
 }
 
 /// Memory that waiting queries take.
@@ -97,10 +99,10 @@ fn waiting(lab: &Lab, agent: &Agent<'_>) -> Result<Figure> {
     for place in 0..WAITING {
         let mut stream = UnixStream::connect(lab.socket()).context("connect to the agent")?;
         let service = texts::name(u32::try_from(place)? % super::SERVICES);
-        // An index far ahead: nothing answers it but a change, and none comes.
-        let request = format!(
-            "GET /v1/health/service/{service}?index=1000000000&wait=10m HTTP/1.1\r\nhost: canary\r\n\r\n"
-        );
+        let query = format!("GET /v1/health/service/{service}");
+        let answer = ask(&mut stream, &query, "")?;
+        let index = header(&answer, "x-consul-index")?;
+        let request = format!("{query}?index={index}&wait=10m HTTP/1.1\r\nhost: canary\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         streams.push(stream);
     }
