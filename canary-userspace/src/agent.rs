@@ -162,9 +162,12 @@ pub fn run(
         };
         // The store's lock comes first: who does not get it must not touch the tables.
         let opened = Store::open(&settings.data_dir)?;
-        let datapath = open(settings)?;
+        // Then all that can be wrong with the settings: a refused start leaves the node as it was.
+        let security = Security::load(&settings.api)?;
         let listeners = Listeners::bind(&settings.socket, settings.http).await?;
-        serve(settings, opened, datapath, listeners, stop).await
+        let datapath =
+            open(settings).inspect_err(|_| _ = std::fs::remove_file(&settings.socket))?;
+        serve(settings, opened, datapath, listeners, security, stop).await
     })
 }
 
@@ -178,10 +181,10 @@ pub async fn serve(
     opened: crate::store::Opened,
     datapath: Box<dyn Datapath>,
     listeners: Listeners,
+    security: Security,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let security = Security::load(&settings.api)?;
     let Started { mut agent, mut changes, mut news } = Agent::start(settings, opened, datapath)?;
     let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
     let router = api::router(Handle { requests: sender }, Arc::clone(&security.gate));

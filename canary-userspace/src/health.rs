@@ -192,7 +192,14 @@ impl Checks {
             state,
             expires: now.checked_add(left),
         };
-        self.running.insert(Arc::clone(&check.id), running);
+        let old = self.running.insert(Arc::clone(&check.id), running);
+        let same_deadline = |old: &Running| {
+            *old.service_id == *service_id && old.check.deregister_after == check.deregister_after
+        };
+        if !old.as_ref().is_some_and(same_deadline) {
+            // The old one was another instance's, or is not what is wanted any more.
+            self.doomed.remove(&check.id);
+        }
         self.judge(&check.id);
     }
 

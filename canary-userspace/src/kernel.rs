@@ -8,6 +8,7 @@ pub mod doctor;
 mod foresee;
 pub mod grace;
 pub mod interfaces;
+mod leave;
 pub mod links;
 pub mod load;
 pub mod locality;
@@ -23,6 +24,7 @@ pub mod usage;
 pub mod writer;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -78,6 +80,8 @@ pub struct Kernel {
     foreign: Foreign,
     alive: Alive,
     revision: u64,
+    /// Planned stores that failed or were not come to: no plan has them again.
+    owed: Vec<Write>,
     took: Took,
     /// Since when each leaving row (backend or not, id, generation) is known to leave.
     leaving: BTreeMap<(bool, u32, u16), Instant>,
@@ -134,6 +138,7 @@ impl Kernel {
             foreign,
             alive: Alive::default(),
             revision,
+            owed: Vec::new(),
             took: Took::default(),
             leaving: BTreeMap::new(),
             walked: Instant::now(),
@@ -178,11 +183,29 @@ impl Kernel {
         Ok(())
     }
 
-    /// Carries out what was planned at `start`.
+    /// Carries out what was planned at `start`. Whatever fails, the plan stands: what it lacks is
+    /// done first by the next.
     fn carry_out(
         &mut self,
         desired: &Desired,
         (writes, planning): (Vec<Write>, Duration),
+        start: Instant,
+    ) -> Result<u64, PublishError> {
+        self.owed.extend(writes);
+        let writes = mem::take(&mut self.owed);
+        let done = self.try_carry_out(desired, &writes, planning, start);
+        if done.is_err() {
+            // A store that was done already may be done again.
+            self.owed = writes;
+        }
+        done
+    }
+
+    fn try_carry_out(
+        &mut self,
+        desired: &Desired,
+        writes: &[Write],
+        planning: Duration,
         start: Instant,
     ) -> Result<u64, PublishError> {
         if writes.is_empty() && self.revision > 0 {
@@ -199,10 +222,10 @@ impl Kernel {
                 &mut self.attachments,
             )?;
         }
-        self.foreign.note(&writes)?;
-        self.perform(&writes).context("write the tables")?;
+        self.foreign.note(writes)?;
+        self.perform(writes).context("write the tables")?;
         // Those that began between the two looks.
-        self.foreign.note(&writes)?;
+        self.foreign.note(writes)?;
         if somebody_moves {
             self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
         }
@@ -214,54 +237,6 @@ impl Kernel {
 
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
         writes.iter().try_for_each(|write| self.writer.perform(write))
-    }
-
-    /// Lets go of backends and frontends that nobody registers any more and that have no flow.
-    fn let_go(&mut self) -> Result<()> {
-        if let Some(alive) = self.sweep.take() {
-            self.alive = alive;
-            self.walked = Instant::now();
-            self.forget()?;
-        } else if self.is_somebody_leaving() && self.walked.elapsed() > LEAVING_EVERY {
-            self.walked = Instant::now();
-            self.sweep.hurry();
-        }
-        Ok(())
-    }
-
-    fn is_somebody_leaving(&self) -> bool {
-        let mut backends = self.published.leaving_backends();
-        let mut frontends = self.published.leaving_frontends();
-        backends.next().is_some() || frontends.next().is_some()
-    }
-
-    fn forget(&mut self) -> Result<()> {
-        let backends: Vec<_> =
-            self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
-        let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
-        let all: Vec<_> = backends.into_iter().chain(frontends).collect();
-        let seen = std::mem::take(&mut self.leaving);
-        for (is_backend, leaving) in all {
-            let key = (is_backend, leaving.id, leaving.generation);
-            // One walk must have begun after it left: the first sight only notes it.
-            let Some(since) = seen.get(&key).copied() else {
-                self.leaving.insert(key, Instant::now());
-                continue;
-            };
-            let flows = if is_backend { &self.alive.backends } else { &self.alive.frontends };
-            let idle = !flows.contains_key(&(leaving.id, leaving.generation));
-            if !idle && since.elapsed() < LEAVING_AT_MOST {
-                self.leaving.insert(key, since);
-                continue;
-            }
-            let writes = if is_backend {
-                self.published.forget_backend(&leaving.endpoint)
-            } else {
-                self.published.forget_frontend(&leaving.endpoint)
-            };
-            self.perform(&writes)?;
-        }
-        Ok(())
     }
 
     fn pass_grace(&mut self) -> Result<()> {

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::time::Instant;
 
-use super::Agent;
 use super::ledger::Ledger;
 use super::refusal::Refusal;
 use super::start::UNTIL_IMPORT;
 use super::state::Edit;
+use super::{Agent, RETRY};
 use crate::audit::{Action, Altered, Intent};
 use crate::catalog::Sourced;
 use crate::compile::{Compiler, Names};
+use crate::datapath::PublishError;
 use crate::entry::Entry;
 use crate::source::{EntryKey, KINDS, PROXY, SplitPlaces};
 
@@ -90,6 +92,7 @@ impl Agent {
         }
 
         let dry_run = intent.dry_run;
+        let was_behind = self.is_behind();
         let fits = if files { self.check_new_files() } else { Ok(()) };
         let fits = fits.and_then(|()| if instances { self.check_checks() } else { Ok(()) });
         let result = fits.and_then(|()| self.check(scope.as_ref(), &places)).and_then(|()| {
@@ -114,7 +117,7 @@ impl Agent {
             if instances {
                 self.refresh_health(scope.as_ref());
             }
-            if let Some(scope) = scope.filter(|_| !self.is_behind()) {
+            if let Some(scope) = scope.filter(|_| !was_behind) {
                 self.compiler.update(&self.state.snapshot, &scope);
             }
         } else if instances {
@@ -237,18 +240,26 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// The datapath's reason; what it had stays in force.
+    /// The datapath's reason; what it had stays in force or, where the kernel may have taken a
+    /// part, is put in force again.
     pub(super) fn publish(&mut self, next: Next) -> Result<(), Refusal> {
-        let revision = match next {
+        let published = match &next {
             Next::Services(names) => {
-                self.datapath.publish_some(&self.compiler.compiled().desired, &names)?
+                self.datapath.publish_some(&self.compiler.compiled().desired, names)
             }
-            Next::Whole(compiler) => {
-                let revision = self.datapath.publish(&compiler.compiled().desired)?;
-                self.compiler = *compiler;
-                revision
-            }
+            Next::Whole(compiler) => self.datapath.publish(&compiler.compiled().desired),
         };
+        let revision = published.map_err(|error| {
+            let is_torn = matches!(error, PublishError::Kernel(_));
+            let refusal = Refusal::from(error);
+            if is_torn {
+                self.late = Some((refusal.text.clone(), Instant::now() + RETRY));
+            }
+            refusal
+        })?;
+        if let Next::Whole(compiler) = next {
+            self.compiler = *compiler;
+        }
         tracing::debug!(revision, "published");
         self.compiler.in_force();
         self.late = None;
@@ -297,5 +308,52 @@ impl Agent {
                 .map(keyed)
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::memory::Memory;
+    use crate::agent::start::Started;
+    use crate::audit::Author;
+    use crate::catalog::parse_registration;
+    use crate::entry;
+    use crate::settings::Settings;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_refused_change_that_the_kernel_took_in_part_is_taken_out_of_the_tables() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        std::fs::create_dir(path("etc")).unwrap();
+        let arguments = ["canary-agent", "--config-dir", &path("etc"), "--data-dir", &path("data")];
+        let settings = Settings::from_args(arguments).unwrap();
+        let memory = Memory::default();
+        let opened = Store::open(&settings.data_dir).unwrap();
+        let Started { mut agent, .. } =
+            Agent::start(&settings, opened, Box::new(memory.clone())).unwrap();
+        let intent = Intent::of(Author::Agent);
+        let body = br#"name = "web" id = "a" port = 1 address = "10.0.0.1"
+            tagged_addresses { virtual { address = "10.9.9.9" port = 80 } }"#;
+        agent.register(&intent, parse_registration(body).unwrap(), false).unwrap();
+        let before = memory.get().published.clone();
+        assert_eq!(before.services.len(), 1);
+
+        let resolver = r#"{"Kind": "service-resolver", "Name": "web", "DefaultSubset": "old",
+            "Subsets": {"old": {"Filter": "Service.Meta.version == old"}}}"#;
+        let resolver = entry::parse(resolver.as_bytes()).unwrap().entry;
+        memory.get().torn = Some("no memory");
+        let refusal = agent.write_entry(&intent, resolver.clone(), None).unwrap_err();
+
+        assert_eq!(refusal.text, "no memory");
+        assert_eq!(agent.compiler.compiled().desired, before);
+        assert_ne!(memory.get().published, before);
+        agent.late.as_mut().expect("to be put in force again").1 = Instant::now();
+        agent.tick();
+        assert_eq!(memory.get().published, before);
+        assert!(agent.late.is_none());
+        agent.write_entry(&intent, resolver, None).unwrap();
+        assert_eq!(memory.shares("web"), [("old".to_owned(), 10_000)]);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Inner {
     pub(crate) limit: Option<usize>,
     /// Why the kernel refuses everything.
     pub(crate) broken: Option<&'static str>,
+    /// Why the kernel refuses the next change, when it has made it.
+    pub(crate) torn: Option<&'static str>,
 }
 
 impl Memory {
@@ -49,6 +51,9 @@ impl Datapath for Memory {
         if inner.published != *desired || inner.revision == 0 {
             inner.published = desired.clone();
             inner.revision += 1;
+        }
+        if let Some(reason) = inner.torn.take() {
+            return Err(anyhow::anyhow!(reason).into());
         }
         Ok(inner.revision)
     }

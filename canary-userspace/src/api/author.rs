@@ -5,14 +5,15 @@ use std::fs;
 use std::net::SocketAddr;
 
 use axum::extract::{FromRequestParts, Query};
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
 use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::task::spawn_blocking;
 
 use super::answer::{Error, flag};
+use super::gate::shown;
 use crate::agent::Refusal;
 use crate::audit::{Author, Intent};
 
@@ -91,12 +92,8 @@ impl<S: Send + Sync> FromRequestParts<S> for SourceToken {
         if parts.extensions.get::<TokenName>().is_some() {
             return Ok(Self(None));
         }
-        let bearer = || {
-            let text = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-            HeaderValue::from_str(text.strip_prefix("Bearer ")?.trim()).ok()
-        };
-        let shown = parts.headers.get("x-consul-token").cloned().or_else(bearer);
-        let mut token = shown.filter(|token| !token.is_empty());
+        // As the gate reads it: a token that it sees must not be passed over for the agent's own.
+        let mut token = shown(&parts.headers).and_then(|text| HeaderValue::from_str(text).ok());
         if let Some(token) = &mut token {
             token.set_sensitive(true);
         }
@@ -109,17 +106,17 @@ async fn named(Process { uid, gid, pid }: Process, token: Option<String>) -> Aut
     let names = spawn_blocking(move || {
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
         let process = pid.and_then(|pid| fs::read(format!("/proc/{pid}/comm")).ok());
-        (user, process.map(|name| shown(&name)))
+        (user, process.map(|name| printable(&name)))
     });
     let (user, process) = names.await.unwrap_or_default();
     Author::Socket { uid, gid, pid, user, process, token }
 }
 
 /// A process's name as it can be printed: it may give itself any.
-fn shown(name: &[u8]) -> String {
+fn printable(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
-    let printable = |letter: char| if letter.is_control() { '?' } else { letter };
-    name.trim_end_matches('\n').chars().map(printable).collect()
+    let safe = |letter: char| if letter.is_control() { '?' } else { letter };
+    name.trim_end_matches('\n').chars().map(safe).collect()
 }
 
 #[cfg(test)]
@@ -157,9 +154,32 @@ mod tests {
         assert!(asked(unnamed).await.unwrap_err().contains("is not known"));
     }
 
+    #[tokio::test]
+    async fn a_token_for_the_source_is_found_however_it_is_shown() {
+        let token = async |headers: &[(&str, &str)]| {
+            let request = headers
+                .iter()
+                .fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let SourceToken(token) =
+                SourceToken::from_request_parts(&mut parts, &()).await.unwrap();
+            token.map(|token| token.to_str().unwrap().to_owned())
+        };
+
+        for headers in [
+            &[("x-consul-token", "weak")][..],
+            &[("authorization", "Bearer weak")],
+            &[("authorization", "bearer  weak")],
+            &[("x-consul-token", ""), ("authorization", "BEARER weak")],
+        ] {
+            assert_eq!(token(headers).await.as_deref(), Some("weak"), "{headers:?}");
+        }
+        assert_eq!(token(&[("x-consul-token", "")]).await, None);
+    }
+
     #[test]
     fn a_process_cannot_write_to_somebodys_screen() {
-        assert_eq!(shown(b"canaryctl\n"), "canaryctl");
-        assert_eq!(shown(b"\x1b[2J\xff"), "?[2J\u{fffd}");
+        assert_eq!(printable(b"canaryctl\n"), "canaryctl");
+        assert_eq!(printable(b"\x1b[2J\xff"), "?[2J\u{fffd}");
     }
 }

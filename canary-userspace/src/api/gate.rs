@@ -107,7 +107,7 @@ impl Gate {
 }
 
 /// The secret that a request shows. Never in its path, which ends up in logs.
-fn shown(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn shown(headers: &HeaderMap) -> Option<&str> {
     let own = headers.get(TOKEN).and_then(|value| value.to_str().ok());
     let bearer = || {
         let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;

@@ -30,7 +30,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::Listeners;
+use super::{Listeners, Security};
 use crate::agent;
 use crate::agent::memory::Memory;
 use crate::settings::Settings;
@@ -136,7 +136,8 @@ impl Place {
         let socket = settings.socket.clone();
         let task = tokio::spawn(async move {
             let stop = async { _ = stopped.await };
-            agent::serve(&settings, opened, datapath, listeners, stop).await
+            let security = Security::load(&settings.api)?;
+            agent::serve(&settings, opened, datapath, listeners, security, stop).await
         });
         Running { socket, stop, task }
     }

@@ -52,9 +52,11 @@ impl Missing {
     }
 }
 
-/// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most.
+/// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most,
+/// and never all of them.
 fn likely<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
-    let bound = (name.chars().count() / 3).max(1);
+    let letters = name.chars().count();
+    let bound = (letters / 3).max(1).min(letters.saturating_sub(1));
     names
         // Letters that one has more are changes already; a letter has at most four bytes.
         .filter(|other| other.len().abs_diff(name.len()) <= bound.saturating_mul(4))

@@ -1,6 +1,6 @@
 //! The discovery chain: from entries to the shares of (service, subset) targets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fraction::Fraction;
 use super::shares;
@@ -69,22 +69,12 @@ impl<'a> Chains<'a> {
         leaves: Vec<Leaf<'a>>,
         asked: &mut Asked<'a>,
     ) -> Result<Chain<'a>, String> {
-        if leaves.len() > MAX_TARGETS {
-            return Err(format!(
-                "service {service:?} resolves to {} targets, this datapath holds {MAX_TARGETS}",
-                leaves.len()
-            ));
-        }
         let mut failover = Vec::new();
         for Leaf { target, .. } in &leaves {
             let mut levels = reference::failover(&self.snapshot, *target, asked)?;
             // One that is there already has nothing to add.
-            let mut seen = vec![*target];
-            levels.retain(|level| {
-                let new = !seen.contains(level);
-                seen.push(*level);
-                new
-            });
+            let mut seen = BTreeSet::from([*target]);
+            levels.retain(|level| seen.insert(*level));
             failover.push(levels);
         }
         let exact: Vec<(Target<'_>, &Fraction)> =
@@ -170,7 +160,15 @@ impl<'a> Chains<'a> {
                 merged.add(Leaf { share: leaf.share.times(split.weight), ..leaf.clone() });
             }
         }
-        Ok(merged.leaves)
+        let leaves = merged.leaves;
+        // Refused here: splitters that nest would hand on more at each step.
+        if leaves.len() > MAX_TARGETS {
+            return Err(format!(
+                "service {service:?} resolves to {} targets, this datapath holds {MAX_TARGETS}",
+                leaves.len()
+            ));
+        }
+        Ok(leaves)
     }
 
     fn splits(&self, service: &str) -> &'a [Split] {

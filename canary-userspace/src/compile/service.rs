@@ -115,8 +115,10 @@ fn serve<'a>(
             standby.extend(backends.into_iter().map(|backend| backend.endpoint));
         }
     }
-    let takes = |at: &Endpoint| served.backends.iter().any(|backend| backend.endpoint == *at);
-    served.standby = standby.into_iter().filter(|at| !takes(at)).collect();
+    for backend in &served.backends {
+        standby.remove(&backend.endpoint);
+    }
+    served.standby = standby.into_iter().collect();
     served
 }
 

@@ -6,10 +6,12 @@ use super::client::Client;
 use super::config;
 use crate::source::RESOLVER;
 
-/// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most.
+/// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most,
+/// and never all of them.
 pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = name.to_lowercase();
-    let bound = (name.chars().count() / 3).max(1);
+    let letters = name.chars().count();
+    let bound = (letters / 3).max(1).min(letters.saturating_sub(1));
     names
         .into_iter()
         .map(|other| (strsim::damerau_levenshtein(&folded, &other.to_lowercase()), other))
@@ -50,6 +52,7 @@ mod tests {
         assert_eq!(nearest("ServiceSubst", names), Some("service_subset"));
         assert_eq!(nearest("service_subst", names), Some("service_subset"));
         assert_eq!(nearest("red", names), None);
+        assert_eq!(nearest("b", ["a", "ab"]), None, "no letter of it is left");
         assert_eq!(nearest("blue", names), None, "it is there");
     }
 

@@ -225,3 +225,21 @@ async fn a_check_is_overdue_when_it_was_critical_for_too_long_without_a_break() 
     assert_eq!(bench.checks.overdue(due), None, "told at once again");
     assert!(bench.checks.overdue(due + DEREGISTER_AGAIN).is_some());
 }
+
+#[tokio::test]
+async fn a_deadline_is_that_of_the_newest_definition() {
+    let until = |after: &str| {
+        check(&format!("ttl = \"10m\" deregister_critical_service_after = \"{after}\""))
+    };
+    let (soon, late) = (until("1m"), until("1h"));
+    let mut bench = Bench::with(&soon);
+    let now = Instant::now();
+    let at = |minutes: u64| now + Duration::from_secs(60 * minutes + 1);
+
+    bench.watch(&[&late]);
+    assert_eq!(bench.checks.overdue(at(1)), None, "it may be critical for an hour now");
+    assert_eq!(bench.checks.overdue(at(60)), Some(("c".into(), "w".into())));
+
+    bench.watch(&[&soon]);
+    assert_eq!(bench.checks.overdue(at(1)), Some(("c".into(), "w".into())));
+}

@@ -289,3 +289,26 @@ async fn settings_that_cannot_hold_stop_the_start_and_name_the_fault() {
         assert!(error.contains(text), "{settings}: {error}");
     }
 }
+
+/// A refused start must not touch the node: what only the settings tell comes before the kernel.
+#[test]
+fn nothing_is_attached_before_the_settings_are_known_to_hold() {
+    let place = Place::new();
+    let socket = place.dir.path().join("agent.sock");
+    let file = place.dir.path().join("agent.conf");
+    fs::write(&file, "token \"a\" {\n  policy = \"read\"\n}\n").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+
+    for (more, text) in [
+        (["--config", file.to_str().unwrap()], "token \"a\": secret or secret_file is required"),
+        (["--http", &address], "Address already in use"),
+    ] {
+        let run = agent::run(&place.settings_with(&more), |_| panic!("the kernel was touched"));
+        let error = format!("{:#}", run.unwrap_err());
+        assert!(error.contains(text), "{error}");
+    }
+    let refused = |_: &_| anyhow::bail!("the pins are taken");
+    agent::run(&place.settings_with(&[]), refused).unwrap_err();
+    assert!(!socket.exists(), "nobody listens there");
+}

@@ -135,6 +135,22 @@ fn seventeen_targets_are_refused_and_sixteen_are_not() {
 }
 
 #[test]
+fn splitters_that_nest_hand_on_no_more_targets_than_the_datapath_holds() {
+    let names: Vec<String> = (0..100).map(|number| format!("s{number:04}")).collect();
+    let lab = names.windows(2).fold(payments(), |lab, pair| {
+        let own = format!("leaf-{}", pair[0]);
+        lab.splitter(&pair[0], &[(5000, &pair[1], ""), (5000, &own, "")])
+    });
+
+    let compiled = lab.instance("s0000", 9, "1", 11).compile();
+
+    assert_eq!(
+        refusal(&compiled, "s0000"),
+        "service \"s0083\" resolves to 17 targets, this datapath holds 16"
+    );
+}
+
+#[test]
 fn weights_that_do_not_add_up_are_refused_with_consuls_text() {
     let compiled = payments().splitter("payments", &[(9999, "", "")]).compile();
 

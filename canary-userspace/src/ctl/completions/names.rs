@@ -25,7 +25,7 @@ pub(super) fn of(verb: &str, id: &str) -> Option<Ask> {
         (_, "service") | ("explain", "what") => |words| words.ask(&services),
         ("set", "weights") => |words| words.ask(&weights),
         ("rollback", "to") => |words| words.ask(&subsets),
-        ("deregister", "id") => |words| words.ask(&instances),
+        ("deregister" | "maintenance", "id") => |words| words.ask(&instances),
         (_, "kind") => |_| KINDS.map(str::to_owned).to_vec(),
         (_, "name") => |words| words.ask(&entries),
         _ => return None,

@@ -94,9 +94,11 @@ async fn kinds_and_names_are_completed_with_consuls_flags_too() {
 
 #[tokio::test]
 async fn instances_are_completed_by_id() {
-    let server = replies(&[json!({"web-1": {}, "web-2": {}, "api-1": {}})]);
+    let known = json!({"web-1": {}, "web-2": {}, "api-1": {}});
+    let server = replies(&[known.clone(), known]);
 
     assert_eq!(complete(&server, "service deregister web").await, ["web-1", "web-2"]);
+    assert_eq!(complete(&server, "service maintenance web").await, ["web-1", "web-2"]);
 }
 
 #[tokio::test]

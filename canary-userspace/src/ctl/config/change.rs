@@ -10,7 +10,7 @@ use crate::ctl::failure::Failure;
 use crate::ctl::paint::Paint;
 use crate::ctl::status;
 use crate::ctl::table::{Column, Table};
-use crate::entry::{self, Entry, Resolver, Split, Splitter, Units};
+use crate::entry::{self, Entry, Failover, Redirect, Resolver, Split, Splitter, Units};
 use crate::source::RESOLVER;
 
 use super::path;
@@ -67,12 +67,11 @@ pub(super) async fn lines(
             world.splits(old, after, paint)
         }
         (_, Entry::Resolver(after)) => {
-            let none = Resolver::default();
             let old = match old {
-                Some(Entry::Resolver(old)) => old,
-                _ => &none,
+                Some(Entry::Resolver(old)) => Some(old),
+                _ => None,
             };
-            subsets(old, after, client, paint).await
+            resolver(old, after, client, paint).await
         }
         (None, _) => vec!["  created".to_owned()],
         (Some(_), _) => vec!["  updated".to_owned()],
@@ -170,8 +169,16 @@ impl World {
     }
 }
 
-/// A line for each subset that is new, gone or another.
-async fn subsets(old: &Resolver, after: &Resolver, client: &Client, paint: Paint) -> Vec<String> {
+/// A line for each subset, and for each other part, that is new, gone or another.
+async fn resolver(
+    old: Option<&Resolver>,
+    after: &Resolver,
+    client: &Client,
+    paint: Paint,
+) -> Vec<String> {
+    let none = Resolver::default();
+    let is_new = old.is_none();
+    let old = old.unwrap_or(&none);
     let mut lines = Vec::new();
     for (name, subset) in &after.subsets {
         let before = old.subsets.get(name);
@@ -198,10 +205,49 @@ async fn subsets(old: &Resolver, after: &Resolver, client: &Client, paint: Paint
         let (before, after) = (shown(&old.default_subset), shown(&after.default_subset));
         lines.push(paint.yellow(format_args!("~ default subset  {before} -> {after}")));
     }
+    let others = [
+        ("redirect", old.redirect != after.redirect, after.redirect.as_ref().map(leads_to)),
+        ("failover", old.failover != after.failover, takes_over(after)),
+        ("load balancer", old.load_balancer != after.load_balancer, policy(after)),
+    ];
+    for (part, _, now) in others.into_iter().filter(|(_, differs, _)| *differs) {
+        let now = now.unwrap_or_else(|| "none".to_owned());
+        lines.push(paint.yellow(format_args!("~ {part}  {now}")));
+    }
     if lines.is_empty() {
-        lines.push("updated".to_owned());
+        lines.push(if is_new { "created" } else { "updated" }.to_owned());
     }
     lines.into_iter().map(|line| format!("  {line}")).collect()
+}
+
+fn leads_to(redirect: &Redirect) -> String {
+    place(&redirect.service, &redirect.service_subset)
+}
+
+fn takes_over(resolver: &Resolver) -> Option<String> {
+    let parts = resolver.failover.iter().map(|(subset, failover)| {
+        let targets = match failover {
+            Failover::One(target) => std::slice::from_ref(target),
+            Failover::Targets(targets) => targets,
+        };
+        let targets = targets.iter().map(|target| place(&target.service, &target.service_subset));
+        format!("{subset} -> {}", targets.collect::<Vec<_>>().join(", "))
+    });
+    Some(parts.collect::<Vec<_>>().join("; ")).filter(|parts| !parts.is_empty())
+}
+
+fn policy(resolver: &Resolver) -> Option<String> {
+    let name = resolver.load_balancer.as_ref()?.policy.name();
+    Some(if name.is_empty() { "default" } else { name }.to_owned())
+}
+
+/// A service and a subset as they are referred to; without a service the entry's own.
+fn place(service: &str, subset: &str) -> String {
+    match (service, subset) {
+        ("", subset) => subset.to_owned(),
+        (service, "") => service.to_owned(),
+        (service, subset) => format!("{service}/{subset}"),
+    }
 }
 
 /// How many instances of `service` a filter matches; empty where the agent does not tell.

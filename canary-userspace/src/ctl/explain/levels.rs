@@ -51,7 +51,7 @@ pub(super) fn lines(leaves: &[Leaf], all: bool, paint: Paint) -> Vec<String> {
     for (titles, instances, after) in blocks {
         lines.extend(titles);
         for (instance, row) in instances.into_iter().zip(rows.by_ref()) {
-            lines.push(match (instance.member, instance.healthy) {
+            lines.push(match (instance.member, takes(instance)) {
                 (false, _) => paint.faint(format_args!("    {row}")),
                 (true, true) => format!("    {row}"),
                 (true, false) => paint.red(format_args!("    {row}")),
@@ -82,6 +82,8 @@ fn level_title(level: &Level, paint: Paint) -> String {
     let name = target(&level.service, &level.subset);
     let members = || level.instances.iter().filter(|instance| instance.member);
     let healthy = members().filter(|instance| instance.healthy).count();
+    let nowhere = members().filter(|instance| instance.address.is_none()).count();
+    let nowhere = if nowhere > 0 { format!(", {nowhere} without address") } else { String::new() };
     let what = match level.priority {
         0 => "own instances".to_owned(),
         priority => format!("failover {priority}: {name}"),
@@ -93,15 +95,20 @@ fn level_title(level: &Level, paint: Paint) -> String {
         (filter, None) => paint.faint(format_args!("  filter {filter}")),
     };
     let passing = if level.only_passing { ", only passing ones" } else { "" };
-    format!("  {what}: {healthy} of {} healthy{passing}{used}{filter}", members().count())
+    format!("  {what}: {healthy} of {} healthy{nowhere}{passing}{used}{filter}", members().count())
 }
 
 fn target(service: &str, subset: &str) -> String {
     if subset.is_empty() { service.to_owned() } else { format!("{service}/{subset}") }
 }
 
+/// Whether connections can go to it.
+const fn takes(instance: &Instance) -> bool {
+    instance.healthy && instance.address.is_some()
+}
+
 fn cells(instance: &Instance) -> [String; 7] {
-    let mark = match (instance.member, instance.healthy) {
+    let mark = match (instance.member, takes(instance)) {
         (false, _) => "-",
         (true, true) => "✔",
         (true, false) => "✖",
@@ -113,7 +120,9 @@ fn cells(instance: &Instance) -> [String; 7] {
         format!("{of} {:?} is {}{colon}{output}", check.name, check.status)
     });
     let why = Some(instance.why.clone()).filter(|why| !why.is_empty());
-    let why: Vec<_> = why.into_iter().chain(checks).collect();
+    let nowhere = "it has no address: nothing can be sent to it".to_owned();
+    let nowhere = instance.address.is_none().then_some(nowhere);
+    let why: Vec<_> = why.into_iter().chain(nowhere).chain(checks).collect();
     [
         mark.to_owned(),
         instance.id.clone(),

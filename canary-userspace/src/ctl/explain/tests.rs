@@ -172,3 +172,18 @@ fn half_a_flow_is_a_usage_error() {
         "/v1/canary/explain-flow?client=%5Bfd00%3A%3A7%5D%3A1&frontend=%5Bfd00%3A%3A1%5D%3A80"
     );
 }
+
+#[test]
+fn an_instance_without_an_address_takes_nothing_whatever_its_health() {
+    let mut document = document();
+    let instance = &mut document["leaves"][0]["levels"][0]["instances"][1];
+    *instance = self::instance("web-2", true, true, "");
+    instance["address"] = Value::Null;
+
+    let text = text(&document, false);
+
+    assert!(text.contains("own instances: 1 of 1 healthy, 1 without address"), "{text}");
+    let line = text.lines().find(|line| line.contains("web-2")).unwrap();
+    assert!(line.trim_start().starts_with('✖'), "{line}");
+    assert!(line.ends_with("it has no address: nothing can be sent to it"), "{line}");
+}

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{Ran, canaryctl};
 use crate::agent;
 use crate::agent::memory::Memory;
-use crate::api::Listeners;
+use crate::api::{Listeners, Security};
 use crate::ctl::console::Console;
 use crate::ctl::consul;
 use crate::settings::Settings;
@@ -48,7 +48,8 @@ impl Lab {
         let datapath = Box::new(memory.clone());
         tokio::spawn(async move {
             let stop = async { _ = stopped.await };
-            agent::serve(&settings, store, datapath, listeners, stop).await
+            let security = Security::load(&settings.api)?;
+            agent::serve(&settings, store, datapath, listeners, security, stop).await
         });
         let lab = Self { directory, memory, _stop: stop };
         assert_eq!(lab.run(&["status", "--wait"]).await.code, 0);
@@ -310,6 +311,31 @@ async fn a_write_says_what_it_changed() {
     let directory = lab.run(&["config", "write", lab.directory.path().to_str().unwrap()]).await;
     assert_eq!(directory.code, 2);
     assert!(directory.err.contains("is a directory"), "{}", directory.err);
+}
+
+#[tokio::test]
+async fn a_write_names_the_parts_of_a_resolver_that_it_changed() {
+    let lab = Lab::start().await;
+    let file = lab.directory.path().join("entry.hcl");
+    let write = async |text: &str| {
+        fs::write(&file, format!("kind = \"service-resolver\"\n{text}\n")).unwrap();
+        let ran = lab.run(&["config", "write", file.to_str().unwrap()]).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.err.lines().filter(|line| line.starts_with("  ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let subset = "name = \"payments\"\nsubsets { blue {} }\n";
+    let failover =
+        "failover { blue { targets = [{ service = \"spare\" }, { service = \"api\" }] } }";
+
+    assert_eq!(write(subset).await, ["  + blue  all instances  0 instances"]);
+    assert_eq!(write(&format!("{subset}{failover}")).await, ["  ~ failover  blue -> spare, api"]);
+    assert_eq!(
+        write(&format!("{subset}load_balancer {{ policy = \"maglev\" }}")).await,
+        ["  ~ failover  none", "  ~ load balancer  maglev"]
+    );
+    let redirect = "name = \"old\"\nredirect { service = \"payments\" service_subset = \"blue\" }";
+    assert_eq!(write(redirect).await, ["  ~ redirect  payments/blue"]);
+    assert_eq!(write("name = \"spare\"").await, ["  created"]);
 }
 
 #[tokio::test]

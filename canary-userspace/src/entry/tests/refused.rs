@@ -344,6 +344,11 @@ fn what_has_no_effect_is_told_and_kept() {
             "load_balancer.hash_policies[0] names nothing to hash and has no effect",
         ),
         (
+            "service-resolver",
+            "@meta { on_empty = \"redistribute\" }",
+            "meta on_empty has no effect here: the service-splitter says it",
+        ),
+        (
             "service-splitter",
             "splits { weight = 100 }\n@meta { on_empty = \"drop\" }",
             "meta on_empty \"drop\" is neither \"reset\" nor \"redistribute\": it counts as \"reset\"",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::target::broken;
 use super::{BalancerDraft, FailoverDraft, Head, RedirectDraft};
-use crate::entry::{Resolver, Subset};
+use crate::entry::{ON_EMPTY, Resolver, Subset};
 use crate::error::{ConfigError, Position};
 use crate::filter::Filter;
 use crate::syntax::{Placed, format_nanoseconds};
@@ -82,6 +82,10 @@ impl ResolverDraft {
             balancer.check_layer(*policy, warnings)?;
         }
         warn_of_timeouts(&self.connect_timeout, &self.request_timeout, warnings);
+        if self.head.meta.contains_key(ON_EMPTY) {
+            let text = format!("meta {ON_EMPTY} has no effect here: the service-splitter says it");
+            warnings.push(ConfigError::at(self.head.meta_position, text));
+        }
         let subset = |draft: SubsetDraft| Subset {
             filter: draft.filter.value,
             only_passing: draft.only_passing,

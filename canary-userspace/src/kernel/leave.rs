@@ -1,0 +1,58 @@
+//! Backends and frontends that nobody registers any more: they go with their last flow.
+
+use std::mem;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::{Kernel, LEAVING_AT_MOST, LEAVING_EVERY};
+
+impl Kernel {
+    /// Lets go of backends and frontends that nobody registers any more and that have no flow.
+    pub(super) fn let_go(&mut self) -> Result<()> {
+        if let Some(alive) = self.sweep.take() {
+            self.alive = alive;
+            self.walked = Instant::now();
+            self.forget()?;
+        } else if self.is_somebody_leaving() && self.walked.elapsed() > LEAVING_EVERY {
+            self.walked = Instant::now();
+            self.sweep.hurry();
+        }
+        Ok(())
+    }
+
+    fn is_somebody_leaving(&self) -> bool {
+        let mut backends = self.published.leaving_backends();
+        let mut frontends = self.published.leaving_frontends();
+        backends.next().is_some() || frontends.next().is_some()
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        let backends: Vec<_> =
+            self.published.leaving_backends().map(|leaving| (true, leaving)).collect();
+        let frontends = self.published.leaving_frontends().map(|leaving| (false, leaving));
+        let all: Vec<_> = backends.into_iter().chain(frontends).collect();
+        let seen = mem::take(&mut self.leaving);
+        for (is_backend, leaving) in all {
+            let key = (is_backend, leaving.id, leaving.generation);
+            // One walk must have begun after it left: the first sight only notes it.
+            let Some(since) = seen.get(&key).copied() else {
+                self.leaving.insert(key, Instant::now());
+                continue;
+            };
+            let flows = if is_backend { &self.alive.backends } else { &self.alive.frontends };
+            let idle = !flows.contains_key(&(leaving.id, leaving.generation));
+            if !idle && since.elapsed() < LEAVING_AT_MOST {
+                self.leaving.insert(key, since);
+                continue;
+            }
+            let writes = if is_backend {
+                self.published.forget_backend(&leaving.endpoint)
+            } else {
+                self.published.forget_frontend(&leaving.endpoint)
+            };
+            self.perform(&writes)?;
+        }
+        Ok(())
+    }
+}
