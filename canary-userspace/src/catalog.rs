@@ -18,10 +18,10 @@ pub use check::{
     Check, CheckState, GrpcProbe, Header, HttpProbe, LoneCheck, NODE_MAINTENANCE, Probe,
     SERVICE_MAINTENANCE, Thresholds, Tls,
 };
-pub use definition::{lone_check, parse_check, parse_registration, service};
+pub use definition::{lone_check, maintenance, parse_check, parse_registration, service};
 pub use file::{FileContent, Services, content, parse_file};
 pub use pairs::Pairs;
-pub use render::{to_agent_json, to_check_definition, to_definition};
+pub use render::{to_agent_json, to_check_definition, to_definition, to_maintenance};
 
 /// The virtual addresses of an instance have tagged-address names that start with this.
 pub const VIRTUAL_PREFIX: &str = "virtual";

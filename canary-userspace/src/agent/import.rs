@@ -9,7 +9,7 @@ use super::start::lines;
 use super::state::Edit;
 use crate::api::document::{Applied, Difference, Export};
 use crate::audit::{Action, Altered, Intent};
-use crate::catalog::{Origin, Registered, to_definition};
+use crate::catalog::{Origin, Registered, to_check_definition, to_definition, to_maintenance};
 use crate::entry;
 use crate::source::files;
 use crate::source::{Definitions, EntryKey, key_of};
@@ -22,9 +22,14 @@ impl Agent {
         let wanted = |origin: &Origin| all || *origin == Origin::Store;
         let entries = self.state.entries().into_iter().filter(|entry| wanted(&entry.origin));
         let instances = self.instances().iter().filter(|instance| wanted(&instance.origin));
+        let checks = self.state.checks.values().filter(|check| wanted(&check.origin));
+        let (maintenance, checks): (Vec<_>, Vec<_>) =
+            checks.map(|check| &check.value).partition(|lone| lone.is_maintenance());
         Export {
             entries: entries.map(|entry| entry::to_json(&entry.value)).collect(),
             services: instances.map(|registered| to_definition(&registered.instance)).collect(),
+            checks: checks.into_iter().map(to_check_definition).collect(),
+            maintenance: maintenance.into_iter().map(to_maintenance).collect(),
         }
     }
 
@@ -55,6 +60,9 @@ impl Agent {
             let ids = ids.map(|Registered { instance, .. }| &instance.id);
             let gone = ids.filter(|id| !set.instances.contains_key(*id));
             edits.extend(gone.map(|id| Edit::Instance(id.clone(), None)));
+            let checks = self.state.checks.iter().filter(|(_, check)| of_store(&check.origin));
+            let gone = checks.map(|(id, _)| id).filter(|id| !set.checks.contains_key(*id));
+            edits.extend(gone.map(|id| Edit::Check(id.clone(), None)));
         }
         let entries = set.entries.into_iter();
         edits.extend(entries.map(|(key, entry)| Edit::Entry(key, Some(Box::new(entry.value)))));
@@ -62,6 +70,8 @@ impl Agent {
         edits.extend(
             instances.map(|(id, instance)| Edit::Instance(id, Some(Box::new(instance.value)))),
         );
+        let checks = set.checks.into_iter();
+        edits.extend(checks.map(|(id, check)| Edit::Check(id, Some(check.value))));
         let change = Change::new(Action::Import, intent, edits);
         let change = Change { places: set.splits, ..change };
         let mut applied = self.apply(change).map_err(|refusal| origins.place(refusal))?;
@@ -94,16 +104,20 @@ impl Agent {
 
 /// Where the definitions of an import are, for refusals that name only the definition.
 struct Origins {
-    /// By instance id and by service, instances first: a refusal that names one is about it.
+    /// By what refusals call checks, instances and services, in this order: one that names
+    /// something is about it.
     by_name: Vec<(String, Origin)>,
     paths: BTreeSet<String>,
 }
 
 impl Origins {
     fn of(set: &Definitions) -> Self {
-        let instances = set.instances.iter().map(|(id, i)| (id.clone(), i.origin.clone()));
-        let entries = set.entries.iter().map(|((_, name), e)| (name.clone(), e.origin.clone()));
-        let by_name: Vec<_> = instances.chain(entries).collect();
+        let checks =
+            set.checks.iter().map(|(id, c)| (format!("check id {id:?}"), c.origin.clone()));
+        let instances = set.instances.iter().map(|(id, i)| (format!("{id:?}"), i.origin.clone()));
+        let entries =
+            set.entries.iter().map(|((_, name), e)| (format!("{name:?}"), e.origin.clone()));
+        let by_name: Vec<_> = checks.chain(instances).chain(entries).collect();
         let path = |(_, origin): &(String, Origin)| match origin {
             Origin::File { path, .. } => Some(path.clone()),
             Origin::Store | Origin::Followed(_) => None,
@@ -115,7 +129,7 @@ impl Origins {
     fn place(&self, mut refusal: Refusal) -> Refusal {
         let text = &refusal.text;
         let placed = self.paths.iter().any(|path| text.starts_with(path));
-        let named = |(name, _): &&(String, Origin)| text.contains(&format!("{name:?}"));
+        let named = |(name, _): &&(String, Origin)| text.contains(name);
         if let Some((_, origin)) = self.by_name.iter().find(named).filter(|_| !placed) {
             refusal.text = format!("{}: {text}", files::place(origin));
         }

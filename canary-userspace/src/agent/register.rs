@@ -151,7 +151,11 @@ impl Agent {
         };
         let lone = LoneCheck::maintenance(id, reason);
         let service = self.state.service_of_check(&lone);
-        let edits = match (enable, self.state.checks.contains_key(&check)) {
+        let there = self.state.checks.get(&check).map(|there| &there.origin);
+        if let Some(origin) = there.filter(|origin| !enable && origin.is_of_file()) {
+            return Err(of_file("the maintenance mode", origin));
+        }
+        let edits = match (enable, there.is_some()) {
             (true, false) => vec![Edit::Check(check, Some(lone))],
             (false, true) => vec![Edit::Check(check, None)],
             // As it is already: the first reason stays, as in Consul.

@@ -242,13 +242,18 @@ pub struct Applied {
     pub warnings: Vec<Warning>,
 }
 
-/// `GET /v1/canary/export`: config entries in Consul's JSON, and bodies of registrations.
+/// `GET /v1/canary/export`: config entries in Consul's JSON, bodies of registrations, and
+/// maintenance modes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Export {
     /// Config entries.
     pub entries: Vec<Value>,
     /// Registrations.
     pub services: Vec<Value>,
+    /// Registrations of checks on their own.
+    pub checks: Vec<Value>,
+    /// Maintenance modes: `Reason`, and `ServiceID` where it is not the node's.
+    pub maintenance: Vec<Value>,
 }
 
 /// Body of `PUT /v1/canary/import`.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-pub use self::check::{lone_check, parse_check};
+pub use self::check::{lone_check, maintenance, parse_check};
 use super::{Instance, Weights};
 use crate::error::ConfigError;
 use crate::syntax::{self, Fields, Item, Placed, Remarks, Value};

@@ -36,7 +36,7 @@ impl FileContent {
 pub struct Services {
     /// Instances of services.
     pub instances: Vec<(Instance, Position)>,
-    /// Checks of the node, and of instances by their ids.
+    /// Checks of the node, and of instances by their ids; maintenance modes are such.
     pub checks: Vec<(LoneCheck, Position)>,
 }
 
@@ -68,7 +68,7 @@ fn one(root: &Value) -> Result<FileContent, ConfigError> {
     if root.items().is_some_and(<[Item]>::is_empty) {
         return Ok(FileContent::Nothing);
     }
-    if !items.iter().any(|item| is_service(item) || is_check(item)) {
+    if !items.iter().any(is_definition) {
         return match entry::set_aside(root) {
             Some(reason) => Ok(FileContent::Skipped(reason)),
             None => entry::decode(root).map(Box::new).map(FileContent::Entry),
@@ -77,7 +77,7 @@ fn one(root: &Value) -> Result<FileContent, ConfigError> {
     let mut remarks = Remarks::default();
     let mut services = Services::default();
     for item in items.iter().filter(|item| !item.replaced) {
-        if !is_service(item) && !is_check(item) {
+        if !is_definition(item) {
             remarks.unknown(item.position, &item.key);
             continue;
         }
@@ -89,6 +89,9 @@ fn one(root: &Value) -> Result<FileContent, ConfigError> {
             if is_service(item) {
                 let instance = definition::service(value, &path, &mut remarks)?;
                 services.instances.push((instance, start));
+            } else if is_maintenance(item) {
+                let mode = definition::maintenance(value, &path, &mut remarks)?;
+                services.checks.push((mode, start));
             } else if let Some(check) = definition::lone_check(value, &path, &mut remarks)? {
                 services.checks.push((check, start));
             }
@@ -106,6 +109,16 @@ fn is_service(item: &Item) -> bool {
 /// Whether an item of the top level defines checks on their own.
 fn is_check(item: &Item) -> bool {
     ["check", "checks"].iter().any(|name| item.key.eq_ignore_ascii_case(name))
+}
+
+/// Whether an item of the top level defines maintenance modes.
+fn is_maintenance(item: &Item) -> bool {
+    item.key.eq_ignore_ascii_case("maintenance")
+}
+
+/// Whether an item of the top level says that the file is none of config entries.
+fn is_definition(item: &Item) -> bool {
+    is_service(item) || is_check(item) || is_maintenance(item)
 }
 
 /// The elements of a list; any other value is a list of one.

@@ -52,6 +52,16 @@ pub fn to_check_definition(lone: &LoneCheck) -> Value {
     fields
 }
 
+/// The maintenance mode as a file has it; reading it again gives the same.
+#[must_use]
+pub fn to_maintenance(lone: &LoneCheck) -> Value {
+    let reason = &*lone.check.notes;
+    if lone.of_node() {
+        return json!({"Reason": reason});
+    }
+    json!({"ServiceID": &*lone.service_id, "Reason": reason})
+}
+
 /// What a check is, without what it does not say.
 fn check_fields(check: &Check, id: &str) -> Value {
     let Check { probe, thresholds, tls, .. } = check;

@@ -15,6 +15,7 @@ use super::table::{Column, Table};
 use super::{input, moved, near};
 use crate::entry;
 use crate::error::ConfigError;
+use crate::filter::{ListFilter, Shape};
 use crate::source::KINDS;
 
 /// Writes an entry.
@@ -97,25 +98,40 @@ pub async fn read(
 ///
 /// # Errors
 ///
-/// [`Failure`]
+/// [`Failure::Usage`] if the filter is none for what is listed.
 pub async fn list(
     options: &ConfigList,
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let Some(kind) = &options.kind else { return list_all(options.json, client, console).await };
-    let answer = client.get(&kind_path(kind)).await?.accepted()?;
-    if options.json {
+    let ConfigList { kind, filter, json } = options;
+    let kinds = kind.as_deref().map_or(KINDS.to_vec(), |kind| vec![kind]);
+    for kind in kinds.iter().filter(|kind| KINDS.contains(kind)) {
+        // The agent says the same, but not what may have been meant.
+        let shape = Shape::of_entries(kind);
+        let parsed = filter.as_ref().map(|filter| ListFilter::parse(filter, shape)).transpose();
+        parsed.map_err(|error| Failure::Usage(format!("--filter: {kind}: {error}")))?;
+    }
+    let filter = filter.as_deref();
+    let Some(kind) = kind else { return list_all(filter, *json, client, console).await };
+    let answer = client.get(&list_path(kind, filter)).await?.accepted()?;
+    if *json {
         return console.json(&answer.json::<Value>()?);
     }
     names(&answer)?.into_iter().try_for_each(|name| console.data(name))
 }
 
 /// Every kind's entries: with several kinds a name alone is not enough.
-async fn list_all(json: bool, client: &Client, console: &mut Console<'_>) -> Result<(), Failure> {
+async fn list_all(
+    filter: Option<&str>,
+    json: bool,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let mut entries: Vec<Value> = Vec::new();
     for kind in KINDS {
-        entries.extend(client.get(&kind_path(kind)).await?.accepted()?.json::<Vec<Value>>()?);
+        let answer = client.get(&list_path(kind, filter)).await?.accepted()?;
+        entries.extend(answer.json::<Vec<Value>>()?);
     }
     if json {
         return console.json(&entries);
@@ -187,6 +203,12 @@ pub(super) fn path(kind: &str, name: &str) -> String {
 
 pub(super) fn kind_path(kind: &str) -> String {
     format!("/v1/config/{}", escape(kind))
+}
+
+/// The list of a kind's entries: those that `filter` lets through.
+pub(super) fn list_path(kind: &str, filter: Option<&str>) -> String {
+    let filter = filter.filter(|filter| !filter.is_empty());
+    with_query(&kind_path(kind), [filter.map(|filter| format!("filter={}", escape(filter)))])
 }
 
 /// The names in a list of entries.

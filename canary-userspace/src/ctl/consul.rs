@@ -61,6 +61,9 @@ enum Config {
         /// Kind of the entries
         #[arg(long)]
         kind: Option<String>,
+        /// Only entries that pass this expression
+        #[arg(long)]
+        filter: Option<String>,
     },
     /// Delete a config entry
     Delete {
@@ -159,11 +162,11 @@ async fn dispatch(
                 success(client_get(&common.client(environment)?, &path, &doing).await?, &doing)?;
             console.data(config::indented(&answer)?)
         }
-        Config::List { common, kind } => {
+        Config::List { common, kind, filter } => {
             let kind =
                 kind.ok_or_else(|| Failure::Usage("Must specify the -kind parameter".to_owned()))?;
             let doing = format!("listing config entries for kind {kind:?}");
-            let path = config::kind_path(&kind);
+            let path = config::list_path(&kind, filter.as_deref());
             let answer =
                 success(client_get(&common.client(environment)?, &path, &doing).await?, &doing)?;
             config::names(&answer)?.into_iter().try_for_each(|name| console.data(name))

@@ -1,4 +1,4 @@
-//! `export`: the store's entries and registrations, a file each.
+//! `export`: the store's entries, registrations, checks and maintenance modes, a file each.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -13,7 +13,10 @@ use super::console::Console;
 use super::failure::Failure;
 use super::validate::count;
 use crate::api::document;
-use crate::audit::REGISTRATION;
+use crate::audit::{CHECK, REGISTRATION};
+
+/// What files of maintenance modes begin with.
+const MAINTENANCE: &str = "maintenance";
 
 /// Writes what the agent's store defines.
 ///
@@ -41,17 +44,29 @@ pub async fn run(
     for (name, text) in &files {
         write(&directory.join(name), text, options.force)?;
     }
-    console.data(format_args!(
-        "Exported: {}, {} to {}",
-        count(export.entries.len(), "config entry", "config entries"),
-        count(export.services.len(), "instance", "instances"),
-        directory.display()
-    ))?;
+    console.data(format_args!("Exported: {} to {}", counts(&export), directory.display()))?;
     let others = others(directory, &files).map_err(|error| failed(directory, &error))?;
     let others = others
         .iter()
-        .map(|name| format!("{} is of no entry that was exported", directory.join(name).display()));
+        .map(|name| format!("{} is of nothing that was exported", directory.join(name).display()));
     console.warn(others)
+}
+
+/// What was exported; of checks and maintenance modes only what is there.
+fn counts(export: &document::Export) -> String {
+    let document::Export { entries, services, checks, maintenance } = export;
+    let mut told = count(entries.len(), "config entry", "config entries");
+    let rest = [
+        (services, true, "instance", "instances"),
+        (checks, false, "check", "checks"),
+        (maintenance, false, "maintenance mode", "maintenance modes"),
+    ];
+    for (list, always, one, more) in rest {
+        if always || !list.is_empty() {
+            told = format!("{told}, {}", count(list.len(), one, more));
+        }
+    }
+    told
 }
 
 /// Text by file name. No two have one name: a kind has no dot.
@@ -64,8 +79,22 @@ fn files(export: &document::Export) -> Result<BTreeMap<String, String>, Failure>
         let name = file_name(REGISTRATION, text(service, "ID")?);
         Some((name, format!("{:#}\n", json!({"service": service}))))
     };
-    let files = export.entries.iter().map(entry).chain(export.services.iter().map(service));
-    files
+    let check = |check: &Value| {
+        let name = file_name(CHECK, text(check, "ID")?);
+        Some((name, format!("{:#}\n", json!({"check": check}))))
+    };
+    let maintenance = |mode: &Value| {
+        let name = match text(mode, "ServiceID") {
+            Some(id) => file_name(MAINTENANCE, id),
+            None => format!("{MAINTENANCE}.json"),
+        };
+        Some((name, format!("{:#}\n", json!({MAINTENANCE: mode}))))
+    };
+    let entries = export.entries.iter().map(entry);
+    let registrations = export.services.iter().map(service).chain(export.checks.iter().map(check));
+    entries
+        .chain(registrations)
+        .chain(export.maintenance.iter().map(maintenance))
         .collect::<Option<_>>()
         .ok_or_else(|| Failure::Error("the agent's export has a part without a name".to_owned()))
 }

@@ -76,6 +76,23 @@ pub fn lone_check(
     Ok(Some(LoneCheck { check: Arc::new(check), service_id: service_id.into() }))
 }
 
+/// Reads a maintenance mode; `path` is what messages call it.
+///
+/// # Errors
+///
+/// A value of the wrong type; unknown keys go to `remarks`.
+pub fn maintenance(
+    value: &Value,
+    path: &str,
+    remarks: &mut Remarks,
+) -> Result<LoneCheck, ConfigError> {
+    let mut fields = Fields::of(value, path, remarks)?;
+    let service_id = fields.string("ServiceID", "service_id", remarks)?.value;
+    let reason = fields.string("Reason", "reason", remarks)?.value;
+    fields.finish(remarks);
+    Ok(LoneCheck::maintenance(&service_id, &reason))
+}
+
 /// Gives the checks of one service their default ids and names.
 ///
 /// # Errors

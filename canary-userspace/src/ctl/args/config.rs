@@ -97,6 +97,9 @@ pub struct ConfigList {
     /// Kind, such as service-splitter; every kind where absent
     #[arg(long)]
     pub kind: Option<String>,
+    /// Only entries that pass, such as 'Name matches "^pay"'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
     /// Print the entries as one JSON document
     #[arg(long)]
     pub json: bool,

@@ -467,6 +467,34 @@ async fn entries_of_every_kind_are_listed_with_their_kind() {
 }
 
 #[tokio::test]
+async fn entries_that_are_listed_pass_the_filter() {
+    let lab = Lab::start().await;
+    lab.run(&["config", "write", &example("payments_resolver.hcl")]).await;
+    let other = lab.path("other.hcl");
+    fs::write(&other, "kind = \"service-resolver\"\nname = \"web\"\n").unwrap();
+    lab.run(&["config", "write", &other]).await;
+    let resolvers = ["--kind", "service-resolver", "--filter"];
+    let list = async |of: &[&str], filter: &str| {
+        lab.run(&[&["config", "list"], of, &[filter]].concat()).await
+    };
+
+    let one = list(&resolvers, "Name == \"web\"").await;
+    let all = list(&["--filter"], "Name matches \"^pay\"").await;
+    let wrong = list(&resolvers, "Nmae == web").await;
+    let consul = ["config", "list", "-kind", "service-resolver", "-filter", "Name != web"];
+    let (done, out) = lab.consul(&consul).await;
+
+    assert_eq!(one.out, "web\n", "{}", one.err);
+    assert_eq!(all.out, "KIND              NAME\nservice-resolver  payments\n", "{}", all.err);
+    assert!(
+        wrong.code == 2 && wrong.err.starts_with("--filter: service-resolver: Selector \"Nmae\""),
+        "{}",
+        wrong.err
+    );
+    assert_eq!((done, out.as_str()), (Ok(()), "payments\n"));
+}
+
+#[tokio::test]
 async fn a_wrong_filter_is_told_with_what_to_write_instead() {
     let lab = Lab::start().await;
     lab.register("payments-blue-1", 1, 2).await;

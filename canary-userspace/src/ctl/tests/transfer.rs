@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use proptest::collection::{btree_map, vec};
+use proptest::option::of;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -156,7 +157,7 @@ async fn an_export_is_a_file_each_and_overwrites_nothing_unasked() {
     assert_eq!(forced.code, 0, "{}", forced.err);
     assert!(fs::read_to_string(&splitter).unwrap().contains("100"));
     let stale = directory.join("service.payments-green-1.json");
-    let warned = format!("WARNING: {} is of no entry that was exported\n", stale.display());
+    let warned = format!("WARNING: {} is of nothing that was exported\n", stale.display());
     assert_eq!(forced.err, warned);
     assert_eq!(names(&directory).len(), 4);
 }
@@ -186,6 +187,79 @@ async fn an_import_that_is_refused_names_file_and_place() {
     assert_eq!(lab.memory.shares("payments"), shares(&[("blue", 5000), ("green", 5000)]));
 }
 
+const CHECKS: &str = r#"check { id = "disk" name = "Disk" ttl = "1h" status = "warning" }
+check { name = "warm" ttl = "1h" status = "passing" service_id = "payments-blue-1" }
+maintenance { reason = "new switch" }
+maintenance { service_id = "payments-green-1" reason = "new disk" }
+"#;
+
+#[tokio::test]
+async fn checks_and_maintenance_modes_are_part_of_a_backup() {
+    let lab = with_payments().await;
+    let file = lab.path("checks.hcl");
+    fs::write(&file, CHECKS).unwrap();
+    let to = lab.path("backup");
+    let checks = async || lab.run(&["service", "checks"]).await.out;
+
+    let ran = lab.run(&["import", &file]).await;
+    assert!(ran.out.starts_with("Imported: 4 new, 0 changed, 0 gone"), "{}{}", ran.out, ran.err);
+    let before = checks().await;
+    let modes = ["(node)            _node_maintenance", "new switch", "new disk", "disk", "warm"];
+    assert!(modes.iter().all(|mode| before.contains(mode)), "{before}");
+    let ran = lab.run(&["export", &to]).await;
+    assert_eq!(
+        ran.out,
+        format!("Exported: 2 config entries, 2 instances, 2 checks, 2 maintenance modes to {to}\n"),
+        "{}",
+        ran.err
+    );
+    let kept = names(Path::new(&to));
+    let wanted = [
+        "check.disk.json",
+        "check.warm.json",
+        "maintenance.json",
+        "maintenance.payments-green-1.json",
+    ];
+    assert_eq!(kept[..4], wanted);
+    let valid = lab.run(&["config", "validate", &to]).await;
+    assert_eq!(valid.code, 0, "{}", valid.err);
+
+    let path = |name: &str| format!("{to}/{name}");
+    let services = ["blue", "green"].map(|name| path(&format!("service.payments-{name}-1.json")));
+    let alone = ["import", "--replace", &services[0], &services[1]];
+    let ran = lab.run(&alone).await;
+    assert!(ran.out.starts_with("Imported: 0 new, 0 changed, 6 gone"), "{}{}", ran.out, ran.err);
+    assert_eq!(checks().await.lines().count(), 1, "{}", checks().await);
+    let ran = lab.run(&["import", "--replace", &to]).await;
+    assert!(ran.out.starts_with("Imported: 6 new, 0 changed, 0 gone"), "{}{}", ran.out, ran.err);
+    assert_eq!(checks().await, before);
+}
+
+#[tokio::test]
+async fn an_import_with_a_check_that_is_refused_changes_nothing() {
+    let lab = with_payments().await;
+    let file = lab.path("checks.hcl");
+    let service = "service {\n  name = \"web\"\n  address = \"10.0.0.9\"\n  port = 1\n  \
+                   check { ttl = \"1m\" }\n}\n";
+    fs::write(&file, format!("{CHECKS}{service}check {{ name = \"service:web\" ttl = \"1m\" }}\n"))
+        .unwrap();
+    let before = lab.run(&["history", "--json"]).await.out;
+
+    let refused = lab.run(&["import", &file]).await;
+
+    let place = format!("{file}:11:1: check id \"service:web\" (the store) belongs to service id");
+    assert!(refused.code == 4 && refused.err.starts_with(&place), "{}", refused.err);
+    assert_eq!(lab.run(&["history", "--json"]).await.out, before);
+    assert_eq!(lab.run(&["service", "checks"]).await.out.lines().count(), 1);
+    fs::write(&file, "maintenance { service_id = \"away\" raeson = \"x\" }\n").unwrap();
+    let unknown = lab.run(&["import", &file]).await;
+    assert!(unknown.code == 4 && unknown.err.contains("raeson"), "{}", unknown.err);
+    fs::write(&file, "maintenance { service_id = \"away\" reason = \"x\" }\n").unwrap();
+    let waits = lab.run(&["import", &file]).await;
+    let told = "waits: no instance has the service id \"away\"";
+    assert!(waits.code == 0 && waits.err.contains(told), "{}", waits.err);
+}
+
 /// An instance's id, tags and meta: whatever people write.
 #[derive(Clone, Debug)]
 struct Instance {
@@ -193,6 +267,17 @@ struct Instance {
     tags: Vec<String>,
     meta: BTreeMap<String, String>,
     passing: u16,
+    check: Option<Check>,
+    /// Why it is in maintenance mode.
+    maintenance: Option<String>,
+}
+
+/// A check on its own: of an instance, or of the node.
+#[derive(Clone, Debug)]
+struct Check {
+    id: String,
+    notes: String,
+    status: &'static str,
 }
 
 /// A service: its instances, the weights of its subsets, and free pairs of its entries.
@@ -205,8 +290,26 @@ struct Service {
 
 fn instance() -> impl Strategy<Value = Instance> {
     let meta = btree_map("[a-zA-Z0-9_-]{1,6}", any::<String>(), 0..3);
-    ("\\PC{1,12}", vec(any::<String>(), 0..3), meta, 1_u16..)
-        .prop_map(|(id, tags, meta, passing)| Instance { id, tags, meta, passing })
+    let free = ("\\PC{1,12}", vec(any::<String>(), 0..3), meta, 1_u16..);
+    (free, of(check()), of(any::<String>())).prop_map(
+        |((id, tags, meta, passing), check, maintenance)| Instance {
+            id,
+            tags,
+            meta,
+            passing,
+            check,
+            maintenance,
+        },
+    )
+}
+
+fn check() -> impl Strategy<Value = Check> {
+    let status = prop_oneof![Just("passing"), Just("warning"), Just("critical")];
+    ("\\PC{1,12}", any::<String>(), status).prop_map(|(id, notes, status)| Check {
+        id,
+        notes,
+        status,
+    })
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -220,8 +323,18 @@ fn service() -> impl Strategy<Value = Service> {
     })
 }
 
-/// What people would have written for these services.
-fn files(services: &[Service], directory: &Path) {
+/// What people would have written for these services, and for a node of such a check and mode.
+fn files(services: &[Service], node: &(Option<Check>, Option<String>), directory: &Path) {
+    let mut checks = Vec::new();
+    let mut modes = Vec::new();
+    let mut tell = |of: Value, check: &Option<Check>, reason: &Option<String>| {
+        if let Some(Check { id, notes, status }) = check {
+            checks.push(json!({"ID": format!("{}{id}", checks.len()), "Name": "up", "TTL": "1h",
+                "Notes": notes, "Status": status, "ServiceID": of}));
+        }
+        modes.extend(reason.iter().map(|reason| json!({"ServiceID": of, "Reason": reason})));
+    };
+    tell(json!(""), &node.0, &node.1);
     let mut host = 0;
     for (service, name) in services.iter().zip(["payments", "web-2", "x.y"]) {
         let write = |kind: &str, json: Value| {
@@ -229,7 +342,9 @@ fn files(services: &[Service], directory: &Path) {
         };
         let instances = service.instances.iter().enumerate().map(|(number, instance)| {
             host += 1;
-            json!({"Name": name, "ID": format!("{name}{number}{}", instance.id), "Tags": instance.tags,
+            let id = json!(format!("{name}{number}{}", instance.id));
+            tell(id.clone(), &instance.check, &instance.maintenance);
+            json!({"Name": name, "ID": id, "Tags": instance.tags,
                 "Meta": instance.meta, "Address": format!("10.0.0.{host}"), "Port": 80,
                 "Weights": {"Passing": instance.passing, "Warning": 1},
                 "TaggedAddresses": {"virtual": {"Address": format!("10.96.0.{}", name.len()), "Port": 80}}})
@@ -256,6 +371,8 @@ fn files(services: &[Service], directory: &Path) {
             "Splits": splits.collect::<Vec<_>>()}),
         );
     }
+    let node = json!({"checks": checks, "maintenance": modes}).to_string();
+    fs::write(directory.join("node.json"), node).unwrap();
 }
 
 /// What is in force, and what the store says.
@@ -280,13 +397,14 @@ proptest! {
     #[test]
     fn an_export_imported_into_an_empty_agent_gives_the_same_state(
         services in vec(service(), 3),
+        node in (of(check()), of(any::<String>())),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (first, second) = (Lab::start().await, Lab::start().await);
             let written = first.directory.path().join("written");
             fs::create_dir(&written).unwrap();
-            files(&services, &written);
+            files(&services, &node, &written);
             let ran = first.run(&["import", written.to_str().unwrap()]).await;
             assert_eq!(ran.code, 0, "{}", ran.err);
             let before = everything(&first, "export").await;

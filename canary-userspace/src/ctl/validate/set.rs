@@ -32,6 +32,7 @@ impl Places {
 
 /// Checks a set in which every file is right by itself.
 pub(super) fn check(set: Definitions, places: &Places, found: &mut Findings) {
+    checks(&set, found);
     let snapshot = snapshot(set);
     let elsewhere = resolvers_elsewhere(&snapshot, places, found);
     let before = found.errors.len();
@@ -62,6 +63,25 @@ pub(super) fn check(set: Definitions, places: &Places, found: &mut Findings) {
     // The file's own warning says that of a filter, with its place.
     let warnings = compiled.warnings.iter().filter(|warning| !warning.text.contains("unusable"));
     found.warnings.extend(warnings.map(|warning| sentence(&warning.service, &warning.text)));
+}
+
+/// Checks on their own, as an agent checks them that has nothing but the set.
+fn checks(set: &Definitions, found: &mut Findings) {
+    for (id, lone) in &set.checks {
+        let of = &*lone.value.service_id;
+        if of.is_empty() || set.instances.contains_key(of) {
+            continue;
+        }
+        let at = |text: String| at_origin(Some(&lone.origin), text);
+        if set.instances.is_empty() {
+            let text = format!("service id {of:?} is not among these files: check {id:?} needs it");
+            found.warnings.push(at(text).into());
+            continue;
+        }
+        let error = at(format!("check {id:?}: ServiceID {of:?} does not exist"));
+        let hint = hints::meant(nearest(of, set.instances.keys().map(String::as_str)));
+        found.errors.push(Finding { error, hint });
+    }
 }
 
 /// All that is wrong with the graph: a part that is told is made harmless, and the rest checked.

@@ -223,3 +223,22 @@ fn a_file_that_is_named_twice_is_read_once_and_nothing_is_not_much() {
     let (code, _, err) = validate(&empty, &["."], false);
     assert_eq!((code, err.as_str()), (0, "WARNING: no *.hcl and *.json file is there to check\n"));
 }
+
+#[test]
+fn a_check_of_an_instance_that_is_not_in_the_set_is_told() {
+    let check = "check {\n  name = \"warm\"\n  ttl = \"1m\"\n  service_id = \"web-2\"\n}\n";
+    let service = "service {\n  name = \"web\"\n  id = \"web-1\"\n  port = 1\n}\n";
+    let set = directory(&[("check.hcl", check), ("service.hcl", service)]);
+
+    let (code, _, err) = validate(&set, &[""], false);
+    let (alone, out, warned) = validate(&set, &["check.hcl"], false);
+
+    let text = "check.hcl:1:1: check \"warm\": ServiceID \"web-2\" does not exist\n";
+    assert!(code == 4 && err.starts_with(text) && err.contains("web-1"), "{err}");
+    assert_eq!((alone, out.as_str()), (0, "Valid: 1 file, 0 config entries, 0 instances\n"));
+    let text = "check.hcl:1:1: service id \"web-2\" is not among these files: check \"warm\"";
+    assert!(warned.contains(text), "{warned}");
+    fs::write(set.path().join("other.hcl"), service.replace("web-1", "web-2")).unwrap();
+    fs::write(set.path().join("service.hcl"), "").unwrap();
+    assert_eq!(validate(&set, &[""], false).0, 0);
+}
