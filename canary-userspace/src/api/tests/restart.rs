@@ -237,7 +237,7 @@ async fn healthy(agent: &Running) -> u64 {
 }
 
 async fn wait_for_health(agent: &Running, count: u64) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while healthy(agent).await != count {
         assert!(tokio::time::Instant::now() < deadline, "health is not {count} in time");
         tokio::task::yield_now().await;
