@@ -68,10 +68,8 @@ impl Agent {
         let Change { action, intent, edits, mut places } = change;
         let files = edits.iter().any(|edit| matches!(edit, Edit::Files(_)));
         let mends = files || (self.store_lost && action == Action::Import);
-        if let Some(reason) = self.frozen.as_ref().filter(|_| !mends) {
-            return Err(Refusal::failed(format!(
-                "nothing can be changed until the configuration is mended and reloaded: {reason}"
-            )));
+        if let Some(refusal) = self.refusal_while_frozen().filter(|_| !mends) {
+            return Err(refusal);
         }
         let instances = edits.iter().any(|edit| !matches!(edit, Edit::Entry(..)));
         let mut scope = self.scope(&edits);
@@ -172,6 +170,14 @@ impl Agent {
             self.compiler = compiler;
         }
         Ok(fits.map(|()| said)?)
+    }
+
+    /// Why nothing can be changed, while the tables hold what the agent cannot read.
+    pub(super) fn refusal_while_frozen(&self) -> Option<Refusal> {
+        let reason = self.frozen.as_ref()?;
+        Some(Refusal::failed(format!(
+            "nothing can be changed until the configuration is mended and reloaded: {reason}"
+        )))
     }
 
     /// The tables hold what is wanted again.

@@ -104,9 +104,9 @@ impl Agent {
         document::Source {
             kind: kind.to_owned(),
             address,
-            ok: error.is_none(),
+            ok: error.is_none() && self.frozen.is_none(),
             stale_seconds: error.map_or(0, |(_, since)| since.elapsed().as_secs()),
-            error: error.map(|(text, _)| text.clone()),
+            error: error.map(|(text, _)| text).or(self.frozen.as_ref()).cloned(),
         }
     }
 

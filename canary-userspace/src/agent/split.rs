@@ -169,6 +169,10 @@ impl Agent {
     }
 
     fn unknown(&self, service: &str) -> Refusal {
+        // The tables may have it: who reaches for the brake must not hear that there is none.
+        if let Some(refusal) = self.refusal_while_frozen() {
+            return refusal;
+        }
         let snapshot = &self.state.snapshot;
         let names = (snapshot.instances.iter().map(|other| &other.instance.service))
             .chain(snapshot.resolvers.keys())

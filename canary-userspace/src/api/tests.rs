@@ -163,7 +163,7 @@ impl Running {
 
     async fn ask(&self, method: &str, path: &str, body: impl Into<String>) -> Reply {
         let asked = self.try_ask(method, path, body.into());
-        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer").unwrap()
+        tokio::time::timeout(Duration::from_secs(60), asked).await.expect("an answer").unwrap()
     }
 
     async fn try_ask(&self, method: &str, path: &str, body: String) -> anyhow::Result<Reply> {
@@ -173,7 +173,7 @@ impl Running {
     /// As [`Running::ask`], with more in the head.
     async fn ask_with(&self, method: &str, path: &str, body: &str, head: &[(&str, &str)]) -> Reply {
         let asked = self.try_ask_with(method, path, body.to_owned(), head);
-        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer").unwrap()
+        tokio::time::timeout(Duration::from_secs(60), asked).await.expect("an answer").unwrap()
     }
 
     async fn try_ask_with(

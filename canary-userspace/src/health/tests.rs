@@ -6,7 +6,7 @@ use crate::catalog::{LoneCheck, parse_check};
 
 mod kinds;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The check that a registration's `fields` define, of instance `w`.
 fn check(fields: &str) -> Arc<Check> {

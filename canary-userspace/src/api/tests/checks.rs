@@ -26,7 +26,7 @@ async fn status(agent: &Running, check: &str) -> String {
 }
 
 async fn wait_for(agent: &Running, check: &str, wanted: &str) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         let found = status(agent, check).await;
         if found == wanted {

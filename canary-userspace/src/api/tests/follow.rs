@@ -8,7 +8,7 @@ use super::*;
 use crate::source::consul::fake::{Fake, Mischief, World, row};
 
 /// Time for everything that is waited for.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// An agent that follows `fakes`, with more settings for the block.
 fn following(fakes: &[&Fake], more: &str) -> Place {

@@ -28,7 +28,7 @@ const COLUMNS: [Column; 13] = [
 /// The whole text, each line ended.
 pub(super) fn text(status: &Status, paint: Paint) -> String {
     let mut lines = head(status, paint);
-    lines.extend(services(&status.services, paint));
+    lines.extend(services(status, paint));
     if !status.reasons.is_empty() {
         let reasons: Vec<_> =
             status.reasons.iter().map(|(reason, packets)| format!("{reason} {packets}")).collect();
@@ -75,7 +75,8 @@ fn head(status: &Status, paint: Paint) -> Vec<String> {
 }
 
 /// Each service's line, and under it one for each split; all splits share their columns.
-fn services(services: &[Service], paint: Paint) -> Vec<String> {
+fn services(status: &Status, paint: Paint) -> Vec<String> {
+    let services = &status.services;
     let mut table = Table::new(COLUMNS);
     for service in services {
         let opened: u64 = service.splits.iter().map(|split| split.connections.opened).sum();
@@ -87,7 +88,12 @@ fn services(services: &[Service], paint: Paint) -> Vec<String> {
     let mut rows = table.lines().into_iter();
     let mut lines = vec![String::new()];
     if services.is_empty() {
-        lines.push("No services are configured.".to_owned());
+        let text = if status.source.ok {
+            "No services are configured."
+        } else {
+            "No services are known; what the tables hold stays in force."
+        };
+        lines.push(text.to_owned());
         return lines;
     }
     lines.extend(rows.next().map(|head| paint.bold(format_args!("    {head}"))));
@@ -238,13 +244,14 @@ Packets not forwarded: flow-lost 3
     fn an_agent_without_services_says_so() {
         let mut status = status();
         status.services.clear();
+        assert!(text(&status, Paint::default()).contains("No services are configured."));
         status.source.ok = false;
         status.source.stale_seconds = 7;
         status.source.error = Some("a.hcl:1:2: wrong".to_owned());
 
         let text = text(&status, Paint::default());
 
-        assert!(text.contains("No services are configured."), "{text}");
+        assert!(text.contains("No services are known; what the tables hold"), "{text}");
         assert!(text.contains("Source:      files, failing for 7 s: a.hcl:1:2: wrong"), "{text}");
     }
 
