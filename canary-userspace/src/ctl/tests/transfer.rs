@@ -260,6 +260,25 @@ async fn an_import_with_a_check_that_is_refused_changes_nothing() {
     assert!(waits.code == 0 && waits.err.contains(told), "{}", waits.err);
 }
 
+#[tokio::test]
+async fn a_maintenance_mode_of_a_file_ends_in_that_file() {
+    let lab = with_payments().await;
+    let file = lab.path("etc/checks.hcl");
+    fs::write(&file, CHECKS).unwrap();
+    let disable = ["service", "maintenance", "--node", "--disable"];
+
+    let reload = lab.run(&["reload"]).await;
+    let refused = lab.run(&disable).await;
+    fs::remove_file(&file).unwrap();
+    let again = lab.run(&["reload"]).await;
+
+    assert_eq!((reload.code, again.code), (0, 0), "{}{}", reload.err, again.err);
+    let told =
+        format!("the maintenance mode is defined in {file}:3:1: delete it there and reload\n");
+    assert_eq!((refused.code, refused.err), (4, told));
+    assert_eq!(lab.run(&["service", "checks"]).await.out.lines().count(), 1);
+}
+
 /// An instance's id, tags and meta: whatever people write.
 #[derive(Clone, Debug)]
 struct Instance {
