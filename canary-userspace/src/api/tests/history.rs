@@ -274,7 +274,8 @@ async fn an_import_is_all_or_nothing_and_names_the_place() {
     assert_eq!(replaced["changes"], gone);
     agent.done("/v1/canary/import?replace", import(&[])).await;
     let export = agent.get("/v1/canary/export").await.json();
-    assert_eq!(export, json!({"entries": [], "services": []}));
+    let nothing = json!({"entries": [], "services": [], "checks": [], "maintenance": []});
+    assert_eq!(export, nothing);
     let all = agent.get("/v1/canary/export?all").await.json();
     assert_eq!(all["services"].as_array().unwrap().len(), 3);
     agent.stop().await;
