@@ -1,11 +1,12 @@
 //! Frontends and backends as the tables hold them.
 
+use crate::endpoint::{Address, Endpoint};
 use crate::layout::assert_map_type;
 use crate::word::Word;
 
 /// A virtual address: a row of `FRONTENDS`.
 #[derive(Debug, Default)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Frontend {
     /// Address as [`crate::endpoint::Address`] has it.
     pub address: [u8; 16],
@@ -19,41 +20,46 @@ pub struct Frontend {
     pub service: Word<u32>,
     /// [`Frontend::EXTERNAL`] or 0.
     pub flags: Word<u32>,
-    /// Counts the owners of this row, so that flows of an earlier one never match; 16 bits.
-    pub generation: Word<u32>,
+    /// Always 0.
+    pub padding: u32,
 }
 
 assert_map_type!(Frontend {
     address: [u8; 16], port: [u8; 2], protocol: u8, reserved: u8,
-    service: Word<u32>, flags: Word<u32>, generation: Word<u32>,
+    service: Word<u32>, flags: Word<u32>, padding: u32,
 } is 32 bytes);
 
 impl Frontend {
     /// Flag: every backend is a pod of this node, so packets from the network may be served.
     pub const EXTERNAL: u32 = 1;
 
-    /// The generation, as flow keys have it.
+    /// Where clients connect.
     #[inline(always)]
     #[must_use]
-    pub fn generation(&self) -> u16 {
-        low_half(self.generation.load())
+    pub const fn endpoint(&self) -> Endpoint {
+        Endpoint { address: Address(self.address), port: self.port, protocol: self.protocol }
     }
 }
 
-/// May a backend take flows?
+/// Whether a backend takes flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// No: flows that still point here have lost it.
+    /// It takes none: flows that still point here have lost it.
     Gone,
     /// It takes new flows.
     Alive,
-    /// It keeps its flows and takes no new one.
+    /// It leaves: it keeps its TCP flows and takes no new one; datagrams move elsewhere.
     Draining,
+    /// It is not healthy: as when it drains, until it is.
+    Resting,
 }
 
 /// An instance: a row of `BACKENDS`.
+///
+/// A row is written again only after a grace period, a pass over `FLOWS` that ends what names
+/// it, and a second grace period: whoever holds its id reads the backend that the id meant.
 #[derive(Debug, Default)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Backend {
     /// Address as [`crate::endpoint::Address`] has it.
     pub address: [u8; 16],
@@ -63,80 +69,45 @@ pub struct Backend {
     pub protocol: u8,
     /// Always 0.
     pub reserved: u8,
-    /// State, flags and generation in one word, see [`Backend::status_of`]: they change together.
-    pub status: Word<u32>,
-    /// Id of the frontend whose flows need no return entry; fixed for a generation.
-    pub home: Word<u32>,
-    /// The home frontend's generation when that was fixed; 16 bits.
-    pub home_generation: Word<u32>,
+    /// [`Backend::word_of`] its state.
+    pub state: Word<u32>,
+    /// Always 0.
+    pub padding: [u32; 2],
 }
 
 assert_map_type!(Backend {
     address: [u8; 16], port: [u8; 2], protocol: u8, reserved: u8,
-    status: Word<u32>, home: Word<u32>, home_generation: Word<u32>,
+    state: Word<u32>, padding: [u32; 2],
 } is 32 bytes);
 
 impl Backend {
-    /// Flag in the status word: flows may have come through another frontend than home.
-    pub const HAS_RETURNS: u32 = 1 << 8;
-
-    const STATE: u32 = 0xff;
-
-    /// The status word for a state, flags and a generation.
+    /// The word that stands for a state in a row.
     #[must_use]
-    pub const fn status_of(state: State, flags: u32, generation: u16) -> u32 {
-        let [high, low] = generation.to_be_bytes();
-        let state = match state {
+    pub const fn word_of(state: State) -> u32 {
+        match state {
             State::Gone => 0,
             State::Alive => 1,
             State::Draining => 2,
-        };
-        u32::from_be_bytes([high, low, 0, 0]) | (flags & 0xff00) | state
+            State::Resting => 3,
+        }
     }
 
-    /// State, flags and generation as of one moment.
+    /// The state as of this moment.
     #[inline(always)]
     #[must_use]
-    pub fn status(&self) -> Status {
-        Status(self.status.load())
-    }
-}
-
-/// A backend's status word, read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status(pub u32);
-
-impl Status {
-    /// The state.
-    #[inline(always)]
-    #[must_use]
-    pub const fn state(self) -> State {
-        match self.0 & Backend::STATE {
+    pub fn state(&self) -> State {
+        match self.state.load() {
             1 => State::Alive,
             2 => State::Draining,
+            3 => State::Resting,
             _ => State::Gone,
         }
     }
 
-    /// Whether flows may have come through another frontend than home.
+    /// Where the instance serves.
     #[inline(always)]
     #[must_use]
-    pub const fn has_returns(self) -> bool {
-        self.0 & Backend::HAS_RETURNS != 0
+    pub const fn endpoint(&self) -> Endpoint {
+        Endpoint { address: Address(self.address), port: self.port, protocol: self.protocol }
     }
-
-    /// The generation, as flows have it.
-    #[inline(always)]
-    #[must_use]
-    pub const fn generation(self) -> u16 {
-        let [high, low, _, _] = self.0.to_be_bytes();
-        u16::from_be_bytes([high, low])
-    }
-}
-
-/// The low 16 bits of a word.
-#[inline(always)]
-pub(crate) const fn low_half(word: u32) -> u16 {
-    let [_, _, high, low] = word.to_be_bytes();
-    u16::from_be_bytes([high, low])
 }

@@ -39,6 +39,20 @@ impl Occupant {
         }
     }
 
+    /// Whether a word stands for a backend.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_backend(value: u32) -> bool {
+        value & BACKEND != 0
+    }
+
+    /// The id in a word that stands for an occupant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn id(value: u32) -> u32 {
+        (value & !BACKEND).wrapping_sub(1)
+    }
+
     /// The occupant a word stands for; `None` for 0.
     #[inline(always)]
     #[must_use]

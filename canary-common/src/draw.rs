@@ -2,7 +2,7 @@
 
 use crate::backend::Frontend;
 use crate::endpoint::Endpoint;
-use crate::forward::Node;
+use crate::node::Node;
 use crate::reason::Reason;
 use crate::service::{self, AFFINITY_SOURCE};
 use crate::tables::Tables;
@@ -23,7 +23,7 @@ pub fn pick<T: Tables + ?Sized>(
     let record = node.tables.record(service).ok_or(Reason::BadRecord)?;
     let seed = node.settings.seed.load();
     let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
-    service::pick(node.tables, record, hash).ok_or(Reason::BadRecord)
+    service::pick(node.tables, record, destination.address.version(), hash).ok_or(Reason::BadRecord)
 }
 
 /// The hash that both draws of a pick come from: the same on every node of a cluster.

@@ -12,9 +12,23 @@ const fn proto(protocol: IpProto) -> u8 {
     protocol as u8
 }
 
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// How the second word of a mapped IPv4 address begins.
+const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+const MAPPED_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+
 /// An address, IPv4 ones mapped into IPv6 (`::ffff:a.b.c.d`), in network order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
+// Aligned as the words it is moved by: the compiler would go byte by byte.
+#[repr(C, align(8))]
 pub struct Address(pub [u8; 16]);
 
 impl Address {
@@ -30,6 +44,16 @@ impl Address {
         }
     }
 
+    /// The IPv4 address of an address that is known to map one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_four(self) -> [u8; 4] {
+        match self.0.last_chunk() {
+            Some(bytes) => *bytes,
+            None => [0; 4],
+        }
+    }
+
     /// The IPv4 address this maps, if it maps one.
     #[inline(always)]
     #[must_use]
@@ -38,6 +62,24 @@ impl Address {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
             _ => None,
         }
+    }
+
+    /// The address of two words in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_words([a, b]: [u64; 2]) -> Self {
+        match [a.to_ne_bytes(), b.to_ne_bytes()].as_flattened().first_chunk() {
+            Some(bytes) => Self(*bytes),
+            None => Self([0; 16]),
+        }
+    }
+
+    /// Which family's address it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn version(self) -> Version {
+        let [a, b] = self.words();
+        if a == 0 && b & MAPPED_MASK == MAPPED { Version::V4 } else { Version::V6 }
     }
 
     /// The address as two words in memory order: what the directory compares and hashes.

@@ -3,7 +3,7 @@
 /// Version of the whole set of table layouts; part of the pin path.
 ///
 /// Reopening a pin checks no sizes, so any change of a type below must move this.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Fails to compile unless the type has no padding and the size the other side expects.
 ///

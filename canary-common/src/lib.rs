@@ -9,33 +9,39 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 pub mod account;
+pub mod addresses;
 pub mod backend;
 pub mod checksum;
-pub mod clash;
 pub mod directory;
 pub mod draw;
 pub mod endpoint;
-pub mod flow;
+pub mod flows;
 pub mod forward;
 pub mod hooks;
+pub mod interface;
 pub mod label;
 pub mod layout;
 pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
+pub mod node;
 pub mod packet;
 #[cfg(any(test, feature = "user"))]
 pub mod packets;
+mod plain;
 #[cfg(feature = "user")]
 pub mod pod;
 pub mod reason;
 pub mod refuse;
 pub mod restore;
+pub mod route;
 pub mod segment;
 pub mod service;
 pub mod settings;
 pub mod socket;
+pub mod start;
 pub mod stats;
+pub mod straight;
 pub mod tables;
 pub mod wire;
 pub mod word;

@@ -1,8 +1,8 @@
 //! Every limit, with its unit and what it costs; the agent's settings can change most of them.
 
-/// Splits of one service after merging. The record is 256 bytes for this.
+/// Splits of one service after merging. The record is 384 bytes for this.
 pub const MAX_SPLITS: usize = 16;
-/// Services. A record of 256 bytes each, twice; a label of 256 bytes each.
+/// Services. A record of 384 bytes each, twice; a label of 256 bytes each.
 pub const MAX_SERVICES: u32 = 16_384;
 /// Frontends, 32 bytes each.
 pub const MAX_FRONTENDS: u32 = 65_536;
@@ -18,12 +18,9 @@ pub const MAX_SLOTS: u32 = 1 << 22;
 pub const MAX_STATISTICS: u32 = 4_096;
 /// Splits with histograms: 1,984 bytes for each possible CPU.
 pub const MAX_HISTOGRAMS: u32 = 512;
-/// Flows a family unless the agent sizes it by the machine's memory.
-pub const DEFAULT_FLOWS: u32 = 65_536;
-/// Half-open flows are kept apart, in a table this many times smaller.
-pub const OPENING_PART: u32 = 8;
-/// Flows that somebody else translates, a family.
-pub const MAX_FOREIGN: u32 = 65_536;
+/// Buckets of `FLOWS`, 512 bytes and seven places each, unless the agent sizes it by the machine's
+/// memory; a connection takes two places.
+pub const DEFAULT_FLOW_BUCKETS: u32 = 16_384;
 /// Connect-time picks that are remembered.
 pub const MAX_SOCKETS: u32 = 65_536;
 /// Interfaces that are watched.
@@ -34,13 +31,31 @@ pub const OPENING_IDLE: u32 = 60;
 /// Seconds an established TCP flow lives without a packet: 2 h 11 min, more than the
 /// two hours after which TCP keep-alive speaks.
 pub const ESTABLISHED_IDLE: u32 = 7_860;
-/// Seconds a flow whose both ends are done is still translated.
-pub const CLOSING_IDLE: u32 = 10;
-/// Seconds an answered UDP flow lives without a packet.
-pub const ANSWERED_UDP_IDLE: u32 = 180;
+/// Seconds a flow whose both ends sent FIN is still translated: as long as conntrack would.
+pub const CLOSED_IDLE: u32 = 120;
+/// Seconds a flow is still translated that an end has reset.
+pub const RESET_IDLE: u32 = 10;
+/// Seconds an answered UDP flow lives without a packet that has not lived for [`UDP_LASTS`].
+pub const UDP_EXCHANGE_IDLE: u32 = 30;
+/// Seconds an answered UDP flow lives without a packet that has.
+pub const UDP_STREAM_IDLE: u32 = 180;
+/// Seconds after which a UDP flow is a stream.
+pub const UDP_LASTS: u32 = 2;
 /// Seconds after which a SYN may start a flow anew although an old one is there.
 pub const SYN_REUSE_IDLE: u32 = 60;
-/// Seconds for which unknown connections of an interface new to us are taken for older than us.
-pub const YOUNG_INTERFACE: u32 = 60;
+/// Seconds for which the source port of a closed connection is rather not used again towards the
+/// same backend: it may be in `TIME_WAIT` there.
+pub const PORT_REUSE_IDLE: u32 = 60;
+/// Seconds after which a `return` whose `forward` is not there counts as free: an insert is under
+/// way before.
+pub const ORPHAN_IDLE: u32 = 2;
+/// Source ports that are tried for a connection whose own is taken.
+pub const PORT_TRIES: u32 = 16;
+/// Seconds for which an interface is [`crate::interface::Interface::BLIND`] without conntrack.
+pub const BLIND_INTERFACE: u32 = 600;
+/// First of the source ports for connections whose own is taken.
+pub const FIRST_PORT: u16 = 61_000;
+/// The last of them.
+pub const LAST_PORT: u16 = 65_535;
 /// Resets and ICMP errors a CPU sends in a second at most.
 pub const REPLIES_PER_SECOND: u32 = 10_000;

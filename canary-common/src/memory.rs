@@ -1,48 +1,27 @@
 //! The tables in plain memory, for tests and for tools that ask what the datapath would do.
 
 use core::cell::{Cell, RefCell};
-use core::ops::Deref;
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 
+use crate::addresses::{self, Place};
 use crate::backend::{Backend, Frontend};
 use crate::directory::{Bucket, OverflowKey};
-use crate::flow::{Family, Flow, FlowKey, V4, V6};
+use crate::endpoint::Address;
+use crate::flows::{self, Flows};
+use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
 use crate::stats::{Counter, Timing};
-use crate::tables::{FlowTables, Refused, Stage, Tables};
+use crate::tables::Tables;
 use crate::word::Word;
-
-/// The flow tables of one family, without a limit.
-#[derive(Debug)]
-pub struct Flows<F: Family> {
-    /// `OPENING`.
-    pub opening: RefCell<HashMap<FlowKey<F::Bytes>, Rc<Flow>>>,
-    /// `FLOWS`.
-    pub established: RefCell<HashMap<FlowKey<F::Bytes>, Rc<Flow>>>,
-    /// `RETURNS`.
-    pub returns: RefCell<HashMap<FlowKey<F::Bytes>, [u32; 2]>>,
-    /// `FOREIGN`.
-    pub foreign: RefCell<HashSet<FlowKey<F::Bytes>>>,
-}
-
-impl<F: Family> Default for Flows<F> {
-    fn default() -> Self {
-        Self {
-            opening: RefCell::default(),
-            established: RefCell::default(),
-            returns: RefCell::default(),
-            foreign: RefCell::default(),
-        }
-    }
-}
 
 /// Every table, in memory, and the clock.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The one row of `SETTINGS`.
     pub settings: Settings,
+    /// `ADDRESSES`, by row; what is not there is 0.
+    pub addresses: RefCell<HashMap<u32, u64>>,
     /// `ENDPOINTS`.
     pub buckets: Vec<Bucket>,
     /// The overflow of `ENDPOINTS`.
@@ -57,22 +36,26 @@ pub struct Memory {
     pub records: Vec<Record>,
     /// `SLOTS`.
     pub slots: Vec<u32>,
-    /// Flows of IPv4.
-    pub flows4: Flows<V4>,
-    /// Flows of IPv6.
-    pub flows6: Flows<V6>,
+    /// `FLOWS`.
+    pub flows: Vec<flows::Bucket>,
     /// Counters by statistics id and counter.
     pub counts: RefCell<HashMap<(u16, Counter), u64>>,
+    /// Statistics ids that have histograms.
+    pub timed: HashSet<u16>,
     /// Times that were taken: statistics id, kind, microseconds.
     pub times: RefCell<Vec<(u16, Timing, u32)>>,
     /// Now, in seconds.
     pub now: Cell<u32>,
     /// Now, in ticks.
     pub tick: Cell<u32>,
-    /// Whether refusals may be sent.
+    /// Whether refusals may not be sent.
     pub silent: Cell<bool>,
-    /// Whether the interface is new to us.
-    pub young: Cell<bool>,
+    /// The interface of the packet.
+    pub interface: Interface,
+    /// Its index.
+    pub index: Cell<u32>,
+    /// Addresses that the route does not lead to by the packet's interface.
+    pub elsewhere: RefCell<HashSet<Address>>,
 }
 
 impl Memory {
@@ -81,79 +64,11 @@ impl Memory {
     pub fn counter(&self, statistics: u16, counter: Counter) -> u64 {
         self.counts.borrow().get(&(statistics, counter)).copied().unwrap_or(0)
     }
-}
 
-/// Which of the families' flows a [`Memory`] means.
-pub trait Flowing<F: Family> {
-    /// The flows of the family.
-    fn flows(&self) -> &Flows<F>;
-}
-
-impl Flowing<V4> for Memory {
-    fn flows(&self) -> &Flows<V4> {
-        &self.flows4
-    }
-}
-
-impl Flowing<V6> for Memory {
-    fn flows(&self) -> &Flows<V6> {
-        &self.flows6
-    }
-}
-
-impl<F: Family> Flows<F> {
-    fn stage(&self, stage: Stage) -> &RefCell<HashMap<FlowKey<F::Bytes>, Rc<Flow>>> {
-        match stage {
-            Stage::Opening => &self.opening,
-            Stage::Established => &self.established,
-        }
-    }
-}
-
-impl<F: Family> FlowTables<F> for Memory
-where
-    Self: Flowing<F>,
-{
-    fn flow(&self, stage: Stage, key: &FlowKey<F::Bytes>) -> Option<impl Deref<Target = Flow>> {
-        self.flows().stage(stage).borrow().get(key).cloned()
-    }
-
-    fn add_flow(&self, stage: Stage, key: &FlowKey<F::Bytes>, flow: &Flow) -> Result<(), Refused> {
-        let mut flows = self.flows().stage(stage).borrow_mut();
-        if flows.contains_key(key) {
-            return Err(Refused::Exists);
-        }
-        flows.insert(*key, Rc::new(flow.copy()));
-        Ok(())
-    }
-
-    fn remove_flow(&self, stage: Stage, key: &FlowKey<F::Bytes>) {
-        self.flows().stage(stage).borrow_mut().remove(key);
-    }
-
-    fn return_through(&self, key: &FlowKey<F::Bytes>) -> Option<[u32; 2]> {
-        self.flows().returns.borrow().get(key).copied()
-    }
-
-    fn set_return(&self, key: &FlowKey<F::Bytes>, frontend: [u32; 2]) -> bool {
-        self.flows().returns.borrow_mut().insert(*key, frontend);
-        true
-    }
-
-    fn remove_return(&self, key: &FlowKey<F::Bytes>) {
-        self.flows().returns.borrow_mut().remove(key);
-    }
-
-    fn is_foreign(&self, key: &FlowKey<F::Bytes>) -> bool {
-        self.flows().foreign.borrow().contains(key)
-    }
-
-    fn set_foreign(&self, key: &FlowKey<F::Bytes>) {
-        self.flows().foreign.borrow_mut().insert(*key);
-    }
-
-    fn remove_foreign(&self, key: &FlowKey<F::Bytes>) {
-        self.flows().foreign.borrow_mut().remove(key);
+    /// Gives an address bits, as the agent does for its endpoints.
+    pub fn set_bits(&self, address: Address, bits: u64) {
+        let Place { row, shift } = addresses::place(address);
+        self.add_addresses(row, bits << shift);
     }
 }
 
@@ -162,9 +77,57 @@ fn row<R>(rows: &[R], index: u32) -> Option<&R> {
     rows.get(usize::try_from(index).ok()?)
 }
 
+impl Flows for Memory {
+    fn flows(&self, bucket: u32) -> Option<&flows::Bucket> {
+        row(&self.flows, bucket)
+    }
+
+    fn load(&self, word: &Word<u64>) -> u64 {
+        word.load()
+    }
+
+    fn store(&self, word: &Word<u64>, value: u64) {
+        word.store(value);
+    }
+
+    fn store_high(&self, word: &Word<u64>, value: u32) {
+        word.store(word.load() & 0xffff_ffff | u64::from(value) << 32);
+    }
+
+    fn swap(&self, word: &Word<u64>, value: u64) -> u64 {
+        let before = word.load();
+        word.store(value);
+        before
+    }
+
+    fn exchange(&self, word: &Word<u64>, old: u64, new: u64) -> bool {
+        let same = word.load() == old;
+        if same {
+            word.store(new);
+        }
+        same
+    }
+
+    fn add(&self, word: &Word<u64>, by: u64) {
+        word.store(word.load().wrapping_add(by));
+    }
+
+    fn pushed_out(&self, statistics: u16) {
+        self.count(statistics, Counter::PushedOut, 1);
+    }
+}
+
 impl Tables for Memory {
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
+    }
+
+    fn addresses(&self, row: u32) -> u64 {
+        self.addresses.borrow().get(&row).copied().unwrap_or(0)
+    }
+
+    fn add_addresses(&self, row: u32, bits: u64) {
+        *self.addresses.borrow_mut().entry(row).or_default() |= bits;
     }
 
     fn bucket(&self, index: u32) -> Option<&Bucket> {
@@ -191,6 +154,10 @@ impl Tables for Memory {
         row(&self.slots, index).copied()
     }
 
+    fn is_timed(&self, statistics: u16) -> bool {
+        self.timed.contains(&statistics)
+    }
+
     fn count(&self, statistics: u16, counter: Counter, by: u64) {
         let mut counts = self.counts.borrow_mut();
         let count = counts.entry((statistics, counter)).or_default();
@@ -201,7 +168,7 @@ impl Tables for Memory {
         self.times.borrow_mut().push((statistics, timing, us));
     }
 
-    fn now(&self) -> u32 {
+    fn now(&self, _settings: &Settings) -> u32 {
         self.now.get()
     }
 
@@ -209,17 +176,19 @@ impl Tables for Memory {
         self.tick.get().max(1)
     }
 
-    fn add_bits(&self, word: &Word<u32>, bits: u32) -> u32 {
-        let before = word.load();
-        word.store(before | bits);
-        before
-    }
-
-    fn may_refuse(&self) -> bool {
+    fn may_refuse(&self, _now: u32) -> bool {
         !self.silent.get()
     }
 
-    fn interface_is_young(&self) -> bool {
-        self.young.get()
+    fn interface(&self) -> Option<&Interface> {
+        Some(&self.interface)
+    }
+
+    fn interface_index(&self) -> u32 {
+        self.index.get()
+    }
+
+    fn leads_back(&self, source: Address, _destination: Address) -> bool {
+        !self.elsewhere.borrow().contains(&source)
     }
 }

@@ -1,8 +1,8 @@
 //! The types that cross the kernel boundary, as aya's plain old data.
 #![expect(unsafe_code, reason = "each is repr(C) without padding, and any bytes are a value of it")]
 
-use crate::flow::{FlowKey, SocketPick};
 use crate::service::Record;
+use crate::socket::SocketPick;
 use crate::stats::{Counts, Histograms};
 
 // SAFETY: `assert_map_type!` has checked that there is no padding; all fields are integers.
@@ -13,9 +13,5 @@ unsafe impl aya::Pod for Histograms {}
 unsafe impl aya::Pod for Record {}
 // SAFETY: as above.
 unsafe impl aya::Pod for SocketPick {}
-// SAFETY: as above; checked for both forms of an address.
-unsafe impl<B: Copy + 'static> aya::Pod for FlowKey<B> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for crate::directory::OverflowKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for crate::flow::FlowWords {}

@@ -47,6 +47,13 @@ macro_rules! reasons {
                 match self { $(Self::$name => Action::$action,)+ }
             }
 
+            /// The reason of a slot; [`Self::NotReady`] for one that is none's.
+            #[inline(always)]
+            #[must_use]
+            pub const fn of_slot(slot: u32) -> Self {
+                match slot { $($number => Self::$name,)+ _ => Self::NotReady }
+            }
+
             /// Its slot in `REASONS`.
             #[inline(always)]
             #[must_use]
@@ -59,11 +66,11 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Neither to a frontend nor from a backend with a flow.
+    /// Neither to a frontend nor from a backend with a flow; not counted.
     NotOurs = 0, "not-ours", Pass;
-    /// Neither IPv4 nor IPv6.
+    /// Neither IPv4 nor IPv6; not counted.
     NotIp = 1, "not-ip", Pass;
-    /// Neither TCP nor UDP, or behind IPv6 extension headers.
+    /// To a frontend or backend, neither TCP nor UDP, or behind IPv6 extension headers.
     NotTcpOrUdp = 2, "not-tcp-or-udp", Pass;
     /// A fragment: only a datagram's first fragment has ports.
     Fragment = 3, "fragment", Pass;
@@ -77,24 +84,39 @@ reasons! {
     Foreign = 7, "foreign", Pass;
     /// A client's packet to a backend's own address.
     Straight = 8, "straight", Pass;
-    /// The picked split has no healthy backend.
+    /// The picked split has no healthy backend of the client's family.
     NoBackend = 9, "no-backend", Refuse;
     /// The service's record is empty or contradicts itself.
     BadRecord = 10, "bad-record", Refuse;
     /// No room for a new flow.
     FlowTableFull = 11, "flow-table-full", Refuse;
-    /// A packet of a connection that is not known.
+    /// A packet of a connection that is not known and cannot be picked again.
     FlowLost = 12, "flow-lost", Refuse;
     /// The flow's backend is gone.
     BackendGone = 13, "backend-gone", Refuse;
-    /// Straight to a backend, or by a second name, while a flow through a frontend has its ports.
-    TupleClash = 14, "tuple-clash", Refuse;
+    /// The client's port is taken towards the backend, and so are the others that were tried.
+    NoPort = 14, "no-port", Refuse;
     /// A reset, or a packet that cannot be answered, of a connection that is not known.
     Stray = 15, "stray", Drop;
     /// Refused, and too many refusals were sent in this second.
     RefusalLimited = 16, "refusal-limited", Drop;
     /// The tables are not set up.
     NotReady = 17, "not-ready", Pass;
+    /// The route to the sender's address does not lead to the interface it sends by.
+    Spoofed = 18, "spoofed", Pass;
+    /// Others changed the flow table at the same place at the same time.
+    Busy = 19, "busy", Drop;
+    /// The flow was ended by the operator.
+    Severed = 20, "severed", Refuse;
+}
+
+impl Reason {
+    /// Whether it is counted: what has nothing to do with us is not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        !matches!(self, Self::NotOurs | Self::NotIp)
+    }
 }
 
 /// Slots in `REASONS`: room for more reasons without a new layout.

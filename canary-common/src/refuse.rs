@@ -1,10 +1,10 @@
 //! Telling a client at once that nothing is there.
 
 use crate::checksum::Difference;
-use crate::flow::{Family, V4};
+use crate::endpoint::Version;
 use crate::packet::{Covers, Packet};
 use crate::reason::Reason;
-use crate::segment::{Segment, Version};
+use crate::segment::Segment;
 use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 
 /// Time to live of what we send ourselves.
@@ -56,8 +56,8 @@ fn unreachable_v4<P: Packet + ?Sized>(
     let sum = Difference::between([0; ICMP_LEN], icmp)
         .and(Difference::between([0; ipv4::LEN], quoted_ip))
         .and(Difference::between([0; QUOTED], quoted_udp));
-    let [a, b, c, d] = <V4 as Family>::bytes(segment.destination.address);
-    let [e, f, g, h] = <V4 as Family>::bytes(segment.source.address);
+    let [a, b, c, d] = segment.destination.address.last_four();
+    let [e, f, g, h] = segment.source.address.last_four();
     let header = [0x45, 0xc0, 0, TOTAL, 0, 0, 0, 0, TTL, 1, 0, 0, a, b, c, d, e, f, g, h];
     let checksum = Difference::between([0; ipv4::LEN], header).patch([0xff, 0xff]);
 
@@ -171,7 +171,7 @@ fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Resu
     match segment.version {
         Version::V4 => {
             let [source, destination] =
-                [segment.source, segment.destination].map(|end| <V4 as Family>::bytes(end.address));
+                [segment.source, segment.destination].map(|end| end.address.last_four());
             packet.write(l3_at.wrapping_add(ipv4::SOURCE_AT), destination)?;
             packet.write(l3_at.wrapping_add(ipv4::DESTINATION_AT), source)?;
             let [ttl, protocol] = packet.read::<2>(l3_at.wrapping_add(ipv4::TTL_AT))?;

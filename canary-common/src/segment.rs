@@ -1,22 +1,12 @@
 //! A packet's addresses and ports, and what else the steps need to know of it.
 
 use crate::checksum::Difference;
-use crate::endpoint::{Address, Endpoint, TCP, UDP};
-use crate::flow::Family;
+use crate::endpoint::{Address, Endpoint, TCP, UDP, Version};
 use crate::packet::{Covers, Packet};
 use crate::reason::Reason;
 use crate::wire::ipv4::{self, Ipv4Header};
 use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::{ethernet, tcp, udp};
-
-/// Which family a packet is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
 
 /// One TCP segment or UDP datagram and where it stands in its packet.
 #[derive(Clone, Copy, Debug)]
@@ -76,13 +66,26 @@ const fn whole(a: u8, b: u8) -> [u8; 2] {
 }
 
 impl Segment {
-    /// Reads an IPv4 packet whose IP header is at `l3_at`.
+    /// Reads a packet whose IP header is at `l3_at`.
     ///
     /// # Errors
     ///
-    /// Those of [`Ipv4Header::read`], and [`Reason::NotTcpOrUdp`], [`Reason::Malformed`].
+    /// Those of [`Ipv4Header::read`] or [`Ipv6Header::read`], and [`Reason::NotTcpOrUdp`],
+    /// [`Reason::Malformed`]; [`Reason::NotOurs`] for an IPv6 packet with a mapped IPv4 address.
     #[inline(always)]
-    pub fn read_v4<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Self, Reason> {
+    pub fn of<P: Packet + ?Sized>(
+        packet: &P,
+        l3_at: usize,
+        version: Version,
+    ) -> Result<Self, Reason> {
+        match version {
+            Version::V4 => Self::read_v4(packet, l3_at),
+            Version::V6 => Self::read_v6(packet, l3_at),
+        }
+    }
+
+    #[inline(always)]
+    fn read_v4<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Self, Reason> {
         let ip = Ipv4Header::read(packet, l3_at)?;
         let addresses = [Address::v4(ip.source()), Address::v4(ip.destination())];
         let length = ip.payload_len().ok_or(Reason::Malformed)?;
@@ -90,15 +93,13 @@ impl Segment {
         Self::read(packet, [l3_at, l4_at], Version::V4, addresses, ip.protocol(), length)
     }
 
-    /// Reads an IPv6 packet whose IP header is at `l3_at`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Ipv6Header::read`], and [`Reason::NotTcpOrUdp`], [`Reason::Malformed`].
     #[inline(always)]
-    pub fn read_v6<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Self, Reason> {
+    fn read_v6<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Self, Reason> {
         let ip = Ipv6Header::read(packet, l3_at)?;
         let addresses = [Address(ip.source()), Address(ip.destination())];
+        if addresses.iter().any(|address| address.version() == Version::V4) {
+            return Err(Reason::NotOurs);
+        }
         let length = usize::from(ip.payload_len());
         let l4_at = l3_at.wrapping_add(ipv6::LEN);
         Self::read(packet, [l3_at, l4_at], Version::V6, addresses, ip.next_header(), length)
@@ -194,8 +195,16 @@ impl Segment {
             Side::Source => (self.source, self.l4_at),
             Side::Destination => (self.destination, self.l4_at.wrapping_add(2)),
         };
+        let port = Difference::between(old.port, to.port);
+        let (at, udp) = (self.checksum_at(), self.is_udp());
         if old.port != to.port {
             packet.write(port_at, to.port)?;
+        }
+        if old.address.words() == to.address.words() {
+            if old.port == to.port {
+                return Ok(());
+            }
+            return packet.patch_checksum(at, udp, Covers::Segment, port);
         }
         let (change, covers) = match self.version {
             Version::V4 => {
@@ -205,11 +214,9 @@ impl Segment {
                 (self.write_v6(packet, side, old.address, to.address)?, Covers::Ipv6Address)
             }
         };
-        let (at, udp) = (self.checksum_at(), self.is_udp());
         if old.port == to.port {
             return packet.patch_checksum(at, udp, covers, change);
         }
-        let port = Difference::between(old.port, to.port);
         packet.patch_checksum_of_both(at, udp, covers, [change, port])
     }
 
@@ -225,7 +232,7 @@ impl Segment {
             Side::Source => ipv4::SOURCE_AT,
             Side::Destination => ipv4::DESTINATION_AT,
         };
-        let [old, new] = [old, new].map(crate::flow::V4::bytes);
+        let [old, new] = [old, new].map(Address::last_four);
         let change = Difference::between(old, new);
         let checksum_at = self.l3_at.wrapping_add(ipv4::CHECKSUM_AT);
         let checksum = change.patch(packet.read(checksum_at)?);

@@ -1,5 +1,6 @@
 //! A service as the tables hold it: shares as thresholds, and the pick.
 
+use crate::endpoint::Version;
 use crate::layout::assert_map_type;
 use crate::limits::MAX_SPLITS;
 use crate::tables::Tables;
@@ -12,10 +13,11 @@ pub struct Record {
     /// Upper end of each split's part of the 32-bit hash space, inclusive, rising; the last
     /// one in use is `u32::MAX`. Splits with no share are not here.
     pub bounds: [u32; MAX_SPLITS],
-    /// First Maglev slot of each split, or, where `lengths` is 1, the backend's id itself.
-    pub slots: [u32; MAX_SPLITS],
-    /// Length of each split's Maglev slice; 0: no healthy backend.
-    pub lengths: [u32; MAX_SPLITS],
+    /// First Maglev slot of each split, or, where `lengths` is 1, the backend's id itself; for
+    /// clients of IPv4, then for those of IPv6.
+    pub slots: [[u32; MAX_SPLITS]; 2],
+    /// Length of each split's Maglev slice, by family as above; 0: no healthy backend.
+    pub lengths: [[u32; MAX_SPLITS]; 2],
     /// Whose counters each split moves.
     pub statistics: [u16; MAX_SPLITS],
     /// Splits in use.
@@ -30,16 +32,16 @@ pub struct Record {
 pub const AFFINITY_SOURCE: u32 = 1;
 
 assert_map_type!(Record {
-    bounds: [u32; MAX_SPLITS], slots: [u32; MAX_SPLITS], lengths: [u32; MAX_SPLITS],
+    bounds: [u32; MAX_SPLITS], slots: [[u32; MAX_SPLITS]; 2], lengths: [[u32; MAX_SPLITS]; 2],
     statistics: [u16; MAX_SPLITS], count: u32, flags: u32, reserved: [u32; 6],
-} is 256 bytes);
+} is 384 bytes);
 
 impl Default for Record {
     fn default() -> Self {
         Self {
             bounds: [0; MAX_SPLITS],
-            slots: [0; MAX_SPLITS],
-            lengths: [0; MAX_SPLITS],
+            slots: [[0; MAX_SPLITS]; 2],
+            lengths: [[0; MAX_SPLITS]; 2],
             statistics: [0; MAX_SPLITS],
             count: 0,
             flags: 0,
@@ -78,14 +80,19 @@ pub struct Picked {
     pub backend: Option<u32>,
 }
 
-/// Picks a split and a backend in it for a flow with this hash.
+/// Picks a split, and a backend of the client's family in it, for a flow with this hash.
 ///
 /// The high half draws the split, the low half the backend: two draws that do not depend on
 /// each other, so replica counts never bend the shares. `None` only for a record that is
 /// empty or contradicts itself.
 #[inline(always)]
 #[must_use]
-pub fn pick<T: Tables + ?Sized>(tables: &T, record: &Record, hash: u64) -> Option<Picked> {
+pub fn pick<T: Tables + ?Sized>(
+    tables: &T,
+    record: &Record,
+    version: Version,
+    hash: u64,
+) -> Option<Picked> {
     let [low, high] = halves(hash);
     let mut split = 0_usize;
     for (index, bound) in record.bounds.iter().enumerate() {
@@ -100,8 +107,14 @@ pub fn pick<T: Tables + ?Sized>(tables: &T, record: &Record, hash: u64) -> Optio
         return None;
     }
     let statistics = *record.statistics.get(split)?;
-    let first = *record.slots.get(split)?;
-    let backend = match *record.lengths.get(split)? {
+    let [slots4, slots6] = &record.slots;
+    let [lengths4, lengths6] = &record.lengths;
+    let (slots, lengths) = match version {
+        Version::V4 => (slots4, lengths4),
+        Version::V6 => (slots6, lengths6),
+    };
+    let first = *slots.get(split)?;
+    let backend = match *lengths.get(split)? {
         0 => None,
         1 => Some(first),
         length => {

@@ -1,5 +1,6 @@
 //! What the agent tells the programs once: the only row of `SETTINGS`.
 
+use crate::flows::Seed;
 use crate::layout::assert_map_type;
 use crate::word::Word;
 
@@ -15,18 +16,63 @@ pub struct Settings {
     pub netns: Word<u64>,
     /// Revision in force.
     pub revision: Word<u64>,
+    /// Seed of `FLOWS`: random at creation, never shown.
+    pub flow_seed: Word<u64>,
+    /// Buckets of `FLOWS`.
+    pub flow_buckets: Word<u32>,
     /// Buckets of `ENDPOINTS` minus one.
     pub bucket_mask: Word<u32>,
-    /// Idle limits in seconds: half-open, established TCP, ended, answered UDP.
-    pub idle: [Word<u32>; 4],
+    /// Idle limits in seconds, by [`Idle`].
+    pub idle: [Word<u32>; 6],
     /// 1 if the kernel's checksum helper knows `BPF_F_IPV6` (Linux 6.16), else 0.
     pub ipv6_checksums: Word<u32>,
+    /// First of the source ports for connections whose own is taken.
+    pub first_port: Word<u32>,
+    /// How many of these there are; 0: no port is ever translated.
+    pub ports: Word<u32>,
+    /// Random at each boot: what we send back by an interface bears it.
+    pub sent_back: Word<u32>,
     /// Always 0.
-    pub reserved: [u32; 2],
+    pub reserved: [u32; 10],
 }
 
 assert_map_type!(Settings {
     seed: Word<u64>, seconds_per_jiffy: Word<u64>, netns: Word<u64>, revision: Word<u64>,
-    bucket_mask: Word<u32>, idle: [Word<u32>; 4], ipv6_checksums: Word<u32>,
-    reserved: [u32; 2],
-} is 64 bytes);
+    flow_seed: Word<u64>, flow_buckets: Word<u32>, bucket_mask: Word<u32>,
+    idle: [Word<u32>; 6], ipv6_checksums: Word<u32>, first_port: Word<u32>, ports: Word<u32>,
+    sent_back: Word<u32>, reserved: [u32; 10],
+} is 128 bytes);
+
+/// A state of a flow with an idle limit of its own: an index of [`Settings::idle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Not answered.
+    Opening = 0,
+    /// TCP that goes on.
+    Established = 1,
+    /// Both ends sent FIN.
+    Closed = 2,
+    /// One end sent RST.
+    Reset = 3,
+    /// UDP that has not lived for two seconds.
+    Exchange = 4,
+    /// UDP that has.
+    Stream = 5,
+}
+
+impl Settings {
+    /// The limit of a state, in seconds.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::as_conversions, reason = "the discriminant of a field-less enum")]
+    pub fn idle(&self, state: Idle) -> u32 {
+        self.idle.get(state as usize).map_or(0, Word::load)
+    }
+
+    /// How `FLOWS` is hashed.
+    #[inline(always)]
+    #[must_use]
+    pub fn flows(&self) -> Seed {
+        Seed { seed: self.flow_seed.load(), buckets: self.flow_buckets.load() }
+    }
+}

@@ -4,11 +4,31 @@ use crate::backend::State;
 use crate::directory::Occupant;
 use crate::draw::pick;
 use crate::endpoint::{Address, Endpoint};
-use crate::flow::SocketPick;
-use crate::forward::Node;
+use crate::layout::assert_map_type;
+use crate::node::Node;
 use crate::reason::Reason;
 use crate::stats::Counter;
 use crate::tables::Tables;
+
+/// A pick at connect time: value of `SOCKETS`, by socket cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SocketPick {
+    /// The address the program connected to, as [`Address`] has it.
+    pub address: [u8; 16],
+    /// The port, network order.
+    pub port: [u8; 2],
+    /// Whose counters moved.
+    pub statistics: u16,
+    /// The backend it was sent to.
+    pub backend: u32,
+    /// IANA protocol number, widened so that no padding is left.
+    pub protocol: u64,
+}
+
+assert_map_type!(SocketPick {
+    address: [u8; 16], port: [u8; 2], statistics: u16, backend: u32, protocol: u64,
+} is 32 bytes);
 
 /// Where a socket that connects to `destination` is sent instead.
 ///
@@ -30,34 +50,27 @@ pub fn connect<T: Tables + ?Sized>(
     let picked = pick(node, client, destination, frontend)?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
     let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
-    if backend.status().state() == State::Gone {
+    if backend.state() == State::Gone {
         return Err(Reason::NoBackend);
     }
     node.tables.count(picked.statistics, Counter::Opened, 1);
     node.tables.count(picked.statistics, Counter::OpenedBySocket, 1);
-    let to = Endpoint {
-        address: Address(backend.address),
-        port: backend.port,
-        protocol: destination.protocol,
-    };
     let chosen = SocketPick {
-        frontend: id,
-        frontend_generation: u32::from(frontend.generation()),
+        address: destination.address.0,
+        port: destination.port,
+        statistics: picked.statistics,
         backend: backend_id,
-        statistics: u32::from(picked.statistics),
+        protocol: u64::from(destination.protocol),
     };
-    Ok((to, chosen))
+    Ok((Endpoint { protocol: destination.protocol, ..backend.endpoint() }, chosen))
 }
 
 /// The address a socket believes it is connected to.
 #[inline(always)]
-pub fn peer<T: Tables + ?Sized>(tables: &T, pick: &SocketPick) -> Option<Endpoint> {
-    let frontend = tables.frontend(pick.frontend)?;
-    if frontend.generation.load() != pick.frontend_generation {
-        return None;
-    }
-    let (address, port) = (Address(frontend.address), frontend.port);
-    Some(Endpoint { address, port, protocol: frontend.protocol })
+#[must_use]
+pub fn peer(pick: &SocketPick) -> Endpoint {
+    let [protocol, ..] = pick.protocol.to_le_bytes();
+    Endpoint { address: Address(pick.address), port: pick.port, protocol }
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ pub enum Counter {
     BytesToClient = 8,
     /// Picks at connect time: their packets are not seen by the hooks.
     OpenedBySocket = 9,
+    /// Established, then pushed out of the flow table, or replaced while it had not ended.
+    PushedOut = 10,
+    /// Reset by one end and counted so, though both went on.
+    Revived = 11,
 }
 
 /// Counters in a row.

@@ -1,72 +1,24 @@
 //! What the datapath looks up and stores, as traits: over maps in the kernel, over memory on a host.
 
-use core::ops::Deref;
-
 use crate::backend::{Backend, Frontend};
 use crate::directory::{Bucket, OverflowKey};
-use crate::flow::{Family, Flow, FlowKey, V4, V6};
+use crate::endpoint::Address;
+use crate::flows::{self, Back, Client, Flows, Hash, Head, Key, Request, Seed, Stored};
+use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
 use crate::stats::{Counter, Timing};
-use crate::word::Word;
-
-/// Which of the two flow tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Flows that no backend has answered, or whose client has not spoken since.
-    Opening,
-    /// All others.
-    Established,
-}
-
-/// Why a flow could not be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The key is there already.
-    Exists,
-    /// There is no room.
-    Full,
-}
-
-/// The tables that have one instance for each address family.
-pub trait FlowTables<F: Family> {
-    /// Looks up a flow.
-    fn flow(&self, stage: Stage, key: &FlowKey<F::Bytes>) -> Option<impl Deref<Target = Flow>>;
-
-    /// Stores a flow whose key is new.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] says why not.
-    fn add_flow(&self, stage: Stage, key: &FlowKey<F::Bytes>, flow: &Flow) -> Result<(), Refused>;
-
-    /// Removes a flow, if it is there.
-    fn remove_flow(&self, stage: Stage, key: &FlowKey<F::Bytes>);
-
-    /// The frontend (id, then generation in the low 16 bits) through which a client reached a
-    /// backend, if not through its home.
-    fn return_through(&self, key: &FlowKey<F::Bytes>) -> Option<[u32; 2]>;
-
-    /// Remembers the frontend for [`FlowTables::return_through`]; `false` if there is no room.
-    fn set_return(&self, key: &FlowKey<F::Bytes>, frontend: [u32; 2]) -> bool;
-
-    /// Forgets it.
-    fn remove_return(&self, key: &FlowKey<F::Bytes>);
-
-    /// Whether somebody else translates this flow.
-    fn is_foreign(&self, key: &FlowKey<F::Bytes>) -> bool;
-
-    /// Leaves a flow to somebody else.
-    fn set_foreign(&self, key: &FlowKey<F::Bytes>);
-
-    /// Ends that.
-    fn remove_foreign(&self, key: &FlowKey<F::Bytes>);
-}
 
 /// Everything the datapath looks up.
-pub trait Tables: FlowTables<V4> + FlowTables<V6> {
+pub trait Tables: Flows {
     /// The node's settings; `None` before they are written.
     fn settings(&self) -> Option<&Settings>;
+
+    /// The row of `ADDRESSES`.
+    fn addresses(&self, row: u32) -> u64;
+
+    /// Sets bits in a row of `ADDRESSES`.
+    fn add_addresses(&self, row: u32, bits: u64);
 
     /// A bucket of the directory.
     fn bucket(&self, index: u32) -> Option<&Bucket>;
@@ -86,6 +38,9 @@ pub trait Tables: FlowTables<V4> + FlowTables<V6> {
     /// A Maglev slot: a backend's id.
     fn slot(&self, index: u32) -> Option<u32>;
 
+    /// Whether times of a split are taken: it has histograms.
+    fn is_timed(&self, statistics: u16) -> bool;
+
     /// Moves a counter of a split.
     fn count(&self, statistics: u16, counter: Counter, by: u64);
 
@@ -93,24 +48,44 @@ pub trait Tables: FlowTables<V4> + FlowTables<V6> {
     fn observe(&self, statistics: u16, timing: Timing, us: u32);
 
     /// Seconds since some moment before the node's first packet.
-    fn now(&self) -> u32;
-
-    /// The same for who has looked up the settings already.
-    #[inline(always)]
-    fn now_by(&self, _settings: &Settings) -> u32 {
-        self.now()
-    }
+    fn now(&self, settings: &Settings) -> u32;
 
     /// Ticks of 1.024 µs, wrapping; costs a helper call. Never 0.
     fn tick(&self) -> u32;
 
-    /// Adds bits to a word that others may change at the same time; returns it as it was.
-    fn add_bits(&self, word: &Word<u32>, bits: u32) -> u32;
-
     /// Whether one more refusal may be sent in this second.
-    fn may_refuse(&self) -> bool;
+    fn may_refuse(&self, now: u32) -> bool;
 
-    /// Whether the interface of this packet is so new to us that unknown connections on it
-    /// are older than we are.
-    fn interface_is_young(&self) -> bool;
+    /// The interface of this packet; `None` for one that is not ours.
+    fn interface(&self) -> Option<&Interface>;
+
+    /// Index of the interface of this packet; 0 for a socket.
+    fn interface_index(&self) -> u32;
+
+    /// Whether the route to the packet's `source` leads back to the interface that it came by, or
+    /// to the bridge that it is a port of.
+    fn leads_back(&self, source: Address, destination: Address) -> bool;
+
+    /// As [`flows::insert`]: a function of its own in the kernel.
+    #[inline(always)]
+    fn store_flow(&self, request: &Request, by: Seed) -> Stored {
+        flows::insert(self, request, by)
+    }
+
+    /// As [`flows::free_pair`] of what is at `place`, if it is still the entry of this head: a
+    /// function of its own in the kernel.
+    #[inline(always)]
+    fn free_flow(&self, place: u32, head: Head, by: Seed, back: Back) -> bool {
+        match flows::find_at(self, place) {
+            Some(entry) if entry.head.is_of_same(head) => flows::free_pair(self, &entry, by, back),
+            _ => false,
+        }
+    }
+
+    /// As [`flows::find`], its head and its place: a function of its own in the kernel.
+    #[inline(always)]
+    fn find_flow(&self, key: &Key, client: Client, by: Seed) -> Option<(Head, u32)> {
+        let entry = flows::find(self, key, Hash::of(key, client, by), client)?;
+        Some((entry.head, entry.place))
+    }
 }

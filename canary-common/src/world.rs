@@ -1,21 +1,26 @@
 //! A small node in plain memory, for tests: services, backends, and packets through the hooks.
 
+mod packet;
+mod table;
+
+pub(crate) use self::packet::{ends, other_protocol, with_port};
+
 use core::net::SocketAddr;
 
+use crate::addresses;
 use crate::backend::{Backend, Frontend, State};
 use crate::directory::{Bucket, Occupant, buckets};
 use crate::endpoint::{Endpoint, TCP, UDP};
-use crate::flow::{Family, FlowKey, V4, V6};
-use crate::forward::Origin;
-use crate::hooks::{self, Outcome, Verdict};
+use crate::flows;
+use crate::hooks::{self, First, Outcome, Verdict};
 use crate::limits;
-use crate::memory::{Flowing, Memory};
+use crate::memory::Memory;
 use crate::packets::{Draft, check, endpoint};
 use crate::reason::Reason;
-use crate::segment::Version;
+use crate::route::{Origin, hairpin_address};
+use crate::segment::{Segment, version};
 use crate::service::{Record, bounds};
 use crate::stats::Counter;
-use crate::tables::{FlowTables, Stage};
 use crate::wire::ethernet;
 use crate::wire::tcp::{ACK, FIN, PSH, RST, SYN};
 use crate::word::Word;
@@ -29,6 +34,9 @@ pub(crate) const SYN_ACK: u8 = SYN | ACK;
 pub(crate) const PUSH: u8 = PSH | ACK;
 pub(crate) const FIN_ACK: u8 = FIN | ACK;
 pub(crate) const RST_ACK: u8 = RST | ACK;
+
+/// Index of the interface of the client's pod.
+pub(crate) const INDEX: u32 = 7;
 
 /// What is to happen to a packet of a reason.
 pub(crate) fn passes(reason: Reason) -> Outcome {
@@ -77,6 +85,16 @@ impl Kind {
         if self.protocol == TCP { SYN } else { 0 }
     }
 
+    /// Flags of a packet in the middle of a connection.
+    pub(crate) fn data(self) -> u8 {
+        if self.protocol == TCP { PUSH } else { 0 }
+    }
+
+    /// Whether it is TCP.
+    pub(crate) fn is_tcp(self) -> bool {
+        self.protocol == TCP
+    }
+
     /// Flags of the answer to it.
     pub(crate) fn answer(self) -> u8 {
         if self.protocol == TCP { SYN_ACK } else { 0 }
@@ -94,10 +112,15 @@ pub(crate) struct World {
     pub(crate) green: Endpoint,
     /// A client on another node or pod.
     pub(crate) client: Endpoint,
+    /// Every packet goes through the whole logic, never through the plain case.
+    pub(crate) whole: bool,
 }
 
 pub(crate) const BLUE: u16 = 1;
 pub(crate) const GREEN: u16 = 2;
+
+/// Buckets of the flow table.
+const FLOW_BUCKETS: u32 = 64;
 
 impl World {
     pub(crate) fn new(kind: Kind) -> Self {
@@ -108,23 +131,33 @@ impl World {
             blue: kind.at(244, 1, 8080),
             green: kind.at(244, 2, 8080),
             client: kind.at(244, 9, 40_000),
+            whole: false,
         };
-        world.tables.settings.bucket_mask.store(15);
-        world.tables.settings.seed.store(0x5eed);
+        let settings = &world.tables.settings;
+        settings.bucket_mask.store(15);
+        settings.seed.store(0x5eed);
+        settings.flow_seed.store(0xf10e);
+        settings.flow_buckets.store(FLOW_BUCKETS);
+        settings.first_port.store(limits::FIRST_PORT.into());
+        settings.ports.store(u32::from(limits::LAST_PORT - limits::FIRST_PORT) + 1);
         let idle = [
             limits::OPENING_IDLE,
             limits::ESTABLISHED_IDLE,
-            limits::CLOSING_IDLE,
-            limits::ANSWERED_UDP_IDLE,
+            limits::CLOSED_IDLE,
+            limits::RESET_IDLE,
+            limits::UDP_EXCHANGE_IDLE,
+            limits::UDP_STREAM_IDLE,
         ];
-        for (word, limit) in world.tables.settings.idle.iter().zip(idle) {
+        for (word, limit) in settings.idle.iter().zip(idle) {
             word.store(limit);
         }
         world.tables.buckets = (0..16).map(|_| Bucket::default()).collect();
+        world.tables.flows = (0..FLOW_BUCKETS).map(|_| flows::Bucket::default()).collect();
         world.tables.now.set(1_000);
         world.tables.tick.set(50_000);
-        world.add_backend(world.blue, 0);
-        world.add_backend(world.green, 0);
+        world.tables.index.set(INDEX);
+        world.add_backend(world.blue);
+        world.add_backend(world.green);
         world.add_frontend(world.vip, 0);
         world.publish(0, &[(10_000, &[0], BLUE), (0, &[1], GREEN)]);
         world
@@ -148,26 +181,24 @@ impl World {
             address: at.address.0,
             port: at.port,
             protocol: at.protocol,
-            reserved: 0,
             service: Word::new(service),
-            flags: Word::new(0),
-            generation: Word::new(7),
+            ..Frontend::default()
         });
+        self.tables.set_bits(at.address, addresses::FRONTEND);
         self.occupy(at, Occupant::Frontend(id));
         id
     }
 
-    pub(crate) fn add_backend(&mut self, at: Endpoint, home: u32) -> u32 {
+    pub(crate) fn add_backend(&mut self, at: Endpoint) -> u32 {
         let id = u32::try_from(self.tables.backends.len()).unwrap();
         self.tables.backends.push(Backend {
             address: at.address.0,
             port: at.port,
             protocol: at.protocol,
-            reserved: 0,
-            status: Word::new(Backend::status_of(State::Alive, 0, 3)),
-            home: Word::new(home),
-            home_generation: Word::new(7),
+            state: Word::new(Backend::word_of(State::Alive)),
+            ..Backend::default()
         });
+        self.tables.set_bits(at.address, addresses::BACKEND);
         self.occupy(at, Occupant::Backend(id));
         id
     }
@@ -186,20 +217,22 @@ impl World {
         entry.value.store(occupant.to_value());
     }
 
-    /// Puts a record in force: share, backends and statistics id of each split.
+    /// Puts a record in force: share, backends and statistics id of each split, for clients of
+    /// this world's family.
     pub(crate) fn publish(&mut self, service: usize, splits: &[(u16, &[u32], u16)]) {
         let mut record = Record::default();
         let splits: Vec<_> = splits.iter().filter(|(share, ..)| *share > 0).collect();
         let shares: Vec<u16> = splits.iter().map(|(share, ..)| *share).collect();
         record.bounds = bounds(&shares);
         record.count = u32::try_from(splits.len()).unwrap();
+        let family = usize::from(self.kind.v6);
         for (index, (_, ids, statistics)) in splits.into_iter().enumerate() {
             record.statistics[index] = *statistics;
-            record.lengths[index] = u32::try_from(ids.len()).unwrap();
+            record.lengths[family][index] = u32::try_from(ids.len()).unwrap();
             if let [id] = ids {
-                record.slots[index] = *id;
+                record.slots[family][index] = *id;
             } else {
-                record.slots[index] = u32::try_from(self.tables.slots.len()).unwrap();
+                record.slots[family][index] = u32::try_from(self.tables.slots.len()).unwrap();
                 self.tables.slots.extend(*ids);
             }
         }
@@ -210,11 +243,36 @@ impl World {
         current[service] = index;
     }
 
-    /// Gives a backend another state, its generation and flags kept.
+    /// All new flows go to `green`.
+    pub(crate) fn publish_green(&mut self) {
+        self.publish(0, &[(10_000, &[1], GREEN)]);
+    }
+
+    /// A second frontend, of service 1, which has `blue` alone.
+    pub(crate) fn add_second_name(&mut self) -> Endpoint {
+        let other = self.kind.at(96, 2, 80);
+        self.add_frontend(other, 1);
+        self.publish(1, &[(10_000, &[0], GREEN)]);
+        other
+    }
+
+    /// Gives a backend another state.
     pub(crate) fn set_state(&self, backend: usize, state: State) {
-        let row = &self.tables.backends[backend];
-        let flags = row.status.load() & Backend::HAS_RETURNS;
-        row.status.store(Backend::status_of(state, flags, row.status().generation()));
+        self.tables.backends[backend].state.store(Backend::word_of(state));
+    }
+
+    /// Gives the packets' interface flags.
+    pub(crate) fn set_interface(&self, flags: u32) {
+        self.tables.interface.flags.store(flags);
+    }
+
+    /// Whether the route to an address leads to another interface than its packets come by.
+    pub(crate) fn move_elsewhere(&self, end: Endpoint, is_elsewhere: bool) {
+        if is_elsewhere {
+            self.tables.elsewhere.borrow_mut().insert(end.address);
+        } else {
+            self.tables.elsewhere.borrow_mut().remove(&end.address);
+        }
     }
 
     pub(crate) fn pass_time(&self, seconds: u32) {
@@ -252,7 +310,29 @@ impl World {
         let (first, answer) = (self.kind.first(), self.kind.answer());
         assert_eq!(self.ask(first, b""), ON);
         assert_eq!(self.answer(self.blue, answer, b""), ON);
-        assert_eq!(self.ask(if self.kind.protocol == TCP { ACK } else { 0 }, b""), ON);
+        assert_eq!(self.ask(if self.kind.is_tcp() { ACK } else { 0 }, b""), ON);
+    }
+
+    /// Sends a packet from `from` to `to` through `from_pod`; the outcome, and whom it comes from
+    /// and goes to then.
+    pub(crate) fn send(&self, from: Endpoint, to: Endpoint, flags: u8) -> (Outcome, [Endpoint; 2]) {
+        let mut packet = Draft::new(from, to).flags(flags).build();
+        let outcome = self.pod_sends(&mut packet);
+        (outcome, ends(&packet).into())
+    }
+
+    /// The same through `to_pod`.
+    pub(crate) fn get(&self, from: Endpoint, to: Endpoint, flags: u8) -> (Outcome, [Endpoint; 2]) {
+        let mut packet = Draft::new(from, to).flags(flags).build();
+        let outcome = self.pod_gets(&mut packet);
+        (outcome, ends(&packet).into())
+    }
+
+    /// Opens a connection that is not at its backend yet; the client as its backend sees it.
+    pub(crate) fn open(&self, from: Endpoint, to: Endpoint, backend: Endpoint) -> Endpoint {
+        let (outcome, [client, at]) = self.send(from, to, self.kind.first());
+        assert_eq!((outcome, at), (ON, backend));
+        client
     }
 
     pub(crate) fn pod_sends(&self, packet: &mut Vec<u8>) -> Outcome {
@@ -266,14 +346,13 @@ impl World {
     /// One packet through a hook; what leaves with right sums must have come so.
     fn inbound(&self, packet: &mut Vec<u8>, origin: Origin) -> Outcome {
         let was_right = check(packet, true);
-        let outcome = match hooks::version(packet, ethernet::LEN) {
-            Ok(Version::V4) => {
-                hooks::inbound::<V4, _, _>(packet, &self.tables, ethernet::LEN, origin)
+        let l2 = ethernet::LEN;
+        let outcome = match self.first(packet, origin) {
+            Some(First::Whole { version, bits }) => {
+                hooks::inbound_whole(packet, &self.tables, l2, origin, version, bits)
             }
-            Ok(Version::V6) => {
-                hooks::inbound::<V6, _, _>(packet, &self.tables, ethernet::LEN, origin)
-            }
-            Err(outcome) => outcome,
+            Some(First::Done(outcome)) => outcome,
+            None => hooks::inbound(packet, &self.tables, l2, origin),
         };
         assert_eq!(check(packet, true), was_right, "{outcome:?}");
         outcome
@@ -282,52 +361,40 @@ impl World {
     /// One packet through `to_pod` or `to_net`, its sums watched as above.
     pub(crate) fn pod_gets(&self, packet: &mut Vec<u8>) -> Outcome {
         let was_right = check(packet, true);
-        let outcome = match hooks::version(packet, ethernet::LEN) {
-            Ok(Version::V4) => hooks::outbound::<V4, _, _>(packet, &self.tables, ethernet::LEN),
-            Ok(Version::V6) => hooks::outbound::<V6, _, _>(packet, &self.tables, ethernet::LEN),
-            Err(outcome) => outcome,
+        let outcome = match version(packet, ethernet::LEN) {
+            Ok(version) if self.whole && self.bits_of_source(packet) & addresses::BACKEND != 0 => {
+                hooks::outbound_whole(packet, &self.tables, ethernet::LEN, version)
+            }
+            _ => hooks::outbound(packet, &self.tables, ethernet::LEN),
         };
         assert_eq!(check(packet, true), was_right, "{outcome:?}");
         outcome
     }
 
-    /// Flows in `OPENING` and in `FLOWS`.
-    pub(crate) fn flows(&self) -> [usize; 2] {
-        let (four, six) = (&self.tables.flows4, &self.tables.flows6);
-        [
-            four.opening.borrow().len() + six.opening.borrow().len(),
-            four.established.borrow().len() + six.established.borrow().len(),
-        ]
+    /// What the first look would give were there no plain case; `None` where that is not asked
+    /// for, or where the packet cannot be read.
+    fn first(&self, packet: &Vec<u8>, origin: Origin) -> Option<First> {
+        if !self.whole {
+            return None;
+        }
+        let version = version(packet, ethernet::LEN).ok()?;
+        let destination = Segment::of(packet, ethernet::LEN, version).ok()?.destination.address;
+        let bits = self.bits(destination);
+        let is_hairpin = origin == Origin::Pod && destination == hairpin_address(version);
+        if bits == 0 && !is_hairpin {
+            return Some(First::Done(passes(Reason::NotOurs)));
+        }
+        Some(First::Whole { version, bits })
     }
 
-    /// The backend of the client's flow through a frontend; `None` if there is no such flow.
-    pub(crate) fn backend_of(&self, frontend: u32) -> Option<u32> {
-        if self.kind.v6 { self.backend_in::<V6>(frontend) } else { self.backend_in::<V4>(frontend) }
+    fn bits_of_source(&self, packet: &Vec<u8>) -> u64 {
+        let segment = version(packet, ethernet::LEN)
+            .and_then(|version| Segment::of(packet, ethernet::LEN, version));
+        segment.map_or(0, |segment| self.bits(segment.source.address))
     }
 
-    fn backend_in<F: Family>(&self, frontend: u32) -> Option<u32>
-    where
-        Memory: Flowing<F>,
-    {
-        let (client, port) = (F::bytes(self.client.address), self.client.port);
-        let key = FlowKey { client, peer: frontend, port, generation: 7 };
-        [Stage::Established, Stage::Opening].into_iter().find_map(|stage| {
-            FlowTables::<F>::flow(&self.tables, stage, &key).map(|flow| flow.backend())
-        })
+    /// The bits of an address in `ADDRESSES`.
+    pub(crate) fn bits(&self, address: crate::endpoint::Address) -> u64 {
+        crate::node::bits(&self.tables, address) & addresses::ALL
     }
-}
-
-/// Source and destination of a packet, and its source and destination hardware addresses.
-pub(crate) fn ends(packet: &[u8]) -> (Endpoint, Endpoint) {
-    let segment = match hooks::version(packet, ethernet::LEN).unwrap() {
-        Version::V4 => V4::segment(packet, ethernet::LEN),
-        Version::V6 => V6::segment(packet, ethernet::LEN),
-    }
-    .unwrap();
-    (segment.source, segment.destination)
-}
-
-/// TCP for UDP, and the other way round.
-pub(crate) fn other_protocol(endpoint: Endpoint) -> u8 {
-    if endpoint.protocol == TCP { UDP } else { TCP }
 }

@@ -1,11 +1,15 @@
 use super::*;
-use crate::hooks::Outcome;
-use crate::limits;
+use crate::backend::Frontend;
+use crate::endpoint::Endpoint;
+use crate::flows;
+use crate::hooks::{Outcome, Verdict};
 use crate::packets::{Draft, RECEIVER_MAC, SENDER_MAC};
+use crate::route::{HAIRPIN_V4, HAIRPIN_V6};
+use crate::stats::Counter;
 use crate::wire::tcp::{ACK, RST, SYN};
 use crate::world::{
-    BACK, BLUE, FIN_ACK, GREEN, Kind, ON, PUSH, RST_ACK, SYN_ACK, World, dropped, ends,
-    other_protocol, passes, refused,
+    BACK, BLUE, FIN_ACK, GREEN, INDEX, Kind as Protocol, ON, PUSH, RST_ACK, SYN_ACK, World,
+    dropped, ends, other_protocol, passes, refused, with_port,
 };
 
 #[test]
@@ -24,7 +28,7 @@ fn a_new_flow_is_sent_to_a_backend_and_kept() {
 
 #[test]
 fn a_packet_with_ip_options_is_forwarded_with_them() {
-    let world = World::new(Kind::TCP[0]);
+    let world = World::new(Protocol::TCP[0]);
     for words in 0..=10 {
         let draft = world.question(SYN, b"").ip_options(words).tcp_options(words);
         let (before, mut packet) = (draft.build(), draft.build());
@@ -53,25 +57,25 @@ fn a_repeated_syn_goes_to_the_same_backend_and_counts_once() {
 }
 
 #[test]
-fn a_flow_leaves_opening_once_it_was_answered_and_its_client_spoke() {
+fn a_flow_is_answered_by_its_backend_alone() {
     for world in World::all() {
-        let next = if world.kind.protocol == crate::endpoint::TCP { ACK } else { 0 };
         world.ask(world.kind.first(), b"");
-        world.ask(next, b"");
+        world.ask(if world.kind.is_tcp() { ACK } else { 0 }, b"");
         assert_eq!(world.flows(), [1, 0], "nobody has answered");
-        world.answer(world.blue, world.kind.answer(), b"");
-        assert_eq!(world.flows(), [1, 0], "the client has not spoken");
+        world.answer(world.green, world.kind.answer(), b"");
+        assert_eq!(world.flows(), [1, 0], "another has");
 
-        assert_eq!(world.ask(next, b""), ON);
+        world.answer(world.blue, world.kind.answer(), b"");
 
         assert_eq!(world.flows(), [0, 1]);
+        assert!(world.forth().unwrap().head.has(Head::ANSWERED));
         assert_eq!(world.count(BLUE, Counter::Established), 1);
         assert_eq!(world.count(BLUE, Counter::Opened), 1);
     }
 }
 
 #[test]
-fn what_was_noted_before_a_flow_moved_is_noted_after() {
+fn a_greeting_before_the_question_is_an_answer() {
     for world in World::tcp() {
         world.ask(SYN, b"");
         world.answer(world.blue, SYN_ACK, b"");
@@ -93,7 +97,7 @@ fn a_weight_change_moves_new_flows_only() {
 
         world.publish(0, &[(0, &[0], BLUE), (10_000, &[1], GREEN)]);
 
-        let mut old = world.question(if world.kind.protocol == 6 { PUSH } else { 0 }, b"x").build();
+        let mut old = world.question(world.kind.data(), b"x").build();
         assert_eq!(world.pod_sends(&mut old), ON);
         assert_eq!(ends(&old).1, world.blue);
         let other = Endpoint { port: [1, 1], ..world.client };
@@ -104,37 +108,74 @@ fn a_weight_change_moves_new_flows_only() {
 }
 
 #[test]
-fn a_draining_backend_keeps_its_flows() {
-    for mut world in World::all() {
+fn a_draining_backend_keeps_its_connections() {
+    for mut world in World::tcp() {
         world.establish();
-        world.publish(0, &[(10_000, &[1], GREEN)]);
+        world.publish_green();
         world.set_state(0, State::Draining);
 
-        assert_eq!(world.ask(if world.kind.protocol == 6 { PUSH } else { 0 }, b"x"), ON);
-        assert_eq!(world.backend_of(0), Some(0));
+        assert_eq!(world.ask(PUSH, b"x"), ON);
+        assert_eq!(world.backend(), Some(0));
+        assert_eq!(world.ask(SYN, b""), ON);
+        assert_eq!(world.backend(), Some(0), "an old SYN is not a new connection's");
         assert_eq!(world.answer(world.blue, PUSH, b"y"), ON);
     }
 }
 
 #[test]
-fn a_tcp_flow_whose_backend_is_gone_is_reset() {
-    for mut world in World::tcp() {
-        for goes in [0, 1] {
+fn datagrams_leave_a_backend_that_drains_or_is_gone() {
+    for state in [State::Draining, State::Gone] {
+        for mut world in World::udp() {
             world.establish();
-            world.publish(0, &[(10_000, &[1], GREEN)]);
-            let status = world.tables.backends[0].status.load();
-            // Gone, or alive again as another one.
-            let status =
-                if goes == 0 { status & !0xff } else { Backend::status_of(State::Alive, 0, 4) };
-            world.tables.backends[0].status.store(status);
+            world.publish_green();
+            world.set_state(0, state);
+            let mut packet = world.question(0, b"x").build();
 
-            assert_eq!(world.ask(PUSH, b"x"), refused(Reason::BackendGone));
-            assert_eq!(world.ask(PUSH, b"x"), refused(Reason::FlowLost), "it is forgotten");
-            assert_eq!(world.ask(RST, b""), dropped(Reason::Stray));
+            assert_eq!(world.pod_sends(&mut packet), ON);
 
-            world.tables.backends[0].status.store(Backend::status_of(State::Alive, 0, 3));
-            world.publish(0, &[(10_000, &[0], BLUE)]);
+            assert_eq!(ends(&packet), (world.client, world.green), "with its own port");
+            assert_eq!(world.backend(), Some(1));
+            // What is under way from the old one still arrives from the virtual address.
+            assert!(world.back(world.blue).unwrap().head.has(Head::RESET));
+            let mut late = world.reply(world.blue, 0, b"late").build();
+            assert_eq!(world.pod_gets(&mut late), ON);
+            assert_eq!(ends(&late), (world.vip, world.client));
+            assert_eq!(world.count(BLUE, Counter::PushedOut), 1, "its split has one less");
+            assert_eq!(world.count(GREEN, Counter::Opened), 1);
         }
+    }
+}
+
+#[test]
+fn a_syn_on_its_way_to_a_backend_that_drains_is_picked_anew() {
+    for mut world in World::tcp() {
+        world.ask(SYN, b"");
+        world.publish_green();
+        world.set_state(0, State::Draining);
+        let mut again = world.question(SYN, b"").build();
+
+        assert_eq!(world.pod_sends(&mut again), ON);
+
+        assert_eq!(ends(&again), (world.client, world.green));
+        assert!(world.back(world.blue).unwrap().head.has(Head::RESET), "it stays for 2 s");
+        assert_eq!(world.flows(), [1, 0]);
+        assert_eq!(world.count(BLUE, Counter::PushedOut), 0, "it was never established");
+        assert_eq!(world.answer(world.green, SYN_ACK, b""), ON);
+        assert_eq!(world.flows(), [0, 1]);
+    }
+}
+
+#[test]
+fn a_connection_whose_backend_is_gone_is_reset_each_time() {
+    for mut world in World::tcp() {
+        world.establish();
+        world.publish_green();
+        world.set_state(0, State::Gone);
+
+        assert_eq!(world.ask(PUSH, b"x"), refused(Reason::BackendGone));
+        assert_eq!(world.ask(PUSH, b"x"), refused(Reason::BackendGone));
+        assert_eq!(world.ask(RST, b""), dropped(Reason::BackendGone), "a reset is not answered");
+        assert_eq!(world.count(GREEN, Counter::Opened), 0);
     }
 }
 
@@ -149,7 +190,7 @@ fn a_syn_or_datagram_whose_backend_is_gone_gets_another() {
         assert_eq!(world.pod_sends(&mut packet), ON);
 
         assert_eq!(ends(&packet).1, world.green);
-        assert_eq!(world.backend_of(0), Some(1));
+        assert_eq!(world.backend(), Some(1));
         assert_eq!(world.count(GREEN, Counter::Opened), 1);
     }
 }
@@ -177,35 +218,28 @@ fn an_empty_record_is_refused() {
 }
 
 #[test]
-fn only_a_syn_starts_a_tcp_flow() {
+fn any_segment_of_a_lost_flow_but_a_reset_begins_it_again() {
     for world in World::tcp() {
         for flags in 0..=0x3f_u8 {
-            let outcome = world.ask(flags, b"");
+            assert_eq!(world.ask(flags, b""), ON, "flags {flags:#x}");
 
-            let wanted = match flags {
-                _ if flags & RST != 0 => dropped(Reason::Stray),
-                _ if flags & (SYN | ACK) == SYN => continue_with(&world, flags),
-                _ => refused(Reason::FlowLost),
-            };
-            assert_eq!(outcome, wanted, "flags {flags:#x}");
-            assert_eq!(world.flows(), [0, 0], "flags {flags:#x}");
+            let is_reset = flags & RST != 0;
+            assert_eq!(world.flows(), [usize::from(!is_reset), 0], "flags {flags:#x}");
+            if let Some(entry) = world.forth() {
+                let is_syn = flags & (SYN | ACK) == SYN;
+                assert_eq!(entry.head.has(Head::AGAIN), !is_syn, "flags {flags:#x}");
+            }
+            world.forget();
         }
     }
 }
 
-/// A SYN did start one: ends it for the next.
-fn continue_with(world: &World, flags: u8) -> Outcome {
-    assert_eq!(world.flows(), [1, 0], "flags {flags:#x}");
-    world.tables.flows4.opening.borrow_mut().clear();
-    world.tables.flows6.opening.borrow_mut().clear();
-    ON
-}
-
 #[test]
 fn refusals_stop_when_there_were_too_many() {
-    for world in World::tcp() {
+    for mut world in World::tcp() {
+        world.publish(0, &[(10_000, &[], BLUE)]);
         world.tables.silent.set(true);
-        let mut packet = world.question(ACK, b"").build();
+        let mut packet = world.question(SYN, b"").build();
         let before = packet.clone();
 
         assert_eq!(world.pod_sends(&mut packet), dropped(Reason::RefusalLimited));
@@ -213,51 +247,38 @@ fn refusals_stop_when_there_were_too_many() {
     }
 }
 
-#[test]
-fn what_others_translate_is_left_alone_to_its_last_packet() {
-    for world in World::tcp() {
-        world.tables.young.set(true);
-        assert_eq!(world.ask(PUSH, b"x"), passes(Reason::Foreign));
-        world.tables.young.set(false);
+/// Stores what the agent stores of a connection that conntrack translates.
+fn make_foreign(world: &World) {
+    let request = flows::Request {
+        key: Key::new(world.client, world.vip),
+        values: Values::default(),
+        kind: Kind::Foreign,
+        state: 0,
+        limit: flows::Limit::Idle,
+        spare: flows::NO_PARTNER,
+        now: world.tables.now.get(),
+    };
+    let stored = world.tables.store_flow(&request, world.tables.settings.flows());
+    assert!(matches!(stored, flows::Stored::At(_)), "{stored:?}");
+}
 
-        assert_eq!(world.ask(ACK, b""), passes(Reason::Foreign), "it is remembered");
-        assert_eq!(world.ask(FIN_ACK, b""), passes(Reason::Foreign));
-        assert_eq!(world.ask(ACK, b""), passes(Reason::Foreign), "for the server's last data");
-        assert_eq!(world.ask(RST, b""), passes(Reason::Foreign));
-        assert_eq!(world.ask(ACK, b""), refused(Reason::FlowLost), "a reset ends it");
+#[test]
+fn what_conntrack_translates_is_left_alone_and_kept_in_mind() {
+    for world in World::all() {
+        make_foreign(&world);
+        world.pass_time(100);
+        let mut packet = world.question(world.kind.data(), b"x").build();
+        let before = packet.clone();
+
+        assert_eq!(world.pod_sends(&mut packet), passes(Reason::Foreign));
+
+        assert_eq!(packet, before);
         assert_eq!(world.flows(), [0, 0]);
-    }
-}
-
-#[test]
-fn a_syn_takes_over_what_others_translated() {
-    for world in World::tcp() {
-        world.tables.young.set(true);
-        world.ask(ACK, b"");
-
-        world.establish();
-
-        assert_eq!(world.ask(PUSH, b"x"), ON);
-    }
-}
-
-#[test]
-fn datagrams_that_others_translate_are_left_alone() {
-    for world in World::udp() {
-        let frontend = &world.tables.frontends[0];
-        let (client, port) = (world.client.address, world.client.port);
-        if world.kind.v6 {
-            let client = crate::flow::V6::bytes(client);
-            let key = FlowKey { client, peer: 0, port, generation: frontend.generation() };
-            FlowTables::<crate::flow::V6>::set_foreign(&world.tables, &key);
-        } else {
-            let client = crate::flow::V4::bytes(client);
-            let key = FlowKey { client, peer: 0, port, generation: frontend.generation() };
-            FlowTables::<crate::flow::V4>::set_foreign(&world.tables, &key);
+        assert_eq!(world.forth().unwrap().head.seen(), world.tables.now.get());
+        assert_eq!(world.ask(world.kind.first(), b""), passes(Reason::Foreign));
+        if world.kind.is_tcp() {
+            assert_eq!(world.ask(RST, b""), passes(Reason::Foreign), "also its end");
         }
-
-        assert_eq!(world.ask(0, b"x"), passes(Reason::Foreign));
-        assert_eq!(world.flows(), [0, 0]);
     }
 }
 
@@ -294,82 +315,6 @@ fn what_is_not_ours_passes() {
 }
 
 #[test]
-fn a_client_may_go_straight_to_a_backend() {
-    for world in World::all() {
-        let mut packet = Draft::new(world.client, world.blue).flags(world.kind.first()).build();
-        let before = packet.clone();
-
-        assert_eq!(world.pod_sends(&mut packet), passes(Reason::Straight));
-        assert_eq!(packet, before);
-    }
-}
-
-#[test]
-fn a_datagram_straight_to_the_backend_ends_a_live_flow_with_its_ports() {
-    for world in World::all().filter(|world| world.kind.protocol != 6) {
-        world.establish();
-        let straight = Draft::new(world.client, world.blue);
-
-        assert_eq!(world.pod_sends(&mut straight.build()), passes(Reason::Straight));
-
-        assert_eq!(world.flows(), [0, 0]);
-        let answer = world.answer(world.blue, world.kind.answer(), b"");
-        assert_eq!(answer, passes(Reason::NotOurs), "it is the straight one's");
-    }
-}
-
-#[test]
-fn a_connection_straight_with_the_ports_of_a_live_flow_is_refused() {
-    for world in World::all().filter(|world| world.kind.protocol == 6) {
-        for establish in [false, true] {
-            if establish {
-                world.establish();
-            } else {
-                world.ask(world.kind.first(), b"");
-            }
-            let flows = world.flows();
-            let straight = Draft::new(world.client, world.blue).flags(world.kind.first());
-
-            let outcome = world.pod_sends(&mut straight.build());
-
-            assert_eq!(outcome, refused(Reason::TupleClash));
-            assert_eq!(world.flows(), flows, "the flow lives");
-            assert_eq!(world.count(BLUE, Counter::Opened), 1);
-        }
-    }
-}
-
-#[test]
-fn straight_with_the_ports_of_a_dead_flow_ends_that_flow() {
-    for world in World::all() {
-        world.establish();
-        if world.kind.protocol == 6 {
-            world.ask(RST_ACK, b"");
-        } else {
-            world.pass_time(limits::ANSWERED_UDP_IDLE + 1);
-        }
-        let straight = Draft::new(world.client, world.blue).flags(world.kind.first());
-
-        assert_eq!(world.pod_sends(&mut straight.build()), passes(Reason::Straight));
-
-        assert_eq!(world.flows(), [0, 0]);
-        let answer = world.answer(world.blue, world.kind.answer(), b"");
-        assert_eq!(answer, passes(Reason::NotOurs), "it is the straight one's");
-    }
-}
-
-#[test]
-fn straight_to_another_backend_than_the_flows_is_no_clash() {
-    for world in World::all() {
-        world.establish();
-        let straight = Draft::new(world.client, world.green).flags(world.kind.first());
-
-        assert_eq!(world.pod_sends(&mut straight.build()), passes(Reason::Straight));
-        assert_eq!(world.flows(), [0, 1]);
-    }
-}
-
-#[test]
 fn a_pod_reaches_itself_through_a_frontend() {
     for mut world in World::all() {
         world.client = Endpoint { port: [0x9c, 0x40], ..world.blue };
@@ -386,8 +331,29 @@ fn a_pod_reaches_itself_through_a_frontend() {
         assert_eq!(ends(&answer), (world.vip, world.client));
         assert_eq!(answer[..12], [SENDER_MAC, RECEIVER_MAC].concat());
         assert_eq!(world.count(BLUE, Counter::Established), 1);
-        world.ask(if world.kind.protocol == 6 { ACK } else { 0 }, b"");
         assert_eq!(world.flows(), [0, 1]);
+    }
+}
+
+#[test]
+fn a_pod_reaches_itself_through_two_frontends_from_one_port() {
+    for mut world in World::all() {
+        let other = world.add_second_name();
+        world.client = with_port(world.blue, 40_000);
+        let hairpin = if world.kind.v6 { HAIRPIN_V6 } else { HAIRPIN_V4 };
+        world.ask(world.kind.first(), b"");
+
+        let (outcome, [from, to]) = world.send(world.client, other, world.kind.first());
+
+        assert_eq!((outcome, to), (BACK, world.blue));
+        assert_eq!(from.address, hairpin);
+        assert_ne!(from.port, world.client.port);
+        let (outcome, ends) = world.send(world.blue, from, world.kind.answer());
+        assert_eq!((outcome, ends), (BACK, [other, world.client]));
+        let own = Endpoint { address: hairpin, ..world.client };
+        let (outcome, ends) = world.send(world.blue, own, world.kind.answer());
+        assert_eq!((outcome, ends), (BACK, [world.vip, world.client]));
+        assert_eq!(world.flows(), [0, 2]);
     }
 }
 
@@ -403,95 +369,58 @@ fn the_hairpin_address_without_a_flow_is_not_ours() {
 }
 
 #[test]
-fn two_services_share_their_backends() {
-    for mut world in World::all() {
-        let other = world.kind.at(96, 2, 80);
-        world.add_frontend(other, 1);
-        world.publish(1, &[(10_000, &[0], GREEN)]);
-        let status = Backend::status_of(State::Alive, Backend::HAS_RETURNS, 3);
-        world.tables.backends[0].status.store(status);
-        world.establish();
-        let through_home = world.vip;
-
-        // The client ends its flow and comes again from the same port, by the other name.
-        if world.kind.protocol == 6 {
-            world.ask(RST_ACK, b"");
-        }
-        world.vip = other;
-        let mut packet = world.question(world.kind.first(), b"").build();
-        assert_eq!(world.pod_sends(&mut packet), ON);
-        assert_eq!(ends(&packet).1, world.blue);
-        let mut answer = world.reply(world.blue, world.kind.answer(), b"").build();
-        assert_eq!(world.pod_gets(&mut answer), ON);
-        assert_eq!(ends(&answer).0, other);
-        if world.kind.protocol == 6 {
-            world.ask(RST_ACK, b"");
-        }
-
-        world.vip = through_home;
-        world.ask(world.kind.first(), b"");
-        let mut answer = world.reply(world.blue, world.kind.answer(), b"").build();
-        assert_eq!(world.pod_gets(&mut answer), ON);
-        assert_eq!(ends(&answer).0, through_home);
-    }
-}
-
-#[test]
-fn a_second_name_never_disturbs_a_connection_by_the_first() {
-    for mut world in World::tcp() {
-        let names = [world.vip, world.kind.at(96, 2, 80)];
-        world.add_frontend(names[1], 1);
-        world.publish(1, &[(10_000, &[0], GREEN)]);
-        let status = Backend::status_of(State::Alive, Backend::HAS_RETURNS, 3);
-        world.tables.backends[0].status.store(status);
-        for (first, second) in [(0, 1), (1, 0)] {
-            world.vip = names[first];
-            world.establish();
-
-            world.vip = names[second];
-            assert_eq!(world.ask(SYN, b""), refused(Reason::TupleClash));
-
-            world.vip = names[first];
-            let mut answer = world.reply(world.blue, PUSH, b"x").build();
-            assert_eq!(world.pod_gets(&mut answer), ON);
-            assert_eq!(ends(&answer).0, names[first]);
-            assert_eq!(world.ask(RST_ACK, b""), ON);
-        }
-    }
-}
-
-#[test]
-fn flows_live_as_long_as_their_state_allows() {
-    let idle = |world: &World, seconds, is_there| {
-        world.pass_time(seconds);
-        let known = world.answer(world.blue, 0, b"") == ON;
-        assert_eq!(known, is_there, "{:?} after {seconds} s", world.kind);
-    };
-    for world in World::all() {
-        let tcp = world.kind.protocol == 6;
-        for (limit, there) in [(limits::OPENING_IDLE, true), (limits::OPENING_IDLE + 1, false)] {
-            world.ask(world.kind.first(), b"");
-            // Not by an answer of UDP, which would lengthen its life.
+fn a_datagram_after_its_flow_has_expired_is_picked_anew_with_its_own_port() {
+    // Unanswered, after one exchange, and of a stream.
+    let cases: [(&[u32], u32); 3] = [
+        (&[], limits::OPENING_IDLE),
+        (&[0], limits::UDP_EXCHANGE_IDLE),
+        (&[0, limits::UDP_LASTS], limits::UDP_STREAM_IDLE),
+    ];
+    for (exchanges, limit) in cases {
+        for mut world in World::udp() {
+            world.ask(0, b"");
+            for wait in exchanges {
+                world.pass_time(*wait);
+                world.ask(0, b"");
+                world.answer(world.blue, 0, b"");
+            }
+            world.publish_green();
             world.pass_time(limit);
-            let next = world.ask(if tcp { ACK } else { 0 }, b"");
-            assert_eq!(next == ON && world.count(BLUE, Counter::Opened) == 1, there);
-            world.tables.flows4.opening.borrow_mut().clear();
-            world.tables.flows6.opening.borrow_mut().clear();
-            world.tables.counts.borrow_mut().clear();
+            assert!(world.ask(0, b"") == ON && world.backend() == Some(0), "{limit} s");
+            // That datagram may have made it a stream.
+            let limit = if exchanges == [0] { limits::UDP_STREAM_IDLE } else { limit };
+            world.pass_time(limit + 1);
+
+            let (outcome, [from, to]) = world.send(world.client, world.vip, 0);
+
+            assert_eq!((outcome, from, to), (ON, world.client, world.green), "{limit} s");
         }
-        let limit = if tcp { limits::ESTABLISHED_IDLE } else { limits::ANSWERED_UDP_IDLE };
-        world.establish();
-        idle(&world, limit, true);
-        idle(&world, limit, true);
-        idle(&world, limit + 1, false);
     }
+}
+
+#[test]
+fn an_expired_flow_that_is_picked_anew_for_the_same_backend_keeps_its_port() {
+    for world in World::udp() {
+        world.ask(0, b"");
+        world.answer(world.blue, 0, b"");
+        world.pass_time(limits::UDP_EXCHANGE_IDLE + 1);
+
+        let (outcome, ends) = world.send(world.client, world.vip, 0);
+
+        assert_eq!((outcome, ends), (ON, [world.client, world.blue]));
+        assert_eq!(world.count(BLUE, Counter::Opened), 2);
+        assert_eq!(world.count(BLUE, Counter::PushedOut), 1, "its split has one less");
+    }
+}
+
+#[test]
+fn a_connection_is_never_too_old_for_its_next_segment() {
     for world in World::tcp() {
         world.establish();
-        world.ask(FIN_ACK, b"");
-        idle(&world, limits::CLOSING_IDLE + 1, true);
-        world.answer(world.blue, FIN_ACK, b"");
-        idle(&world, limits::CLOSING_IDLE, true);
-        idle(&world, limits::CLOSING_IDLE + 1, false);
+        world.pass_time(limits::ESTABLISHED_IDLE + 1);
+
+        assert_eq!(world.ask(PUSH, b"x"), ON, "ageing is the agent's");
+        assert_eq!(world.count(BLUE, Counter::Opened), 1);
     }
 }
 
@@ -499,20 +428,197 @@ fn flows_live_as_long_as_their_state_allows() {
 fn a_syn_starts_anew_where_a_flow_ended_or_was_idle_for_long() {
     for mut world in World::tcp() {
         world.establish();
-        world.publish(0, &[(10_000, &[1], GREEN)]);
+        world.publish_green();
         world.pass_time(limits::SYN_REUSE_IDLE);
         world.ask(SYN, b"");
-        assert_eq!(world.backend_of(0), Some(0), "still alive");
+        assert_eq!(world.backend(), Some(0), "still alive");
 
         world.pass_time(limits::SYN_REUSE_IDLE + 1);
         world.ask(SYN, b"");
 
-        assert_eq!(world.backend_of(0), Some(1));
+        assert_eq!(world.backend(), Some(1));
         assert_eq!(world.flows(), [1, 0]);
+        assert_eq!(world.count(BLUE, Counter::PushedOut), 1, "it had not ended");
         world.answer(world.green, RST_ACK, b"");
         world.publish(0, &[(10_000, &[0], BLUE)]);
         world.ask(SYN, b"");
-        assert_eq!(world.backend_of(0), Some(0), "the other was refused");
+        assert_eq!(world.backend(), Some(0), "the other was refused");
+        assert_eq!(world.count(GREEN, Counter::PushedOut), 0);
+    }
+}
+
+#[test]
+fn a_severed_flow_ends_with_its_next_packet_and_datagrams_go_elsewhere() {
+    for mut world in World::all() {
+        world.establish();
+        world.publish_green();
+        for entry in [world.forth(), world.back(world.blue)] {
+            flows::mark(&world.tables, &entry.unwrap(), Head::SEVERED, 0).unwrap();
+        }
+        let answer = world.answer(world.blue, world.kind.data(), b"x");
+        assert_eq!(answer, dropped(Reason::Severed));
+        assert_eq!(world.count(BLUE, Counter::BytesToClient), 0);
+
+        let mut packet = world.question(world.kind.data(), b"").build();
+        let outcome = world.pod_sends(&mut packet);
+
+        assert_eq!(world.count(BLUE, Counter::PushedOut), 1);
+        assert!(world.back(world.blue).is_none(), "its way back is free");
+        if world.kind.is_tcp() {
+            assert_eq!(outcome, refused(Reason::Severed));
+            assert_eq!(world.entries().len(), 0);
+        } else {
+            assert_eq!((outcome, ends(&packet).1), (ON, world.green));
+            assert_eq!(world.flows(), [1, 0]);
+        }
+    }
+}
+
+#[test]
+fn a_syn_of_a_severed_flow_starts_a_new_one() {
+    for mut world in World::tcp() {
+        world.establish();
+        world.publish_green();
+        flows::mark(&world.tables, &world.forth().unwrap(), Head::SEVERED, 0).unwrap();
+
+        let (outcome, ends) = world.send(world.client, world.vip, SYN);
+
+        assert_eq!((outcome, ends), (ON, [world.client, world.green]));
+    }
+}
+
+#[test]
+fn a_spoofed_packet_neither_begins_nor_changes_anything() {
+    for world in World::all() {
+        world.move_elsewhere(world.client, true);
+        let before = world.content();
+        for to in [world.vip, world.blue] {
+            for flags in [world.kind.first(), world.kind.data(), RST, FIN_ACK] {
+                let (outcome, ends) = world.send(world.client, to, flags);
+                assert_eq!((outcome.verdict, ends), (Verdict::Pass, [world.client, to]));
+            }
+        }
+        assert!(before == world.content(), "spoofed packets left a trace");
+        world.move_elsewhere(world.client, false);
+        world.establish();
+
+        // By another pod's interface, to which the client's address does not lead.
+        world.tables.index.set(INDEX + 1);
+        world.move_elsewhere(world.client, true);
+        world.pass_time(1);
+        let before = world.content();
+        for flags in [world.kind.first(), world.kind.data(), RST, RST_ACK, FIN_ACK] {
+            assert_eq!(world.ask(flags, b"evil"), passes(Reason::Spoofed));
+        }
+        assert!(before == world.content(), "spoofed packets changed a flow");
+
+        world.tables.index.set(INDEX);
+        assert_eq!(world.ask(world.kind.data(), b"x"), ON, "its own are not asked again");
+        assert_eq!(world.backend(), Some(0));
+    }
+}
+
+#[test]
+fn a_client_that_moved_to_another_interface_keeps_its_connection() {
+    for world in World::tcp() {
+        world.establish();
+        world.tables.index.set(INDEX + 1);
+
+        assert_eq!(world.ask(PUSH, b"x"), ON);
+        assert_eq!(world.flows(), [0, 1]);
+        assert_eq!(world.values().interface, INDEX, "asked each time");
+
+        // A connection that begins there replaces it.
+        assert_eq!(world.ask(SYN, b""), ON);
+        assert_eq!(world.values().interface, INDEX + 1);
+        assert_eq!(world.flows(), [1, 0]);
+        assert_eq!(world.count(BLUE, Counter::PushedOut), 1);
+    }
+    for world in World::udp() {
+        world.establish();
+        world.tables.index.set(INDEX + 1);
+
+        let (outcome, ends) = world.send(world.client, world.vip, 0);
+
+        assert_eq!((outcome, ends), (ON, [world.client, world.blue]));
+        assert_eq!(world.values().interface, INDEX + 1);
+    }
+}
+
+#[test]
+fn uplinks_are_one_group() {
+    for world in World::tcp() {
+        world.tables.frontends[0].flags.store(Frontend::EXTERNAL);
+        world.move_elsewhere(world.client, true);
+        world.net_sends(&mut world.question(SYN, b"").build());
+        assert_eq!(world.values().interface, 0);
+        world.tables.index.set(INDEX + 1);
+
+        assert_eq!(world.net_sends(&mut world.question(ACK, b"").build()), ON);
+        assert_eq!(world.flows(), [1, 0]);
+    }
+}
+
+#[test]
+fn a_frontend_draws_among_the_backends_of_its_family_alone() {
+    for mut world in World::all() {
+        let kind = world.kind;
+        // The service's record has backends of the other family alone.
+        world.kind = Protocol { v6: !kind.v6, ..kind };
+        world.publish(0, &[(10_000, &[0], BLUE)]);
+        world.kind = kind;
+
+        let outcome = world.ask(kind.first(), b"");
+
+        assert_eq!(outcome, refused(Reason::NoBackend));
+        assert_eq!(world.flows(), [0, 0]);
+    }
+}
+
+#[test]
+fn an_ipv6_packet_to_a_mapped_address_is_not_the_ipv4_frontends() {
+    for kind in [Protocol::ALL[0], Protocol::ALL[1]] {
+        let world = World::new(kind);
+        let v6 = Protocol { v6: true, ..kind }.at(244, 9, 40_000);
+        let build = |from: Endpoint, to: Endpoint| {
+            // Built with other addresses: of mapped ones an IPv4 packet would be made.
+            let mut packet = Draft::new(v6, v6).flags(kind.first()).build();
+            packet[22..38].copy_from_slice(&from.address.0);
+            packet[38..54].copy_from_slice(&to.address.0);
+            packet[54..58].copy_from_slice(&[from.port, to.port].concat());
+            packet
+        };
+        for (from, to) in [(v6, world.vip), (world.client, world.vip), (world.client, v6)] {
+            let mut packet = build(from, to);
+            let before = packet.clone();
+
+            assert_eq!(world.pod_sends(&mut packet), passes(Reason::NotOurs));
+            assert_eq!(packet, before);
+        }
+        let mut answer = build(world.blue, v6);
+        assert_eq!(world.pod_gets(&mut answer), passes(Reason::NotOurs));
+        assert_eq!(world.entries().len(), 0);
+        assert!(!Reason::NotOurs.is_counted());
+    }
+}
+
+#[test]
+fn a_lost_connection_counts_from_its_first_answer_on() {
+    for world in World::tcp() {
+        world.ask(PUSH, b"x");
+        assert_eq!(world.flows(), [1, 0]);
+        world.answer(world.blue, RST_ACK, b"");
+        assert_eq!(world.count(BLUE, Counter::Established), 0);
+        world.ask(PUSH, b"x");
+
+        world.answer(world.blue, ACK, b"");
+
+        assert_eq!(world.flows(), [0, 1]);
+        for entry in [world.forth(), world.back(world.blue)] {
+            assert!(!entry.unwrap().head.has(Head::AGAIN));
+        }
+        assert_eq!(world.count(BLUE, Counter::Established), 1);
+        assert_eq!(world.count(BLUE, Counter::Refused), 1);
     }
 }
 
@@ -529,17 +635,23 @@ fn a_syn_with_data_counts_as_a_question() {
     }
 }
 
+/// A hook for packets.
+type Hook = fn(&World, &mut Vec<u8>) -> Outcome;
+
+/// The hooks, each with the packet that it looks into.
+fn hooks<'p>(question: &'p Vec<u8>, reply: &'p Vec<u8>) -> [(Hook, &'p Vec<u8>); 3] {
+    [(World::pod_sends, question), (World::net_sends, question), (World::pod_gets, reply)]
+}
+
 #[test]
-fn a_cut_packet_is_refused_and_left_alone() {
+fn a_packet_cut_within_its_headers_is_left_alone() {
     for world in World::all() {
         let headers = if world.kind.v6 { 54 } else { 34 };
-        let headers = headers + if world.kind.protocol == 6 { 20 } else { 8 };
-        let whole = world.question(world.kind.first(), b"payload").build();
-        for length in 0..whole.len() {
-            for hook in [World::pod_sends, World::net_sends, World::pod_gets] {
-                if length >= headers {
-                    continue;
-                }
+        let headers = headers + if world.kind.is_tcp() { 20 } else { 8 };
+        let question = world.question(world.kind.first(), b"payload").build();
+        let reply = world.reply(world.blue, world.kind.answer(), b"payload").build();
+        for length in 0..headers {
+            for (hook, whole) in hooks(&question, &reply) {
                 let mut packet = whole[..length].to_vec();
                 let outcome = hook(&world, &mut packet);
 
@@ -553,8 +665,8 @@ fn a_cut_packet_is_refused_and_left_alone() {
 
 #[test]
 fn what_is_not_a_whole_tcp_or_udp_packet_passes_untouched() {
-    let v4 = World::new(Kind::TCP[0]);
-    let v6 = World::new(Kind::TCP[1]);
+    let v4 = World::new(Protocol::TCP[0]);
+    let v6 = World::new(Protocol::TCP[1]);
     // A byte of the packet, what it becomes, and what that is.
     let cases: &[(&World, usize, u8, Reason)] = &[
         (&v4, 12, 0x81, Reason::NotIp),
@@ -573,11 +685,13 @@ fn what_is_not_a_whole_tcp_or_udp_packet_passes_untouched() {
         (&v6, 66, 0x40, Reason::Malformed),
     ];
     for (world, at, value, reason) in cases {
-        let mut packet = world.question(SYN, b"").build();
-        packet[*at] = *value;
-        let before = packet.clone();
+        let (question, reply) =
+            (world.question(SYN, b"").build(), world.reply(world.blue, SYN_ACK, b"").build());
+        for (hook, whole) in hooks(&question, &reply) {
+            let mut packet = whole.clone();
+            packet[*at] = *value;
+            let before = packet.clone();
 
-        for hook in [World::pod_sends, World::net_sends, World::pod_gets] {
             assert_eq!(hook(world, &mut packet), passes(*reason), "byte {at}");
             assert_eq!(packet, before, "byte {at}");
         }

@@ -1,11 +1,12 @@
 use super::*;
-use crate::backend::Frontend;
-use crate::endpoint::TCP;
+use crate::backend::State;
+use crate::flows::{Back, find_at};
 use crate::packets::Draft;
-use crate::tables::Refused;
+use crate::stats::{Counter, Timing};
 use crate::wire::tcp::{ACK, SYN};
 use crate::world::{
-    BLUE, FIN_ACK, Kind, ON, PUSH, RST_ACK, SYN_ACK, World, ends, other_protocol, passes,
+    BLUE, FIN_ACK, GREEN, Kind as Protocol, ON, PUSH, RST_ACK, SYN_ACK, World, ends,
+    other_protocol, passes,
 };
 
 #[test]
@@ -44,42 +45,43 @@ fn only_the_flows_own_backend_is_restored() {
 }
 
 #[test]
-fn a_backend_of_another_generation_is_not_restored() {
-    for world in World::all() {
-        world.establish();
-        world.tables.backends[0].status.store(Backend::status_of(State::Alive, 0, 4));
+fn answers_of_a_backend_that_drains_or_is_gone_are_restored_to_the_last() {
+    for state in [State::Draining, State::Gone] {
+        for world in World::all() {
+            world.establish();
+            world.set_state(0, state);
 
-        let outcome = world.answer(world.blue, world.kind.answer(), b"");
+            let (outcome, ends) = world.get(world.blue, world.client, world.kind.data());
 
-        assert_eq!(outcome, passes(Reason::NotOurs));
+            assert_eq!((outcome, ends), (ON, [world.vip, world.client]));
+        }
     }
 }
 
 #[test]
-fn a_backend_that_is_gone_is_not_restored() {
-    for world in World::all() {
-        world.establish();
-        world.set_state(0, State::Gone);
-
-        let outcome = world.answer(world.blue, world.kind.answer(), b"");
-
-        assert_eq!(outcome, passes(Reason::NotOurs));
-    }
-}
-
-#[test]
-fn a_frontend_of_another_generation_starts_with_no_flows() {
+fn a_spoofed_answer_changes_no_state() {
     for world in World::tcp() {
-        world.establish();
-        world.tables.frontends[0].generation.store(8);
+        world.ask(SYN, b"");
+        world.move_elsewhere(world.blue, true);
+        let before = world.content();
+        for flags in [SYN_ACK, RST_ACK, PUSH, FIN_ACK] {
+            assert_eq!(world.answer(world.blue, flags, b"x"), passes(Reason::Spoofed));
+        }
+        assert!(before == world.content(), "it was answered by a stranger");
+        world.move_elsewhere(world.blue, false);
+        world.answer(world.blue, SYN_ACK, b"");
+        world.move_elsewhere(world.blue, true);
+        let before = world.content();
 
-        assert_eq!(
-            world.ask(PUSH, b"x").reason,
-            Some(Reason::FlowLost),
-            "its key has the old generation"
-        );
-        let frontend = &world.tables.frontends[0];
-        assert_eq!(frontend.flags.load() & Frontend::EXTERNAL, 0);
+        for flags in [RST_ACK, tcp::RST, FIN_ACK] {
+            assert_eq!(world.answer(world.blue, flags, b""), passes(Reason::Spoofed));
+        }
+
+        assert!(before == world.content(), "it was ended by a stranger");
+        world.ask(RST_ACK, b"");
+        let before = world.content();
+        assert_eq!(world.answer(world.blue, ACK, b""), passes(Reason::Spoofed));
+        assert!(before == world.content(), "it was revived by a stranger");
     }
 }
 
@@ -136,6 +138,67 @@ const CASES: &[(&str, Steps, &[Counter])] = &[
         ],
         &[Counter::Established, Counter::ResetByClient],
     ),
+    (
+        "reset by the client, whose server goes on",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, RST_ACK, b""),
+            (SERVER, PUSH, b"greeting"),
+            (CLIENT, ACK, b""),
+        ],
+        &[Counter::Established, Counter::ResetByClient, Counter::Revived],
+    ),
+    (
+        "reset by the server, though the client goes on, and then closed",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (SERVER, RST_ACK, b""),
+            (CLIENT, PUSH, b"q"),
+            (SERVER, PUSH, b"a"),
+            (CLIENT, FIN_ACK, b""),
+            (SERVER, FIN_ACK, b""),
+        ],
+        &[Counter::Established, Counter::ResetByServer, Counter::Revived, Counter::Closed],
+    ),
+    (
+        "closed by both, and reset by the client after that, which has the server's last ACK",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, FIN_ACK, b""),
+            (SERVER, FIN_ACK, b""),
+            (CLIENT, tcp::RST, b""),
+            (SERVER, ACK, b""),
+        ],
+        &[Counter::Established, Counter::Closed],
+    ),
+    (
+        "closed by the client and reset at once, while the server closes",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, FIN_ACK, b""),
+            (CLIENT, RST_ACK, b""),
+            (SERVER, FIN_ACK, b""),
+            (SERVER, FIN_ACK, b""),
+        ],
+        &[Counter::Established, Counter::ResetByClient],
+    ),
+    (
+        "reset by the server, though the client goes on, and reset by that",
+        &[
+            (SERVER, SYN_ACK, b""),
+            (CLIENT, PUSH, b"q"),
+            (SERVER, PUSH, b"a"),
+            (SERVER, RST_ACK, b""),
+            (CLIENT, ACK, b""),
+            (CLIENT, RST_ACK, b""),
+        ],
+        &[Counter::Established, Counter::ResetByServer, Counter::Revived, Counter::ResetByClient],
+    ),
+    (
+        "refused, though the server goes on",
+        &[(SERVER, RST_ACK, b""), (SERVER, SYN_ACK, b"")],
+        &[Counter::Refused, Counter::Established],
+    ),
     ("given up before an answer", &[(CLIENT, RST_ACK, b"")], &[]),
     (
         "asked, closed without an answer",
@@ -190,19 +253,21 @@ const CASES: &[(&str, Steps, &[Counter])] = &[
 ];
 
 /// What a connection may count beside its opening.
-const ENDS: [Counter; 6] = [
+const ENDS: [Counter; 8] = [
     Counter::Established,
     Counter::Refused,
     Counter::Unanswered,
     Counter::ResetByServer,
     Counter::ResetByClient,
     Counter::Closed,
+    Counter::Revived,
+    Counter::PushedOut,
 ];
 
 /// Each counter a connection ends in, and that it counts once however the end is repeated.
 #[test]
 fn each_end_is_counted_once() {
-    for world_of in [Kind::TCP[0], Kind::TCP[1]] {
+    for world_of in [Protocol::TCP[0], Protocol::TCP[1]] {
         for (name, steps, counters) in CASES {
             let world = World::new(world_of);
             world.ask(SYN, b"");
@@ -228,7 +293,7 @@ fn each_end_is_counted_once() {
 fn bytes_are_counted_both_ways() {
     for world in World::all() {
         world.establish();
-        let push = if world.kind.protocol == TCP { PUSH } else { 0 };
+        let push = world.kind.data();
 
         world.ask(push, b"12345");
         world.answer(world.blue, push, b"1234567");
@@ -238,9 +303,17 @@ fn bytes_are_counted_both_ways() {
     }
 }
 
+/// Worlds whose splits have histograms.
+fn timed(worlds: impl Iterator<Item = World>) -> impl Iterator<Item = World> {
+    worlds.map(|mut world| {
+        world.tables.timed.extend([BLUE, GREEN]);
+        world
+    })
+}
+
 #[test]
 fn connect_and_response_times_are_taken() {
-    for world in World::tcp() {
+    for world in timed(World::tcp()) {
         world.ask(SYN, b"");
         world.pass_ticks(1_000);
         world.answer(world.blue, SYN_ACK, b"");
@@ -266,7 +339,7 @@ fn connect_and_response_times_are_taken() {
 
 #[test]
 fn datagrams_have_response_times_from_the_first_on() {
-    for world in World::udp() {
+    for world in timed(World::udp()) {
         world.ask(0, b"question");
         world.pass_ticks(2_000);
         world.answer(world.blue, 0, b"answer");
@@ -281,33 +354,128 @@ fn datagrams_have_response_times_from_the_first_on() {
 }
 
 #[test]
-fn a_return_entry_outlives_no_generation_of_its_backend() {
-    for mut world in World::all() {
-        let other = world.kind.at(96, 2, 80);
-        world.add_frontend(other, 1);
-        world.publish(1, &[(10_000, &[0], BLUE)]);
-        world.vip = other;
-        let status = Backend::status_of(State::Alive, Backend::HAS_RETURNS, 3);
-        world.tables.backends[0].status.store(status);
+fn splits_without_histograms_take_no_time() {
+    for world in World::all() {
         world.establish();
-        assert_eq!(world.answer(world.blue, world.kind.answer(), b""), ON);
+        world.ask(world.kind.data(), b"question");
+        world.answer(world.blue, world.kind.data(), b"answer");
 
-        let status = Backend::status_of(State::Alive, Backend::HAS_RETURNS, 4);
-        world.tables.backends[0].status.store(status);
-
-        let outcome = world.answer(world.blue, world.kind.answer(), b"");
-        assert_eq!(outcome, passes(Reason::NotOurs));
+        assert!(world.tables.times.borrow().is_empty());
+        assert_eq!(world.back(world.blue).unwrap().values.mark, 0);
     }
 }
 
 #[test]
-fn memory_keeps_the_rule_that_a_new_flow_has_a_new_key() {
-    let world = World::new(Kind::TCP[0]);
-    let key = FlowKey { client: [1, 2, 3, 4], peer: 0, port: [0, 1], generation: 0 };
-    let flow = Flow::start(0, 0, 0, TCP, 0, 1);
-    let add =
-        || FlowTables::<crate::flow::V4>::add_flow(&world.tables, Stage::Opening, &key, &flow);
+fn the_time_of_an_exchange_runs_from_its_question_and_not_from_where_it_was_picked_again() {
+    for world in timed(World::tcp()) {
+        // A keep-alive probe of a flow that was lost.
+        world.ask(ACK, b"");
+        world.answer(world.blue, ACK, b"");
+        world.pass_ticks(900_000);
+        world.answer(world.blue, PUSH, b"news");
+        assert!(world.tables.times.borrow().is_empty(), "nobody asked");
 
-    assert_eq!(add(), Ok(()));
-    assert_eq!(add(), Err(Refused::Exists));
+        world.ask(PUSH, b"question");
+        world.pass_ticks(2_000);
+        world.answer(world.blue, PUSH, b"answer");
+
+        assert_eq!(*world.tables.times.borrow(), [(BLUE, Timing::Response, 2_048)]);
+    }
+}
+
+#[test]
+fn of_datagrams_without_an_answer_the_first_is_timed() {
+    for world in timed(World::udp()) {
+        for _ in 0..3 {
+            world.ask(0, b"question");
+            world.pass_ticks(1_000);
+        }
+        world.answer(world.blue, 0, b"answer");
+        world.answer(world.blue, 0, b"more of it");
+
+        assert_eq!(*world.tables.times.borrow(), [(BLUE, Timing::Response, 3_072)]);
+    }
+}
+
+#[test]
+fn a_flow_is_timed_as_its_split_was_when_it_began() {
+    for mut world in World::tcp() {
+        world.establish();
+        world.tables.timed.insert(BLUE);
+        world.ask(PUSH, b"question");
+        world.answer(world.blue, PUSH, b"answer");
+
+        assert!(world.tables.times.borrow().is_empty());
+    }
+}
+
+#[test]
+fn both_fins_end_a_flow_that_was_reset_between_them() {
+    for world in World::tcp() {
+        world.establish();
+        world.ask(FIN_ACK, b"");
+        world.ask(RST_ACK, b"");
+        world.answer(world.blue, FIN_ACK, b"");
+        world.ask(ACK, b"");
+
+        for entry in [world.forth(), world.back(world.blue)] {
+            assert!(entry.unwrap().head.ended());
+        }
+        assert_eq!(world.count(BLUE, Counter::Revived), 0);
+    }
+}
+
+#[test]
+fn an_ended_flow_is_kept_with_its_bits() {
+    for world in World::tcp() {
+        world.establish();
+        world.ask(FIN_ACK, b"");
+        assert!(!world.forth().unwrap().head.ended(), "half closed");
+        world.answer(world.blue, FIN_ACK, b"");
+        for entry in [world.forth(), world.back(world.blue)] {
+            assert!(entry.unwrap().head.has(Head::OVER));
+        }
+        world.pass_time(16);
+        assert_eq!(world.answer(world.blue, PUSH, b"tail"), ON, "sent again after an outage");
+        assert_eq!(world.ask(ACK, b""), ON);
+
+        world.ask(RST_ACK, b"");
+
+        assert!(world.forth().unwrap().head.has(Head::RESET));
+        assert_eq!(world.count(BLUE, Counter::ResetByClient), 0);
+    }
+}
+
+#[test]
+fn a_return_whose_way_forth_is_gone_still_restores() {
+    for world in World::all() {
+        world.establish();
+        let (place, head) = world.forth().map(|entry| (entry.place, entry.head)).unwrap();
+        let by = world.tables.settings.flows();
+        assert!(world.tables.free_flow(place, head, by, Back::Stays));
+        assert!(find_at(&world.tables, place).is_none());
+
+        let (outcome, ends) = world.get(world.blue, world.client, world.kind.data());
+
+        assert_eq!((outcome, ends), (ON, [world.vip, world.client]));
+    }
+}
+
+#[test]
+fn the_answers_of_a_straight_connection_are_noted_and_left_alone() {
+    for world in World::tcp() {
+        world.send(world.client, world.blue, SYN);
+        let is = |bit| world.back(world.blue).unwrap().head.has(bit);
+        for (flags, bit) in
+            [(SYN_ACK, Head::ANSWERED), (FIN_ACK, Head::FIN), (RST_ACK, Head::RESET)]
+        {
+            assert!(!is(bit));
+            let (outcome, ends) = world.get(world.blue, world.client, flags);
+            assert_eq!((outcome, ends), (passes(Reason::NotOurs), [world.blue, world.client]));
+            assert!(is(bit));
+        }
+        world.get(world.blue, world.client, ACK);
+        assert!(!is(Head::RESET), "it goes on");
+        assert!(world.tables.counts.borrow().is_empty());
+    }
 }

@@ -27,8 +27,8 @@ fn record(shares: &[u16], backends: &[u32]) -> (Memory, Record) {
     let mut record = Record { bounds: bounds(shares), count, ..Record::default() };
     for (split, backends) in backends.iter().enumerate() {
         record.statistics[split] = u16::try_from(split).unwrap();
-        record.lengths[split] = *backends;
-        record.slots[split] = u32::try_from(tables.slots.len()).unwrap();
+        record.lengths[0][split] = *backends;
+        record.slots[0][split] = u32::try_from(tables.slots.len()).unwrap();
         tables.slots.extend(0..*backends);
     }
     (tables, record)
@@ -57,7 +57,7 @@ fn shares_are_exact() {
         let mut counts = vec![0_u64; shares.len()];
 
         for hash in hashes(FLOWS, false) {
-            let picked = pick(&tables, &record, hash).unwrap();
+            let picked = pick(&tables, &record, Version::V4, hash).unwrap();
             counts[usize::from(picked.statistics)] += 1;
         }
 
@@ -76,7 +76,7 @@ fn the_draw_of_a_backend_does_not_depend_on_that_of_its_split() {
         let mut counts = [[0_u64; 7]; 2];
 
         for hash in hashes(FLOWS / 4, false) {
-            let picked = pick(&tables, &record, hash).unwrap();
+            let picked = pick(&tables, &record, Version::V4, hash).unwrap();
             // Both splits' slots hold 0 to 6.
             let backend = usize::try_from(picked.backend.unwrap()).unwrap();
             counts[usize::from(picked.statistics)][backend] += 1;
@@ -98,8 +98,10 @@ fn more_canary_moves_flows_from_stable_alone_and_none_back() {
     let mut before: Option<Vec<u16>> = None;
     for canary in (0..=10_000).step_by(97).chain([10_000]) {
         let (tables, record) = record(&[10_000 - canary, canary], &[3, 2]);
-        let now: Vec<u16> =
-            hashes.iter().map(|hash| pick(&tables, &record, *hash).unwrap().statistics).collect();
+        let now: Vec<u16> = hashes
+            .iter()
+            .map(|hash| pick(&tables, &record, Version::V4, *hash).unwrap().statistics)
+            .collect();
 
         for (old, new) in before.iter().flatten().zip(&now) {
             assert!(new >= old, "a flow went back to stable at {canary}");
@@ -138,20 +140,33 @@ const GOLDEN_HASHES: [u64; 2] = [16_984_973_276_222_931_212, 3_313_976_683_095_5
 fn a_split_without_a_backend_is_picked_and_says_so() {
     let (tables, record) = record(&[10_000], &[0]);
 
-    let picked = pick(&tables, &record, u64::MAX).unwrap();
+    let picked = pick(&tables, &record, Version::V4, u64::MAX).unwrap();
 
     assert_eq!(picked, Picked { statistics: 0, backend: None });
 }
 
 #[test]
+fn a_client_is_given_a_backend_of_its_own_family_or_none() {
+    let (tables, mut record) = record(&[10_000], &[1]);
+    (record.slots[0][0], record.slots[1][0]) = (4, 6);
+    let drawn = |record: &Record, version| pick(&tables, record, version, 0).unwrap().backend;
+    assert_eq!(drawn(&record, Version::V6), None, "the split has none there");
+
+    record.lengths[1][0] = 1;
+
+    assert_eq!(drawn(&record, Version::V4), Some(4));
+    assert_eq!(drawn(&record, Version::V6), Some(6));
+}
+
+#[test]
 fn a_record_that_is_empty_or_contradicts_itself_gives_none() {
     let (tables, mut record) = record(&[5_000, 5_000], &[1, 1]);
-    assert_eq!(pick(&tables, &Record::default(), 0), None);
+    assert_eq!(pick(&tables, &Record::default(), Version::V4, 0), None);
 
     record.count = 1;
 
-    assert_eq!(pick(&tables, &record, u64::MAX), None);
-    assert!(pick(&tables, &record, 0).is_some());
+    assert_eq!(pick(&tables, &record, Version::V4, u64::MAX), None);
+    assert!(pick(&tables, &record, Version::V4, 0).is_some());
 }
 
 proptest! {
@@ -173,7 +188,7 @@ proptest! {
 
         prop_assert_eq!(record.bounds[shares.len() - 1], u32::MAX);
         prop_assert!(record.bounds[..shares.len()].is_sorted_by(|low, high| low < high));
-        prop_assert!(pick(&tables, &record, hash).is_some());
+        prop_assert!(pick(&tables, &record, Version::V4, hash).is_some());
         // A share of one in 10,000 is 2^32 / 10,000 hashes, to one.
         let mut low = 0_u64;
         for (bound, share) in record.bounds.iter().zip(&shares) {

@@ -9,8 +9,8 @@ fn a_connect_is_sent_to_a_backend_and_its_peer_is_the_frontend() {
         let (to, pick) = connect(node, world.client, world.vip).unwrap();
 
         assert_eq!(to, world.blue);
-        assert_eq!(peer(&world.tables, &pick), Some(world.vip));
-        assert_eq!(u32::from(BLUE), pick.statistics);
+        assert_eq!(peer(&pick), world.vip);
+        assert_eq!(pick.statistics, BLUE);
         assert_eq!(world.count(BLUE, Counter::Opened), 1);
         assert_eq!(world.count(BLUE, Counter::OpenedBySocket), 1);
     }
@@ -27,7 +27,7 @@ fn a_connect_draws_like_a_packet_does() {
             let (_, pick) = connect(node, world.client, world.vip).unwrap();
 
             world.ask(crate::wire::tcp::SYN, b"");
-            assert_eq!(world.backend_of(0), Some(pick.backend));
+            assert_eq!(world.backend(), Some(pick.backend));
         }
         assert!(world.count(BLUE, Counter::OpenedBySocket) > 50);
         assert!(world.count(GREEN, Counter::OpenedBySocket) > 50);
@@ -61,12 +61,24 @@ fn a_connect_to_nobody_is_refused() {
 }
 
 #[test]
-fn the_peer_of_a_frontend_that_is_another_by_now_is_unknown() {
-    let world = World::new(Kind::TCP[0]);
+fn the_peer_stays_what_was_dialled_whatever_becomes_of_the_frontend() {
+    let mut world = World::new(Kind::TCP[0]);
+    let vip = world.vip;
+    let (_, pick) = connect(Node::new(&world.tables).unwrap(), world.client, vip).unwrap();
+
+    world.tables.frontends.clear();
+
+    assert_eq!(peer(&pick), vip);
+}
+
+#[test]
+fn a_socket_is_never_connected_to_a_backend_of_another_family() {
+    let mut world = World::new(Kind::TCP[0]);
+    // Backends of IPv6 clients alone.
+    world.kind = Kind::TCP[1];
+    world.publish(0, &[(10_000, &[0], BLUE)]);
     let node = Node::new(&world.tables).unwrap();
-    let (_, pick) = connect(node, world.client, world.vip).unwrap();
 
-    world.tables.frontends[0].generation.store(8);
-
-    assert_eq!(peer(&world.tables, &pick), None);
+    assert_eq!(connect(node, world.client, world.vip).unwrap_err(), Reason::NoBackend);
+    assert_eq!(world.count(BLUE, Counter::Opened), 0);
 }

@@ -1,0 +1,330 @@
+//! The first packet of a flow that we know of: the pick, a source port, and both entries.
+
+use crate::account::{count, count_bytes};
+use crate::backend::{Frontend, State};
+use crate::draw::pick;
+use crate::endpoint::Endpoint;
+use crate::flows::{
+    Back, Client, Hash, Head, Key, Kind, Limit, NO_PARTNER, Request, Stored, Values, link, low,
+};
+use crate::forward::{interface, is_believed, is_late, is_reset};
+use crate::interface::Interface;
+use crate::limits;
+use crate::node::Node;
+use crate::reason::Reason;
+use crate::route::{Origin, Route, client};
+use crate::segment::Segment;
+use crate::stats::Counter;
+use crate::tables::Tables;
+use crate::wire::tcp;
+
+/// What a packet leads to that no flow is known for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It goes to the backend, and nothing begins.
+    Passes,
+    /// A flow begins with it.
+    Flow,
+    /// It passes as it is, and leaves a trace if there is room for one.
+    Trace,
+}
+
+/// A flow or a trace that is to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// Which of these.
+    pub begun: Begun,
+    /// Its backend.
+    pub to: Endpoint,
+    /// What both entries hold, but for port, partner and mark of the `forward`.
+    pub values: Values,
+    /// The interface's flags.
+    pub flags: u32,
+}
+
+impl Beginning {
+    /// Where the packet goes with its own source port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_it_is(&self) -> Route {
+        Route { to: self.to, port: self.values.port }
+    }
+}
+
+/// Picks for a packet to a frontend that no flow is known for.
+///
+/// # Errors
+///
+/// The [`Reason`] why it is not forwarded.
+#[inline(always)]
+pub fn fresh<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    id: u32,
+) -> Result<Beginning, Reason> {
+    let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
+    if origin == Origin::Net && frontend.flags.load() & Frontend::EXTERNAL == 0 {
+        return Err(Reason::NotServedHere);
+    }
+    let flags = node.tables.interface().map_or(0, |interface| interface.flags.load());
+    if is_late(segment) && flags & (Interface::YOUNG | Interface::BLIND) != 0 {
+        return Err(Reason::Foreign);
+    }
+    if !is_believed(node, segment, origin) {
+        return Err(Reason::Spoofed);
+    }
+    let picked = pick(node, segment.source, segment.destination, frontend)?;
+    let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
+    let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
+    if backend.state() == State::Gone {
+        return Err(Reason::NoBackend);
+    }
+    let to = Endpoint { protocol: segment.source.protocol, ..backend.endpoint() };
+    let timed = if node.tables.is_timed(picked.statistics) { Values::TIMED } else { 0 };
+    let values = Values {
+        statistics: picked.statistics,
+        flags: timed,
+        backend: backend_id,
+        interface: interface(node, origin),
+        port: segment.source.port,
+        frontend: id,
+        partner: NO_PARTNER,
+        // What begins a flow is a question, but for the likes of a keep-alive probe.
+        mark: if timed == 0 || is_late(segment) && !segment.ends_a_write() {
+            0
+        } else {
+            node.tables.tick()
+        },
+    };
+    // A reset ends what is there, if anything is, and begins nothing.
+    let begun = if is_reset(segment) { Begun::Passes } else { Begun::Flow };
+    Ok(Beginning { begun, to, values, flags })
+}
+
+/// The `return` of a flow that begins, which is stored first; with a source port that is free.
+///
+/// # Errors
+///
+/// The [`Reason`] why there is none.
+#[inline(always)]
+pub fn back<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    beginning: &Beginning,
+) -> Result<Request, Reason> {
+    let (to, values, flags) = (beginning.to, &beginning.values, beginning.flags);
+    let own = Key::new(to, client(segment, origin, to.address, segment.source.port));
+    let key = free_key(node, segment, own, flags)?;
+    let port = key.destination_port();
+    let translated = if port == segment.source.port { 0 } else { Values::TRANSLATED };
+    let again = if is_late(segment) { Head::AGAIN } else { 0 };
+    let udp = if segment.is_udp() { Head::UDP } else { 0 };
+    let limit = match (flags & Interface::CROWDED != 0, again) {
+        (true, _) => Limit::Free,
+        (false, 0) => Limit::Idle,
+        (false, _) => Limit::Again,
+    };
+    Ok(Request {
+        key,
+        values: Values { flags: values.flags | translated, ..*values },
+        kind: Kind::Return,
+        state: again | udp,
+        limit,
+        spare: NO_PARTNER,
+        now: node.now,
+    })
+}
+
+/// The trace of a packet that passes as it is.
+#[inline(always)]
+#[must_use]
+pub fn trace<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+) -> Request {
+    let crowded = beginning.flags & Interface::CROWDED != 0;
+    Request {
+        key: Key::new(segment.destination, segment.source),
+        values: beginning.values,
+        kind: Kind::Straight,
+        state: if segment.is_udp() { Head::UDP } else { 0 },
+        limit: if crowded { Limit::Free } else { Limit::Traces },
+        spare: NO_PARTNER,
+        now: node.now,
+    }
+}
+
+/// The `forward` of a flow whose `return` was stored at `place` as `back` asked.
+#[inline(always)]
+#[must_use]
+pub fn forth(segment: &Segment, back: &Request, place: u32) -> Request {
+    Request {
+        key: Key::new(segment.source, segment.destination),
+        values: Values {
+            port: back.key.destination_port(),
+            partner: place,
+            mark: back.now,
+            ..back.values
+        },
+        kind: Kind::Forward,
+        state: back.state | first_bits(segment),
+        spare: place,
+        ..*back
+    }
+}
+
+/// Ends a beginning: both entries are there, or neither.
+///
+/// # Errors
+///
+/// The [`Reason`] why the `forward` could not be stored; the `return` is taken back then.
+#[inline(always)]
+pub fn finish<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+    forth: &Request,
+    stored: Stored,
+) -> Result<Route, Reason> {
+    let back = forth.values.partner;
+    match at(stored) {
+        Ok(place) => {
+            link(node.tables, back, place);
+            count(node, &beginning.values, Counter::Opened);
+            count_bytes(node, segment, &beginning.values, Counter::BytesToBackend);
+            Ok(Route { to: beginning.to, port: forth.values.port })
+        }
+        Err(reason) => {
+            release_back(node, back);
+            Err(reason)
+        }
+    }
+}
+
+/// Stores both entries of a flow that begins.
+///
+/// # Errors
+///
+/// The [`Reason`] why it cannot be: it is not forwarded then.
+#[inline(always)]
+pub(crate) fn store<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    beginning: &Beginning,
+) -> Result<Route, Reason> {
+    let back = back(node, segment, origin, beginning)?;
+    let by = node.settings.flows();
+    let place = at(node.tables.store_flow(&back, by))?;
+    let forth = forth(segment, &back, place);
+    let stored = node.tables.store_flow(&forth, by);
+    finish(node, segment, beginning, &forth, stored)
+}
+
+/// The place of an entry that was stored.
+///
+/// # Errors
+///
+/// The [`Reason`] why there is none.
+#[inline(always)]
+pub fn at(stored: Stored) -> Result<u32, Reason> {
+    match stored {
+        Stored::At(place) => Ok(place),
+        // Another packet of the same flow was faster, or another flow at the same place: the
+        // client's stack sends again.
+        Stored::Exists | Stored::Busy => Err(Reason::Busy),
+        Stored::Full => Err(Reason::FlowTableFull),
+    }
+}
+
+/// Takes back a `return` whose `forward` found no place.
+#[inline(always)]
+fn release_back<T: Tables + ?Sized>(node: Node<'_, T>, place: u32) {
+    if let Some(entry) = crate::flows::find_at(node.tables, place)
+        && entry.values.partner == NO_PARTNER
+    {
+        crate::flows::free(node.tables, &entry, node.settings.flows());
+    }
+}
+
+/// The state of a client's direction after its first packet.
+#[inline(always)]
+fn first_bits(segment: &Segment) -> u64 {
+    let payload = if segment.payload > 0 { Head::PAYLOAD } else { 0 };
+    let fin = if segment.has(tcp::FIN) { Head::FIN } else { 0 };
+    payload | fin
+}
+
+/// The tuple of a flow's answers: with the client's own port, unless that is taken towards the
+/// backend.
+#[inline(always)]
+fn free_key<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    own: Key,
+    flags: u32,
+) -> Result<Key, Reason> {
+    // Who is in the middle of a connection keeps its port: the backend knows it by no other.
+    let must = flags & (Interface::YOUNG | Interface::BLIND) != 0 && !is_late(segment);
+    if !must {
+        if is_taken(node, &own) == Taken::No {
+            return Ok(own);
+        }
+        if is_late(segment) {
+            return Err(Reason::FlowLost);
+        }
+    }
+    let ports = node.settings.ports.load();
+    let mut draw = low(Hash::of(&own, Client::IsDestination, node.settings.flows()).draw());
+    let tries = if ports == 0 { 0 } else { limits::PORT_TRIES };
+    for _ in 0..tries {
+        let step = low(u64::from(draw).wrapping_mul(u64::from(ports)) >> 32);
+        let [a, b, ..] = node.settings.first_port.load().wrapping_add(step).to_le_bytes();
+        let key = own.with_destination_port([b, a]);
+        if key != own && is_taken(node, &key) == Taken::No {
+            return Ok(key);
+        }
+        // The multiplier of Knuth's multiplicative hashing: the next draw is far from this one.
+        draw = draw.wrapping_mul(2_654_435_761).wrapping_add(1);
+    }
+    match is_taken(node, &own) {
+        Taken::No => Ok(own),
+        Taken::Closed(place, head) => {
+            // Nothing better is free: the backend's side of it may be over as well.
+            node.tables.free_flow(place, head, node.settings.flows(), Back::Goes);
+            Ok(own)
+        }
+        Taken::Yes => Err(Reason::NoPort),
+    }
+}
+
+/// Whether a tuple from a backend to a client belongs to a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    No,
+    /// To one that closed less than a minute ago: where it is, and its head.
+    Closed(u32, Head),
+    Yes,
+}
+
+#[inline(always)]
+fn is_taken<T: Tables + ?Sized>(node: Node<'_, T>, key: &Key) -> Taken {
+    let by = node.settings.flows();
+    let Some((head, place)) = node.tables.find_flow(key, Client::IsDestination, by) else {
+        return Taken::No;
+    };
+    let silent = head.kind() == Kind::Straight && !head.has(Head::ANSWERED);
+    match (head.ended(), head.idle(node.now) < limits::PORT_REUSE_IDLE) {
+        (true, true) => Taken::Closed(place, head),
+        (false, true) => Taken::Yes,
+        (false, false) if !silent => Taken::Yes,
+        (_, false) if node.tables.free_flow(place, head, by, Back::Goes) => Taken::No,
+        (_, false) => Taken::Yes,
+    }
+}
+
+#[cfg(test)]
+mod tests;
