@@ -7,14 +7,17 @@
 #![no_std]
 #![no_main]
 // As in `main.rs`.
-#![feature(core_intrinsics)]
-#![expect(internal_features, reason = "the only way to an atomic OR on this target")]
-#![expect(dead_code, reason = "what sockets need is not measured here")]
+#![feature(core_intrinsics, asm_experimental_arch)]
+#![expect(internal_features, reason = "the only way to atomics on this target")]
+#![expect(dead_code, reason = "what sockets and the agent need is not measured here")]
 
+mod atomics;
 mod frame;
 mod maps;
 mod memory;
+mod route;
 mod skb;
+mod steps;
 mod tc;
 mod verdict;
 mod xdp;
@@ -23,12 +26,14 @@ use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use canary_common::flow::FlowWords;
-use canary_common::forward::Origin;
+use canary_common::flows::{Client, Key, Kind, Limit, NO_PARTNER, Request, Values};
+use canary_common::node::Node;
 use canary_common::packet::Packet;
 use canary_common::reason::Reason;
+use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
+use crate::maps::Maps;
 use crate::tc::Skb;
 use crate::xdp::Frame;
 
@@ -37,10 +42,13 @@ use crate::xdp::Frame;
 struct Plan {
     /// Counts runs.
     run: u64,
-    /// Runs times this, within `mask`, is the flow's number: an order no cache can guess.
+    /// Runs times this are the number from which `mask` and `targets` take a flow's and a
+    /// stranger's: an order no cache can guess.
     stride: u64,
     /// Flows minus one.
     mask: u64,
+    /// Destinations minus one.
+    targets: u64,
     /// 4 or 6.
     family: u32,
     /// The client is 0: the sender, or 1: the receiver.
@@ -50,48 +58,74 @@ struct Plan {
     words: [u64; 8],
 }
 
+/// A client uses so many bits of its ports; the flow number's bits above are its address.
+const PORT_BITS: u64 = 15;
+
+/// A value as large as a flow of the releases before `FLOWS` was one table.
+type Small = [u32; 6];
+/// A value as large as what an entry of `FLOWS` holds beside its key.
+type Large = [u64; 4];
+
 #[map]
 static PLAN: Array<Plan> = Array::with_max_entries(1, 0);
 /// As many entries, of the same shape, as there are flows.
 #[map]
-static BENCH_HASH: HashMap<[u32; 3], FlowWords> = HashMap::with_max_entries(131_072, 0);
+static BENCH_HASH: HashMap<[u32; 3], Small> = HashMap::with_max_entries(131_072, 0);
 /// The same, least recently used out first.
 #[map]
-static BENCH_LRU: LruHashMap<[u32; 3], FlowWords> = LruHashMap::with_max_entries(131_072, 0);
-/// As large as `OPENING`, and full: every insert is of a new key.
+static BENCH_LRU: LruHashMap<[u32; 3], Small> = LruHashMap::with_max_entries(131_072, 0);
+/// Full: every insert is of a new key.
 #[map]
-static BENCH_INSERT: LruHashMap<[u32; 3], FlowWords> = LruHashMap::with_max_entries(65_536, 0);
+static BENCH_INSERT: LruHashMap<[u32; 3], Small> = LruHashMap::with_max_entries(65_536, 0);
+/// Keys and values as large as those of `FLOWS`, least recently used out first.
+#[map]
+static BENCH_TUPLES: LruHashMap<Key, Large> = LruHashMap::with_max_entries(131_072, 0);
 
-/// The plan and the number of the next packet's flow.
+/// The plan and the number of the next run.
 #[expect(unsafe_code, reason = "reads and writes map memory")]
 #[inline(always)]
 fn next() -> Option<(&'static Plan, u64)> {
     let plan = PLAN.get_ptr_mut(0)?;
-    // SAFETY: one program runs at a time, and nobody else writes while it does.
+    // SAFETY: one program runs at a time, and no other writer exists while it does.
     let plan = unsafe { &mut *plan };
-    let flow = plan.run.wrapping_mul(plan.stride) & plan.mask;
+    let number = plan.run.wrapping_mul(plan.stride);
     plan.run = plan.run.wrapping_add(1);
-    Some((plan, flow))
+    Some((plan, number))
 }
 
 /// The key that stands for a flow: client address, peer, client port and generation.
 #[inline(always)]
 fn next_key() -> Option<[u32; 3]> {
-    let (_, flow) = next()?;
-    Some([maps::low(flow >> 16) << 16, 7, maps::low(flow & 0xffff)])
+    let (plan, number) = next()?;
+    let flow = number & plan.mask;
+    Some([maps::low(flow >> PORT_BITS), 7, maps::low(flow & ((1 << PORT_BITS) - 1))])
 }
 
-/// Writes the headers of the next packet.
+/// The tuple that stands for a flow: that of its answers, made of the same bits.
+#[inline(always)]
+fn next_tuple() -> Option<Key> {
+    let [address, peer, port] = next_key()?;
+    let client = u64::from(address.to_be()) << 32 | 0xffff_0000;
+    let ports = u64::from((port ^ 0x8000).to_be() >> 16) << 16 | 0x901f | 6 << 32;
+    Some(Key([0, u64::from(peer) << 32 | 0xffff_0000, 0, client, ports]))
+}
+
+/// Writes the headers of the next packet: its client's address and port are those of flow 0,
+/// exclusive-or the flow's number; a stranger's address likewise.
 #[inline(always)]
 fn make<P: Packet>(packet: &mut P) -> Result<(), Reason> {
-    let (plan, flow) = next().ok_or(Reason::NotReady)?;
-    let (address, port) = (flow >> 16 << 48, flow & 0xffff);
+    let (plan, number) = next().ok_or(Reason::NotReady)?;
+    let flow = number & plan.mask;
+    // In the byte order of the packet, at the low end of a word.
+    let address = (flow >> PORT_BITS).to_be() >> 32;
+    let port = (flow & ((1 << PORT_BITS) - 1)).to_be() >> 48;
+    let target = (number & plan.targets).to_be() >> 32;
     let [a, b, c, d, e, f, g, h] = plan.words;
     if plan.family == 4 {
         // Source: the high half of `b`; destination: the low half of `c`; ports: low half of `d`.
         let (b, c, d) = match plan.side {
-            0 => (b ^ address, c, d ^ port),
-            _ => (b, c ^ address >> 32, d ^ port << 16),
+            0 => (b ^ address << 32, c ^ target, d ^ port),
+            _ => (b, c ^ address, d ^ port << 16),
         };
         packet.write(14, a.to_ne_bytes())?;
         packet.write(22, b.to_ne_bytes())?;
@@ -102,8 +136,8 @@ fn make<P: Packet>(packet: &mut P) -> Result<(), Reason> {
     }
     // Source: `b` and `c`; destination: `d` and `e`; ports: the low half of `f`.
     let (c, e, f) = match plan.side {
-        0 => (c ^ address, e, f ^ port),
-        _ => (c, e ^ address, f ^ port << 16),
+        0 => (c ^ address << 32, e ^ target << 32, f ^ port),
+        _ => (c, e ^ address << 32, f ^ port << 16),
     };
     packet.write(14, a.to_ne_bytes())?;
     packet.write(22, b.to_ne_bytes())?;
@@ -216,9 +250,85 @@ fn lru_lookup(_: XdpContext) -> u32 {
 /// Makes a key and inserts it into an LRU hash.
 #[xdp]
 fn lru_insert(_: XdpContext) -> u32 {
-    let flow = FlowWords::default();
     match core::hint::black_box(next_key()) {
-        Some(key) if BENCH_INSERT.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok() => {
+        Some(key) if BENCH_INSERT.insert(key, [0; 6], u64::from(BPF_NOEXIST)).is_ok() => {
+            xdp_action::XDP_PASS
+        }
+        _ => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Makes a tuple.
+#[xdp]
+fn tuple_make(_: XdpContext) -> u32 {
+    match core::hint::black_box(next_tuple()) {
+        Some(_) => xdp_action::XDP_PASS,
+        None => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Makes a tuple and looks it up in `FLOWS`.
+#[xdp]
+fn flows_lookup(_: XdpContext) -> u32 {
+    found(true)
+}
+
+/// Makes a tuple and looks it up in `FLOWS`, which does not hold it.
+#[xdp]
+fn flows_miss(_: XdpContext) -> u32 {
+    found(false)
+}
+
+#[inline(always)]
+fn found(wanted: bool) -> u32 {
+    let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
+    let (Some(key), Ok(node)) = (core::hint::black_box(next_tuple()), Node::new(&tables)) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    match node.flow(&key, Client::IsDestination) {
+        Some(entry) if wanted && entry.values.backend == 1 => xdp_action::XDP_PASS,
+        None if !wanted => xdp_action::XDP_PASS,
+        _ => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Makes a tuple and inserts it into `FLOWS`.
+#[xdp]
+fn flows_insert(_: XdpContext) -> u32 {
+    let Some(key) = core::hint::black_box(next_tuple()) else { return xdp_action::XDP_ABORTED };
+    let values = Values { backend: 1, partner: NO_PARTNER, ..Values::default() };
+    let (kind, limit) = (Kind::Return, Limit::Idle);
+    let request = Request { key, values, kind, state: 0, limit, spare: NO_PARTNER, now: 0 };
+    if maps::put_for_agent(&request) >> 32 == 0 {
+        xdp_action::XDP_PASS
+    } else {
+        xdp_action::XDP_ABORTED
+    }
+}
+
+/// Makes a tuple and looks it up in an LRU hash.
+#[xdp]
+fn tuple_lookup(_: XdpContext) -> u32 {
+    match core::hint::black_box(next_tuple()) {
+        Some(key) if BENCH_TUPLES.get_ptr(&key).is_some() => xdp_action::XDP_PASS,
+        _ => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Makes a tuple and looks it up in an LRU hash that does not hold it.
+#[xdp]
+fn tuple_miss(_: XdpContext) -> u32 {
+    match core::hint::black_box(next_tuple()) {
+        Some(key) if BENCH_TUPLES.get_ptr(&key).is_none() => xdp_action::XDP_PASS,
+        _ => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Makes a tuple and inserts it into an LRU hash.
+#[xdp]
+fn tuple_insert(_: XdpContext) -> u32 {
+    match core::hint::black_box(next_tuple()) {
+        Some(key) if BENCH_TUPLES.insert(key, [0; 4], u64::from(BPF_NOEXIST)).is_ok() => {
             xdp_action::XDP_PASS
         }
         _ => xdp_action::XDP_ABORTED,

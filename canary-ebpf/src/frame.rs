@@ -1,34 +1,63 @@
-//! The XDP hook's steps, a family each; see `skb.rs` for why.
+//! The XDP hook's steps, as in `skb.rs`.
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use canary_common::flow::{V4, V6};
-use canary_common::forward::Origin;
-use canary_common::hooks;
-use canary_common::segment::Version;
+use canary_common::hooks::{self, First};
+use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
-use crate::verdict::of_frame;
+use crate::steps::{self, About, NONE};
+use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
 /// Towards frontends.
 #[inline(always)]
 pub(crate) fn inbound(context: &XdpContext) -> u32 {
-    let frame = Frame::new(context);
-    match hooks::version(&frame, ethernet::LEN) {
-        Ok(Version::V4) => inbound4(frame),
-        Ok(Version::V6) => inbound6(frame),
-        Err(outcome) => of_frame(outcome),
+    let mut frame = Frame::new(context);
+    let tables = frame.tables();
+    let outcome = match hooks::inbound_plain(&mut frame, &tables, ethernet::LEN, Origin::Net) {
+        First::Done(outcome) => outcome.to_word(),
+        // Not in the plain case: a frame of a flow that this node has does no harm here, and is
+        // another's at most where the interface is promiscuous.
+        First::Whole { .. } if !frame.is_for_node(&tables) => return PASS,
+        First::Whole { version, bits } => whole(
+            frame.context(),
+            tables.came_by,
+            About::new(version, ethernet::LEN, Origin::Net, bits),
+        ),
+    };
+    of_frame(outcome)
+}
+
+#[inline(always)]
+fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
+    steps::start(about);
+    inbound_known(context);
+    if steps::told() == NONE {
+        steps::none(context.cast(), came_by);
     }
+    if steps::is_refused() {
+        inbound_refuse(context);
+    } else {
+        inbound_act(context);
+    }
+    steps::told()
 }
 
-#[inline(always)]
-fn inbound4(mut frame: Frame) -> u32 {
-    let tables = frame.tables();
-    of_frame(hooks::inbound::<V4, _, _>(&mut frame, &tables, ethernet::LEN, Origin::Net))
+#[inline(never)]
+fn inbound_known(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    steps::known(&frame, &frame.tables())
 }
 
-#[inline(always)]
-fn inbound6(mut frame: Frame) -> u32 {
+#[inline(never)]
+fn inbound_refuse(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
     let tables = frame.tables();
-    of_frame(hooks::inbound::<V6, _, _>(&mut frame, &tables, ethernet::LEN, Origin::Net))
+    steps::refuse(&mut frame, &tables)
+}
+
+#[inline(never)]
+fn inbound_act(context: *mut xdp_md) -> u32 {
+    steps::act(&mut Frame::of(context))
 }

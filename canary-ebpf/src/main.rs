@@ -1,23 +1,28 @@
 //! Entry points: a hook in, a verdict out. All logic is in `canary-common`.
 #![no_std]
 #![no_main]
-// `atomic_or` on a word of a map: `core` offers it as a method only where compare-and-swap exists.
-#![feature(core_intrinsics)]
+// `core` offers atomics as methods only where compare-and-swap is a method, which it is not here.
+#![feature(core_intrinsics, asm_experimental_arch)]
 #![expect(clippy::needless_pass_by_value, reason = "the macros hand over contexts whole")]
-#![expect(internal_features, reason = "the only way to an atomic OR on this target")]
+#![expect(internal_features, reason = "the only way to atomics on this target")]
 
+mod agent;
+mod atomics;
+mod calls;
 mod frame;
 mod maps;
 mod memory;
+mod route;
 mod skb;
 mod sock;
+mod steps;
 mod tc;
 mod verdict;
 mod xdp;
 
 use aya_ebpf::macros::{cgroup_sock_addr, classifier, xdp};
 use aya_ebpf::programs::{SockAddrContext, TcContext, XdpContext};
-use canary_common::forward::Origin;
+use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
 /// Pod to node: towards frontends, and both halves of a pod's talk with itself.
@@ -67,6 +72,12 @@ fn to_net_l3(context: TcContext) -> i32 {
 #[inline(always)]
 fn from_net_xdp(context: XdpContext) -> u32 {
     frame::inbound(&context)
+}
+
+/// Stores an entry of `FLOWS` for the agent, which runs this itself; it is attached nowhere.
+#[classifier]
+fn put_flow(context: TcContext) -> i32 {
+    agent::put(&context)
 }
 
 /// A program of the host connects over IPv4.

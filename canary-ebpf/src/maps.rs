@@ -1,29 +1,37 @@
 //! Every map, and the look-ups over them.
 
+use core::ffi::c_void;
 use core::hint::black_box;
-use core::intrinsics::{AtomicOrdering, atomic_or};
-use core::ops::Deref;
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use canary_common::addresses;
 use canary_common::backend::{Backend, Frontend};
 use canary_common::directory::{Bucket, OverflowKey};
-use canary_common::flow::{Family, Flow, FlowKey, FlowKey4, FlowKey6, SocketPick, V4, V6};
+use canary_common::endpoint::Address;
+use canary_common::flows::{self, Back, Client, Head, Key, Request, Seed, Stored};
+use canary_common::interface::Interface;
 use canary_common::label::{ServiceLabel, SplitLabel};
 use canary_common::limits;
-use canary_common::reason::{REASON_SLOTS, Reason};
+use canary_common::reason::REASON_SLOTS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
+use canary_common::socket::SocketPick;
 use canary_common::stats::{Counter, Counts, Histograms, SplitRow, Timing, step};
-use canary_common::tables::{FlowTables, Refused, Stage, Tables};
-use canary_common::word::Word;
+use canary_common::tables::Tables;
+
+use crate::atomics;
+use crate::calls::{self, Scratch};
 
 /// The node's settings, one row.
 #[map]
 static SETTINGS: Array<Settings> = Array::pinned(1, BPF_F_MMAPABLE);
+/// A few bits for each hash of an address, asked first.
+#[map]
+static ADDRESSES: Array<u64> = Array::pinned(addresses::ROWS, BPF_F_MMAPABLE);
 /// From address, port and protocol to what is there.
 #[map]
 static ENDPOINTS: Array<Bucket> = Array::pinned(limits::MAX_BUCKETS, BPF_F_MMAPABLE);
@@ -42,9 +50,9 @@ static CURRENT: Array<u32> = Array::pinned(limits::MAX_SERVICES, BPF_F_MMAPABLE)
 /// Records of services, twice as many as services.
 #[map]
 static SERVICES: Array<Record> = Array::pinned(limits::MAX_SERVICES * 2, BPF_F_MMAPABLE);
-/// Maglev slices.
+/// Maglev slices, two slots a row: the kernel rounds rows up to eight bytes.
 #[map]
-static SLOTS: Array<u32> = Array::pinned(limits::MAX_SLOTS, BPF_F_MMAPABLE);
+static SLOTS: Array<[u32; 2]> = Array::pinned(limits::MAX_SLOTS / 2, BPF_F_MMAPABLE);
 /// What the agent says of splits, and what it counts itself.
 #[map]
 static SPLITS: Array<SplitRow> = Array::pinned(limits::MAX_STATISTICS, BPF_F_MMAPABLE);
@@ -69,49 +77,30 @@ static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
 /// Refusals of this second: the second, then their number.
 #[map]
 static REFUSALS: PerCpuArray<[u32; 2]> = PerCpuArray::pinned(1, 0);
-/// The second since which we are attached to an interface.
+/// The interfaces that we are attached to, by index.
 #[map]
-static INTERFACES: HashMap<u32, u32> = HashMap::pinned(limits::MAX_INTERFACES, 0);
+static INTERFACES: HashMap<u32, Interface> = HashMap::pinned(limits::MAX_INTERFACES, 0);
 /// Connect-time picks by socket cookie. Least recently used out first: a lost one costs its
 /// program the virtual address in `getpeername`.
 #[map]
 static SOCKETS: LruHashMap<u64, SocketPick> = LruHashMap::pinned(limits::MAX_SOCKETS, 0);
 
-/// Flows that are half open, least recently used out first.
+/// What one step leaves for the next: one row, for tc and XDP programs run with softirqs off.
 #[map]
-static OPENING4: LruHashMap<FlowKey4, Flow> =
-    LruHashMap::pinned(limits::DEFAULT_FLOWS / limits::OPENING_PART, 0);
-/// Flows that were answered. A full table costs the idlest flow its connection.
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::pinned(1, 0);
+/// Every connection that matters, by the tuple on the wire.
 #[map]
-static FLOWS4: LruHashMap<FlowKey4, Flow> = LruHashMap::pinned(limits::DEFAULT_FLOWS, 0);
-/// Frontends of flows that did not come through their backend's home.
-#[map]
-static RETURNS4: LruHashMap<FlowKey4, [u32; 2]> = LruHashMap::pinned(limits::DEFAULT_FLOWS, 0);
-/// Flows that somebody else translates.
-#[map]
-static FOREIGN4: LruHashMap<FlowKey4, u32> = LruHashMap::pinned(limits::MAX_FOREIGN, 0);
-/// As `OPENING4`.
-#[map]
-static OPENING6: LruHashMap<FlowKey6, Flow> =
-    LruHashMap::pinned(limits::DEFAULT_FLOWS / limits::OPENING_PART, 0);
-/// As `FLOWS4`.
-#[map]
-static FLOWS6: LruHashMap<FlowKey6, Flow> = LruHashMap::pinned(limits::DEFAULT_FLOWS, 0);
-/// As `RETURNS4`.
-#[map]
-static RETURNS6: LruHashMap<FlowKey6, [u32; 2]> = LruHashMap::pinned(limits::DEFAULT_FLOWS, 0);
-/// As `FOREIGN4`.
-#[map]
-static FOREIGN6: LruHashMap<FlowKey6, u32> = LruHashMap::pinned(limits::MAX_FOREIGN, 0);
-
-/// `-ENOENT`-like codes of the helpers: the key is there already.
-const EEXIST: i32 = -17;
+static FLOWS: Array<flows::Bucket> = Array::pinned(limits::DEFAULT_FLOW_BUCKETS, BPF_F_MMAPABLE);
 
 /// The tables, as seen by a packet of one interface.
 #[derive(Clone, Copy)]
 pub(crate) struct Maps {
+    /// The context of the program's run.
+    pub(crate) context: *mut c_void,
     /// Index of the packet's interface; 0 for a socket.
     pub(crate) interface: u32,
+    /// Index of the interface that the packet came by; 0 for one that the node made.
+    pub(crate) came_by: u32,
 }
 
 /// A row of an array map.
@@ -145,8 +134,8 @@ fn value<'a, K, V>(map: &LruHashMap<K, V>, key: &K) -> Option<&'a V> {
 
 /// Counts a packet that was not forwarded.
 #[inline(always)]
-pub(crate) fn count(reason: Reason) {
-    if let Some(slot) = own_row(&REASONS, reason.slot()) {
+pub(crate) fn count(reason: u32) {
+    if let Some(slot) = own_row(&REASONS, reason) {
         *slot = slot.wrapping_add(1);
     }
 }
@@ -164,117 +153,61 @@ pub(crate) fn remembered(cookie: u64) -> Option<SocketPick> {
     value(&SOCKETS, &cookie).copied()
 }
 
-/// The flow tables of one family.
-trait Flowing<F: Family> {
-    /// `OPENING` and `FLOWS`, `RETURNS`, `FOREIGN`.
-    fn maps() -> FlowMaps<F::Bytes>;
+/// The settings' row.
+#[inline(always)]
+pub(crate) fn settings<'a>() -> Option<&'a Settings> {
+    row(&SETTINGS, 0)
 }
 
-/// References to the maps of one family.
-struct FlowMaps<B: 'static> {
-    opening: &'static LruHashMap<FlowKey<B>, Flow>,
-    established: &'static LruHashMap<FlowKey<B>, Flow>,
-    returns: &'static LruHashMap<FlowKey<B>, [u32; 2]>,
-    foreign: &'static LruHashMap<FlowKey<B>, u32>,
+/// The scratch row.
+#[inline(always)]
+pub(crate) fn scratch<'a>() -> Option<&'a mut Scratch> {
+    own_row(&SCRATCH, 0)
 }
 
-impl<B> FlowMaps<B> {
-    #[inline(always)]
-    const fn stage(&self, stage: Stage) -> &'static LruHashMap<FlowKey<B>, Flow> {
-        match stage {
-            Stage::Opening => self.opening,
-            Stage::Established => self.established,
-        }
-    }
+/// `FLOWS` alone: for steps that need no packet.
+pub(crate) struct Table;
+
+/// A bucket of `FLOWS`.
+#[inline(always)]
+fn flow_bucket<'a>(index: u32) -> Option<&'a flows::Bucket> {
+    row(&FLOWS, index)
 }
 
-impl Flowing<V4> for Maps {
-    #[inline(always)]
-    fn maps() -> FlowMaps<[u8; 4]> {
-        FlowMaps {
-            opening: &OPENING4,
-            established: &FLOWS4,
-            returns: &RETURNS4,
-            foreign: &FOREIGN4,
-        }
-    }
+/// Counts an answered flow that was pushed out.
+#[inline(always)]
+fn count_pushed_out(statistics: u16) {
+    count_split(statistics, Counter::PushedOut, 1);
 }
 
-impl Flowing<V6> for Maps {
-    #[inline(always)]
-    fn maps() -> FlowMaps<[u8; 16]> {
-        FlowMaps {
-            opening: &OPENING6,
-            established: &FLOWS6,
-            returns: &RETURNS6,
-            foreign: &FOREIGN6,
-        }
+#[inline(always)]
+fn count_split(statistics: u16, counter: Counter, by: u64) {
+    if let Some(counts) = own_row(&STATS, u32::from(statistics))
+        && let Some(count) = counts.values.get_mut(counter.index())
+    {
+        *count = count.wrapping_add(by);
     }
 }
 
-impl<F: Family> FlowTables<F> for Maps
-where
-    Self: Flowing<F>,
-    F::Bytes: 'static,
-{
-    #[inline(always)]
-    fn flow(&self, stage: Stage, key: &FlowKey<F::Bytes>) -> Option<impl Deref<Target = Flow>> {
-        value(Self::maps().stage(stage), key)
-    }
-
-    #[inline(always)]
-    fn add_flow(&self, stage: Stage, key: &FlowKey<F::Bytes>, flow: &Flow) -> Result<(), Refused> {
-        match Self::maps().stage(stage).insert(key, flow, u64::from(BPF_NOEXIST)) {
-            Ok(()) => Ok(()),
-            Err(EEXIST) => Err(Refused::Exists),
-            Err(_) => Err(Refused::Full),
-        }
-    }
-
-    #[inline(always)]
-    fn remove_flow(&self, stage: Stage, key: &FlowKey<F::Bytes>) {
-        // Gone already is as good.
-        let _: Result<(), i32> = Self::maps().stage(stage).remove(key);
-    }
-
-    #[inline(always)]
-    fn return_through(&self, key: &FlowKey<F::Bytes>) -> Option<[u32; 2]> {
-        value(Self::maps().returns, key).copied()
-    }
-
-    #[inline(always)]
-    fn set_return(&self, key: &FlowKey<F::Bytes>, frontend: [u32; 2]) -> bool {
-        Self::maps().returns.insert(key, frontend, 0).is_ok()
-    }
-
-    #[inline(always)]
-    fn remove_return(&self, key: &FlowKey<F::Bytes>) {
-        // Gone already is as good.
-        let _: Result<(), i32> = Self::maps().returns.remove(key);
-    }
-
-    #[inline(always)]
-    fn is_foreign(&self, key: &FlowKey<F::Bytes>) -> bool {
-        value(Self::maps().foreign, key).is_some()
-    }
-
-    #[inline(always)]
-    fn set_foreign(&self, key: &FlowKey<F::Bytes>) {
-        // No room: the connection is reset as one that is lost.
-        let _: Result<(), i32> = Self::maps().foreign.insert(key, self.now(), 0);
-    }
-
-    #[inline(always)]
-    fn remove_foreign(&self, key: &FlowKey<F::Bytes>) {
-        // Gone already is as good.
-        let _: Result<(), i32> = Self::maps().foreign.remove(key);
-    }
-}
+atomics::touches_flows!(Table, flow_bucket, count_pushed_out);
+atomics::touches_flows!(Maps, flow_bucket, count_pushed_out);
 
 impl Tables for Maps {
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
         row(&SETTINGS, 0)
+    }
+
+    #[inline(always)]
+    fn addresses(&self, index: u32) -> u64 {
+        row(&ADDRESSES, index).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn add_addresses(&self, index: u32, bits: u64) {
+        if let Some(word) = ADDRESSES.get_ptr_mut(index) {
+            atomics::set_bits(word, bits);
+        }
     }
 
     #[inline(always)]
@@ -306,16 +239,18 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<u32> {
-        row(&SLOTS, index).copied()
+        let [even, odd] = row(&SLOTS, index >> 1)?;
+        Some(if index & 1 == 0 { *even } else { *odd })
+    }
+
+    #[inline(always)]
+    fn is_timed(&self, statistics: u16) -> bool {
+        row(&SPLITS, u32::from(statistics)).is_some_and(|split| split.histogram.load() != 0)
     }
 
     #[inline(always)]
     fn count(&self, statistics: u16, counter: Counter, by: u64) {
-        if let Some(counts) = own_row(&STATS, u32::from(statistics))
-            && let Some(count) = counts.values.get_mut(counter.index())
-        {
-            *count = count.wrapping_add(by);
-        }
+        count_split(statistics, counter, by);
     }
 
     #[inline(always)]
@@ -334,14 +269,9 @@ impl Tables for Maps {
         }
     }
 
-    #[inline(always)]
-    fn now(&self) -> u32 {
-        self.settings().map_or(0, |settings| self.now_by(settings))
-    }
-
     #[expect(unsafe_code, reason = "calls a helper")]
     #[inline(always)]
-    fn now_by(&self, settings: &Settings) -> u32 {
+    fn now(&self, settings: &Settings) -> u32 {
         // SAFETY: the helper has no conditions.
         let jiffies = unsafe { bpf_jiffies64() };
         low(jiffies.wrapping_mul(settings.seconds_per_jiffy.load()) >> 32)
@@ -355,19 +285,9 @@ impl Tables for Maps {
         if tick == 0 { 1 } else { tick }
     }
 
-    #[expect(unsafe_code, reason = "the intrinsic is unsafe")]
     #[inline(always)]
-    fn add_bits(&self, word: &Word<u32>, bits: u32) -> u32 {
-        // Ordered, although nothing depends on it: for a relaxed one LLVM 22 emits the instruction
-        // that does not fetch, and then takes `bits` for what the word was.
-        // SAFETY: the pointer comes from a reference to an aligned word.
-        unsafe { atomic_or::<u32, u32, { AtomicOrdering::AcqRel }>(word.as_ptr(), bits) }
-    }
-
-    #[inline(always)]
-    fn may_refuse(&self) -> bool {
+    fn may_refuse(&self, now: u32) -> bool {
         let Some([second, number]) = own_row(&REFUSALS, 0) else { return false };
-        let now = self.now();
         if *second != now {
             *second = now;
             *number = 0;
@@ -376,13 +296,50 @@ impl Tables for Maps {
         *number <= limits::REPLIES_PER_SECOND
     }
 
-    #[expect(unsafe_code, reason = "reads map memory")]
     #[inline(always)]
-    fn interface_is_young(&self) -> bool {
-        // SAFETY: one aligned word, copied out at once.
-        let Some(since) = unsafe { INTERFACES.get(self.interface) }.copied() else { return false };
-        self.now().wrapping_sub(since) < limits::YOUNG_INTERFACE
+    fn interface(&self) -> Option<&Interface> {
+        interface(self.interface)
     }
+
+    #[inline(always)]
+    fn interface_index(&self) -> u32 {
+        self.interface
+    }
+
+    #[inline(always)]
+    fn leads_back(&self, source: Address, destination: Address) -> bool {
+        // Uplinks and tunnels are one group, and the node's own packets are its own.
+        match interface(self.came_by) {
+            Some(row) if row.has(Interface::POD) => {
+                let out = calls::interface_back(self.context, self.came_by, source, destination);
+                out != 0 && (out == self.came_by || out == row.bridge.load())
+            }
+            _ => true,
+        }
+    }
+
+    #[inline(always)]
+    fn store_flow(&self, request: &Request, _by: Seed) -> Stored {
+        calls::put_entry(request)
+    }
+
+    #[inline(always)]
+    fn free_flow(&self, place: u32, head: Head, _by: Seed, back: Back) -> bool {
+        calls::free_flow(place, head, back)
+    }
+
+    #[inline(always)]
+    fn find_flow(&self, key: &Key, client: Client, _by: Seed) -> Option<(Head, u32)> {
+        calls::find(key, client)
+    }
+}
+
+/// What is known of an interface.
+#[expect(unsafe_code, reason = "reads map memory")]
+#[inline(always)]
+fn interface<'a>(index: u32) -> Option<&'a Interface> {
+    // SAFETY: the fields are words; a row that is recycled costs this one packet.
+    INTERFACES.get_ptr(index).map(|row| unsafe { &*row })
 }
 
 /// The low half of a word.

@@ -1,59 +1,91 @@
-//! The tcx hooks' steps, a family each.
-//!
-//! Verifier: a program has 512 bytes of stack. Each family's step is a function of its own, with
-//! nothing but scalars in and out, so that only one of them is on the stack.
+//! The tcx hooks' steps: the plain case in the hook's own function, which pays for no call.
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use canary_common::flow::{V4, V6};
-use canary_common::forward::Origin;
-use canary_common::hooks;
-use canary_common::segment::Version;
+use canary_common::hooks::{self, First};
+use canary_common::route::Origin;
 
+use crate::steps::{self, About, NONE};
 use crate::tc::Skb;
-use crate::verdict::of_skb;
+use crate::verdict::{NEXT, of_skb};
 
 /// Towards frontends.
 #[inline(always)]
 pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
-    let skb = Skb::new(context);
-    match hooks::version(&skb, l2) {
-        Ok(Version::V4) => inbound4(skb, l2, origin),
-        Ok(Version::V6) => inbound6(skb, l2, origin),
-        Err(outcome) => of_skb(outcome, &skb),
+    let mut skb = Skb::new(context);
+    let tables = skb.tables_in();
+    if !skb.is_for_node(&tables) {
+        return NEXT;
     }
+    let outcome = match hooks::inbound_plain(&mut skb, &tables, l2, origin) {
+        First::Done(outcome) => outcome.to_word(),
+        First::Whole { version, bits } => {
+            whole(skb.context(), tables.came_by, About::new(version, l2, origin, bits))
+        }
+    };
+    of_skb(outcome, &skb, origin)
+}
+
+#[inline(always)]
+fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
+    steps::start(about);
+    inbound_known(context);
+    if steps::told() == NONE {
+        steps::none(context.cast(), came_by);
+    }
+    if steps::is_refused() {
+        inbound_refuse(context);
+    } else {
+        inbound_act(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn inbound_known(context: *mut __sk_buff) -> u32 {
+    let skb = Skb::of(context);
+    steps::known(&skb, &skb.tables_in())
+}
+
+#[inline(never)]
+fn inbound_refuse(context: *mut __sk_buff) -> u32 {
+    let mut skb = Skb::of(context);
+    let tables = skb.tables_in();
+    steps::refuse(&mut skb, &tables)
+}
+
+#[inline(never)]
+fn inbound_act(context: *mut __sk_buff) -> u32 {
+    steps::act(&mut Skb::of(context))
 }
 
 /// Back to clients.
 #[inline(always)]
 pub(crate) fn outbound(context: &TcContext, l2: usize) -> i32 {
-    let skb = Skb::new(context);
-    match hooks::version(&skb, l2) {
-        Ok(Version::V4) => outbound4(skb, l2),
-        Ok(Version::V6) => outbound6(skb, l2),
-        Err(outcome) => of_skb(outcome, &skb),
+    let mut skb = Skb::new(context);
+    let tables = skb.tables_out();
+    if skb.is_sent_back(&tables) {
+        return NEXT;
     }
+    let outcome = match hooks::outbound_plain(&mut skb, &tables, l2) {
+        First::Done(outcome) => outcome.to_word(),
+        First::Whole { version, bits } => {
+            steps::start(About::new(version, l2, Origin::Net, bits));
+            outbound_known(skb.context());
+            outbound_act(skb.context());
+            steps::told()
+        }
+    };
+    of_skb(outcome, &skb, Origin::Net)
 }
 
-#[inline(always)]
-fn inbound4(mut skb: Skb, l2: usize, origin: Origin) -> i32 {
-    let tables = skb.tables();
-    of_skb(hooks::inbound::<V4, _, _>(&mut skb, &tables, l2, origin), &skb)
+#[inline(never)]
+fn outbound_known(context: *mut __sk_buff) -> u32 {
+    let skb = Skb::of(context);
+    steps::known_back(&skb, &skb.tables_out())
 }
 
-#[inline(always)]
-fn inbound6(mut skb: Skb, l2: usize, origin: Origin) -> i32 {
-    let tables = skb.tables();
-    of_skb(hooks::inbound::<V6, _, _>(&mut skb, &tables, l2, origin), &skb)
-}
-
-#[inline(always)]
-fn outbound4(mut skb: Skb, l2: usize) -> i32 {
-    let tables = skb.tables();
-    of_skb(hooks::outbound::<V4, _, _>(&mut skb, &tables, l2), &skb)
-}
-
-#[inline(always)]
-fn outbound6(mut skb: Skb, l2: usize) -> i32 {
-    let tables = skb.tables();
-    of_skb(hooks::outbound::<V6, _, _>(&mut skb, &tables, l2), &skb)
+#[inline(never)]
+fn outbound_act(context: *mut __sk_buff) -> u32 {
+    steps::act_back(&mut Skb::of(context))
 }

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::SockAddrContext;
 use canary_common::endpoint::{Address, Endpoint, TCP};
-use canary_common::forward::Node;
+use canary_common::node::Node;
 use canary_common::reason::{Action, Reason};
 use canary_common::socket;
 use canary_common::tables::Tables;
@@ -21,7 +21,7 @@ const FAIL: i32 = 0;
 /// What a closed port answers a connect with.
 const ECONNREFUSED: i32 = 111;
 /// The only tables there are for a socket: no interface belongs to it.
-const TABLES: Maps = Maps { interface: 0 };
+const TABLES: Maps = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
 
 /// A socket's address in a call of `connect` or `getpeername`.
 struct Call {
@@ -112,7 +112,7 @@ impl Call {
 
     #[inline(always)]
     fn refuse(reason: Reason) -> i32 {
-        maps::count(reason);
+        maps::count(reason.slot());
         if reason.action() == Action::Pass {
             return GO_ON;
         }
@@ -140,7 +140,7 @@ impl Call {
 
     #[inline(always)]
     fn peer(&self) -> Option<Endpoint> {
-        socket::peer(&TABLES, &maps::remembered(self.cookie())?)
+        maps::remembered(self.cookie()).map(|pick| socket::peer(&pick))
     }
 }
 

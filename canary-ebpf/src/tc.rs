@@ -2,7 +2,8 @@
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_l4_csum_replace, bpf_redirect, bpf_skb_change_tail, bpf_skb_pull_data,
+    bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_change_type,
+    bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use canary_common::checksum::Difference;
@@ -19,6 +20,10 @@ const HEADERS: u32 = 14 + 60 + 20;
 /// An address changes that IPv6's pseudo-header covers (Linux 6.16): without it the kernel
 /// spoils the sum of a packet whose checksum the interface has computed.
 const BPF_F_IPV6: u64 = 1 << 7;
+
+/// Kinds of packets as the stack tells them (`PACKET_HOST`, `PACKET_OTHERHOST`).
+const PACKET_HOST: u32 = 0;
+const PACKET_OTHERHOST: u32 = 3;
 
 /// A socket buffer.
 #[derive(Clone, Copy)]
@@ -40,16 +45,95 @@ impl Skb {
         skb
     }
 
-    /// The tables as this packet sees them.
+    /// The buffer of a context whose headers are where programs can read them.
     #[inline(always)]
-    pub(crate) fn tables(self) -> Maps {
-        Maps { interface: self.interface() }
+    pub(crate) const fn of(context: *mut __sk_buff) -> Self {
+        Self { context }
     }
 
-    /// Sends the packet out of the interface it came in by; the verdict to return.
-    #[expect(unsafe_code, reason = "calls a helper")]
+    /// Its context.
     #[inline(always)]
-    pub(crate) fn send_back(self) -> i64 {
+    pub(crate) const fn context(self) -> *mut __sk_buff {
+        self.context
+    }
+
+    /// The buffer of a program that the agent runs, with all of it where programs can read it.
+    #[inline(always)]
+    pub(crate) fn whole(context: &TcContext) -> Self {
+        let skb = Self { context: context.skb.skb };
+        skb.pull(skb.length());
+        skb
+    }
+
+    /// The tables as a packet on its way in sees them.
+    #[inline(always)]
+    pub(crate) fn tables_in(self) -> Maps {
+        let interface = self.interface();
+        Maps { context: self.context.cast(), interface, came_by: interface }
+    }
+
+    /// The tables as a packet on its way out sees them.
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    pub(crate) fn tables_out(self) -> Maps {
+        // SAFETY: the context is valid for the whole run.
+        let came_by = unsafe { (*self.context).ingress_ifindex };
+        Maps { context: self.context.cast(), interface: self.interface(), came_by }
+    }
+
+    /// Whether the frame is for this node, as far as its addresses and tags say: the stack's own
+    /// word, or, on a port of a bridge, where frames to the bridge are "for another host", the
+    /// bridge's hardware address. A tag that was taken off belongs to another interface.
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    pub(crate) fn is_for_node(self, tables: &Maps) -> bool {
+        // SAFETY: the context is valid for the whole run.
+        let kind = unsafe { (*self.context).pkt_type };
+        // SAFETY: as above.
+        let is_tagged = unsafe { (*self.context).vlan_present } != 0;
+        if is_tagged {
+            return false;
+        }
+        kind == PACKET_HOST || kind == PACKET_OTHERHOST && self.is_to_bridge(tables)
+    }
+
+    #[inline(always)]
+    fn is_to_bridge(self, tables: &Maps) -> bool {
+        let Some(interface) = tables.interface() else { return false };
+        let Ok(mac) = self.read::<6>(0) else { return false };
+        interface.bridge.load() != 0 && interface.is_own(mac)
+    }
+
+    /// Whether it is one that we have sent back by this interface: no answer of a backend.
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    pub(crate) fn is_sent_back(self, tables: &Maps) -> bool {
+        if tables.came_by != tables.interface {
+            return false;
+        }
+        // SAFETY: the context is valid for the whole run.
+        let [word, ..] = unsafe { (*self.context).cb };
+        tables.settings().is_some_and(|settings| settings.sent_back.load() == word)
+    }
+
+    /// Sends the packet back to the pod whose interface it came by: into its own end of the
+    /// pair, so that no egress program takes it for an answer. The verdict to return.
+    #[expect(unsafe_code, reason = "calls helpers")]
+    #[inline(always)]
+    pub(crate) fn send_to_pod(self) -> i64 {
+        // SAFETY: the helper changes one field. It fails only for kinds that need no change.
+        let _: i64 = unsafe { bpf_skb_change_type(self.context, PACKET_HOST) };
+        // SAFETY: the helper only notes the index for when the program returns.
+        unsafe { bpf_redirect_peer(self.interface(), 0) }
+    }
+
+    /// Sends the packet out of the interface it came in by, marked; the verdict to return.
+    #[expect(unsafe_code, reason = "writes the context, calls a helper")]
+    #[inline(always)]
+    pub(crate) fn send_to_net(self) -> i64 {
+        let word = self.tables_in().settings().map_or(0, |settings| settings.sent_back.load());
+        // SAFETY: the context is valid for the whole run, and the hook may write this field.
+        unsafe { (*self.context).cb[0] = word };
         // SAFETY: the helper only notes the index for when the program returns.
         unsafe { bpf_redirect(self.interface(), 0) }
     }
@@ -142,7 +226,8 @@ impl Packet for Skb {
         let mut flags = match covers {
             Covers::Ipv4Address => u64::from(BPF_F_PSEUDO_HDR),
             Covers::Ipv6Address => {
-                let known = self.tables().settings().map(|settings| settings.ipv6_checksums.load());
+                let known =
+                    self.tables_in().settings().map(|settings| settings.ipv6_checksums.load());
                 u64::from(BPF_F_PSEUDO_HDR) | if known == Some(1) { BPF_F_IPV6 } else { 0 }
             }
             Covers::Segment => 0,

@@ -2,34 +2,44 @@
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use canary_common::hooks::{Outcome, Verdict};
+use canary_common::reason::Reason;
+use canary_common::route::Origin;
 
 use crate::maps;
 use crate::tc::Skb;
 
 /// `TCX_NEXT`: the next program of the chain, a CNI's policy say, has its turn. `TC_ACT_OK`
 /// would end the chain.
-const NEXT: i32 = -1;
+pub(crate) const NEXT: i32 = -1;
 
 /// The verdict of a tcx hook.
 #[inline(always)]
-pub(crate) fn of_skb(outcome: Outcome, skb: &Skb) -> i32 {
-    if let Some(reason) = outcome.reason {
+pub(crate) fn of_skb(outcome: u32, skb: &Skb, origin: Origin) -> i32 {
+    match (verdict(outcome), origin) {
+        (Verdict::Pass, _) => NEXT,
+        (Verdict::Back, Origin::Pod) => i32::try_from(skb.send_to_pod()).unwrap_or(DROP),
+        (Verdict::Back, Origin::Net) => i32::try_from(skb.send_to_net()).unwrap_or(DROP),
+        (Verdict::Drop, _) => DROP,
+    }
+}
+
+/// The verdict of an outcome, whose reason is counted, unless it has nothing to do with us.
+#[inline(always)]
+fn verdict(outcome: u32) -> Verdict {
+    let (verdict, reason) = Outcome::of_word(outcome);
+    if let Some(reason) = reason
+        && reason != Reason::NotOurs.slot()
+        && reason != Reason::NotIp.slot()
+    {
         maps::count(reason);
     }
-    match outcome.verdict {
-        Verdict::Pass => NEXT,
-        Verdict::Back => i32::try_from(skb.send_back()).unwrap_or(DROP),
-        Verdict::Drop => DROP,
-    }
+    verdict
 }
 
 /// The verdict of the XDP hook.
 #[inline(always)]
-pub(crate) fn of_frame(outcome: Outcome) -> u32 {
-    if let Some(reason) = outcome.reason {
-        maps::count(reason);
-    }
-    match outcome.verdict {
+pub(crate) fn of_frame(outcome: u32) -> u32 {
+    match verdict(outcome) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Back => xdp_action::XDP_TX,
         Verdict::Drop => xdp_action::XDP_DROP,
@@ -37,3 +47,5 @@ pub(crate) fn of_frame(outcome: Outcome) -> u32 {
 }
 
 const DROP: i32 = TC_ACT_SHOT;
+/// The verdict of the XDP hook for a frame that is not ours.
+pub(crate) const PASS: u32 = xdp_action::XDP_PASS;

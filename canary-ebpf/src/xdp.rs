@@ -5,6 +5,7 @@ use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use canary_common::packet::Packet;
 use canary_common::reason::Reason;
+use canary_common::tables::Tables as _;
 use canary_common::wire::ethernet;
 
 use crate::maps::Maps;
@@ -24,12 +25,32 @@ impl Frame {
         Self { context: context.ctx }
     }
 
+    /// The frame of a context.
+    #[inline(always)]
+    pub(crate) const fn of(context: *mut xdp_md) -> Self {
+        Self { context }
+    }
+
+    /// Its context.
+    #[inline(always)]
+    pub(crate) const fn context(self) -> *mut xdp_md {
+        self.context
+    }
+
     /// The tables as this packet sees them.
     #[expect(unsafe_code, reason = "reads the context")]
     #[inline(always)]
     pub(crate) fn tables(self) -> Maps {
         // SAFETY: the context is valid for the whole run.
-        Maps { interface: unsafe { (*self.context).ingress_ifindex } }
+        let interface = unsafe { (*self.context).ingress_ifindex };
+        Maps { context: self.context.cast(), interface, came_by: interface }
+    }
+
+    /// Whether the frame is for this node: the driver's stack has not looked yet.
+    #[inline(always)]
+    pub(crate) fn is_for_node(self, tables: &Maps) -> bool {
+        let Some(interface) = tables.interface() else { return false };
+        self.read::<6>(0).is_ok_and(|mac| interface.is_own(mac))
     }
 
     #[expect(unsafe_code, reason = "reads the context")]

@@ -1,0 +1,65 @@
+//! What the agent has done by running a program itself: its own stores could be interrupted while
+//! they hold a bucket's lock.
+
+use aya_ebpf::programs::TcContext;
+use canary_common::flows::{Key, Kind, Limit, NO_PARTNER, Request, Stored, Values};
+use canary_common::packet::Packet;
+use canary_common::wire::ethernet;
+
+use crate::calls;
+use crate::maps;
+use crate::tc::Skb;
+
+/// Why an entry was not stored: above every place.
+const EXISTS: u32 = 0xffff_0001;
+const BUSY: u32 = 0xffff_0002;
+const FULL: u32 = 0xffff_0003;
+/// The packet describes no entry.
+const MALFORMED: u32 = 0xffff_00ff;
+
+/// Stores the entry that a packet describes, in words of 64 bits behind its Ethernet header: the
+/// key's five, the values' four, kind, state, limit and second. Its place, or why not.
+#[inline(always)]
+pub(crate) fn put(context: &TcContext) -> i32 {
+    let code = match read(&Skb::whole(context)) {
+        None => MALFORMED,
+        Some(request) => match calls::put_entry(&request) {
+            Stored::At(place) => place,
+            Stored::Exists => EXISTS,
+            Stored::Busy => BUSY,
+            Stored::Full => FULL,
+        },
+    };
+    code.cast_signed()
+}
+
+#[inline(always)]
+fn read(skb: &Skb) -> Option<Request> {
+    let word = |index: usize| {
+        let at = ethernet::LEN.wrapping_add(index << 3);
+        skb.read::<8>(at).ok().map(u64::from_ne_bytes)
+    };
+    let key = Key([word(0)?, word(1)?, word(2)?, word(3)?, word(4)?]);
+    let values = Values::of([word(5)?, word(6)?, word(7)?, word(8)?]);
+    let kind = match word(9)? {
+        2 => Kind::Forward,
+        3 => Kind::Foreign,
+        4 => Kind::Return,
+        5 => Kind::Straight,
+        _ => return None,
+    };
+    let limit = match word(11)? {
+        0 => Limit::Free,
+        2 => Limit::Traces,
+        _ => Limit::Idle,
+    };
+    Some(Request {
+        key,
+        values,
+        kind,
+        state: word(10)?,
+        limit,
+        spare: NO_PARTNER,
+        now: maps::low(word(12)?),
+    })
+}

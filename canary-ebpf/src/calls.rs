@@ -1,0 +1,138 @@
+//! Functions of their own: what is called from several places, or would be too much for the
+//! verifier, or for the stack, in one with its caller.
+
+use core::ffi::c_void;
+
+use canary_common::endpoint::Address;
+use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored};
+use canary_common::route::{Decision, Ends};
+use canary_common::segment::Segment;
+use canary_common::start::Beginning;
+
+use crate::maps::{Table, low, scratch, settings};
+use crate::route;
+
+/// What one step leaves for the next: programs have 512 bytes of stack, for all functions of a
+/// call together.
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    /// What the steps need to know of the packet.
+    pub(crate) about: u32,
+    /// What the last step gave.
+    pub(crate) code: u32,
+    pub(crate) segment: Segment,
+    pub(crate) decision: Decision,
+    pub(crate) ends: Ends,
+    pub(crate) beginning: Beginning,
+    pub(crate) request: Request,
+    /// Argument of [`find_flow`].
+    key: Key,
+    /// Its result.
+    place: u32,
+    /// Arguments of [`route_back`].
+    addresses: [Address; 2],
+}
+
+/// Stores the entry that the scratch row asks for: a function of its own, for two of them in one
+/// are more than the verifier walks. The place, or one of the codes above every place.
+#[inline(never)]
+pub(crate) fn put() -> u64 {
+    let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
+        return FULL;
+    };
+    match flows::insert(&Table, &scratch.request, settings.flows()) {
+        Stored::At(place) => u64::from(place),
+        Stored::Exists => EXISTS,
+        Stored::Busy => BUSY,
+        Stored::Full => FULL,
+    }
+}
+
+/// What a number that [`put`] gave means.
+#[inline(always)]
+pub(crate) const fn stored(number: u64) -> Stored {
+    match number {
+        EXISTS => Stored::Exists,
+        BUSY => Stored::Busy,
+        FULL => Stored::Full,
+        place => Stored::At(low(place)),
+    }
+}
+
+const EXISTS: u64 = 1 << 32;
+const BUSY: u64 = 2 << 32;
+const FULL: u64 = 3 << 32;
+
+/// Frees the connection of an entry: a function of its own, as above.
+#[inline(never)]
+fn release(place: u32, head: u64, stays: u32) -> u32 {
+    let Some(settings) = settings() else { return 0 };
+    let back = if stays == 0 { Back::Goes } else { Back::Stays };
+    let Some(entry) = flows::find_at(&Table, place) else { return 0 };
+    let freed = entry.head.is_of_same(Head(head))
+        && flows::free_pair(&Table, &entry, settings.flows(), back);
+    u32::from(freed)
+}
+
+/// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the
+/// scratch row.
+#[inline(never)]
+fn find_flow(is_source: u32) -> u64 {
+    let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
+        return 0;
+    };
+    let client = if is_source == 0 { Client::IsDestination } else { Client::IsSource };
+    let hash = Hash::of(&scratch.key, client, settings.flows());
+    match flows::find(&Table, &scratch.key, hash, client) {
+        Some(entry) => {
+            scratch.place = entry.place;
+            entry.head.0
+        }
+        None => 0,
+    }
+}
+
+/// Where the route from one address of the scratch row to the other leads: a function of its own
+/// for the lookup's 64 bytes.
+#[inline(never)]
+fn route_back(context: *mut c_void, interface: u32) -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    let [source, destination] = scratch.addresses;
+    route::back(context, interface, source, destination)
+}
+
+/// Stores an entry; as [`put`].
+#[inline(always)]
+pub(crate) fn put_entry(request: &Request) -> Stored {
+    let Some(scratch) = scratch() else { return Stored::Full };
+    scratch.request = *request;
+    stored(put())
+}
+
+/// As [`release`].
+#[inline(always)]
+pub(crate) fn free_flow(place: u32, head: Head, back: Back) -> bool {
+    release(place, head.0, u32::from(back == Back::Stays)) != 0
+}
+
+/// The entry of a tuple: its head and its place.
+#[inline(always)]
+pub(crate) fn find(key: &Key, client: Client) -> Option<(Head, u32)> {
+    let scratch = scratch()?;
+    scratch.key = *key;
+    let head = find_flow(u32::from(client == Client::IsSource));
+    (head != 0).then_some((Head(head), scratch.place))
+}
+
+/// Index of the interface by which the route leads back to a packet's source; 0 for none.
+#[inline(always)]
+pub(crate) fn interface_back(
+    context: *mut c_void,
+    came_by: u32,
+    source: Address,
+    destination: Address,
+) -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    scratch.addresses = [source, destination];
+    route_back(context, came_by)
+}
