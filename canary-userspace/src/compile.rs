@@ -10,6 +10,7 @@ mod compiler;
 mod document;
 mod explain;
 mod facts;
+mod families;
 mod fraction;
 mod frontends;
 pub mod maglev;
@@ -20,7 +21,7 @@ mod shares;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use canary_common::endpoint::Endpoint;
+use canary_common::endpoint::{Endpoint, Version};
 
 pub(crate) use self::address::Shown;
 pub use self::address::{endpoint, protocol_name, socket};
@@ -46,7 +47,7 @@ pub struct SplitKey {
     pub subset: String,
 }
 
-/// A backend of a split.
+/// A backend of a split: an instance where it serves clients of one family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DesiredBackend {
     /// Where it serves.
@@ -55,6 +56,9 @@ pub struct DesiredBackend {
     pub weight: u32,
     /// Takes new flows; otherwise it only keeps its live ones.
     pub healthy: bool,
+    /// The instance has another backend, of the other family, which stands for it where instances
+    /// are counted.
+    pub second: bool,
 }
 
 /// A compiled share.
@@ -70,6 +74,18 @@ pub struct DesiredSplit {
     pub backends: Vec<DesiredBackend>,
     /// Where the other levels serve, sorted: they keep the connections they have.
     pub standby: Vec<Endpoint>,
+}
+
+impl DesiredSplit {
+    /// Its backends with addresses of one family: those that clients of that family are sent to.
+    pub fn of(&self, version: Version) -> impl Iterator<Item = &DesiredBackend> {
+        self.backends.iter().filter(move |backend| backend.endpoint.address.version() == version)
+    }
+
+    /// Its instances, each by one of its backends.
+    pub fn instances(&self) -> impl Iterator<Item = &DesiredBackend> {
+        self.backends.iter().filter(|backend| !backend.second)
+    }
 }
 
 /// What a client keeps its backend by.

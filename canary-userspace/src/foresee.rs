@@ -2,11 +2,10 @@
 
 use anyhow::{Context, Result};
 use canary_common::draw::flow_hash;
-use canary_common::endpoint::Endpoint;
-use canary_common::flow::Flow;
+use canary_common::endpoint::{Endpoint, Version};
+use canary_common::flows::{Head, Values};
 use canary_common::memory::Memory;
 use canary_common::service::{self, AFFINITY_SOURCE, Record};
-use canary_common::tables::Stage;
 
 use crate::compile::SplitKey;
 
@@ -15,8 +14,8 @@ pub(crate) trait Rows {
     /// The seed of the node's hash.
     fn seed(&self) -> Result<u64>;
 
-    /// The frontend at an endpoint.
-    fn frontend(&self, endpoint: &Endpoint) -> Result<Option<Frontend>>;
+    /// The service of the frontend at an endpoint; `None` if no frontend is there.
+    fn service(&self, frontend: &Endpoint) -> Result<Option<u32>>;
 
     /// The record in force of a service.
     fn record(&self, service: u32) -> Result<Record>;
@@ -30,16 +29,9 @@ pub(crate) trait Rows {
     /// Whose counters a row of statistics is.
     fn split(&self, statistics: u16) -> Option<SplitKey>;
 
-    /// The flow of a client through a frontend, and the seconds since its last packet.
-    fn flow(&self, client: &Endpoint, frontend: &Frontend) -> Result<Option<(Stage, Flow, u32)>>;
-}
-
-/// A row of `FRONTENDS`, as far as a draw needs it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Frontend {
-    pub(crate) id: u32,
-    pub(crate) generation: u16,
-    pub(crate) service: u32,
+    /// The flow of a client through a frontend, by its `forward` entry, and the seconds since a
+    /// packet of either direction.
+    fn flow(&self, client: &Endpoint, frontend: &Endpoint) -> Result<Option<(Head, Values, u32)>>;
 }
 
 /// What a flow gets and has.
@@ -55,7 +47,7 @@ pub struct Foreseen {
     pub drawn: usize,
     /// The slot drawn, and how many the split has; `None` where it needs none.
     pub slot: Option<(u32, u32)>,
-    /// The backend drawn; `None` if the split has none.
+    /// The backend drawn; `None` if the split has none of the frontend's family.
     pub backend: Option<Endpoint>,
     /// The flow, if it is in the tables.
     pub known: Option<Known>,
@@ -80,15 +72,22 @@ pub(crate) fn foresee(
     client: Endpoint,
     endpoint: Endpoint,
 ) -> Result<Option<Foreseen>> {
-    let Some(frontend) = rows.frontend(&endpoint)? else { return Ok(None) };
-    let mut record = rows.record(frontend.service)?;
+    let Some(service) = rows.service(&endpoint)? else { return Ok(None) };
+    let mut record = rows.record(service)?;
+    let version = endpoint.address.version();
     let by_address = record.flags & AFFINITY_SOURCE != 0;
     let hash = flow_hash(rows.seed()?, client, endpoint, by_address);
 
     // The slots of all splits one after another, each holding its own place: the draw then
     // tells the slot, which it otherwise keeps to itself.
     let mut ids = Vec::new();
-    for (start, length) in record.slots.iter_mut().zip(record.lengths) {
+    let [lengths4, lengths6] = record.lengths;
+    let [slots4, slots6] = &mut record.slots;
+    let (slots, lengths) = match version {
+        Version::V4 => (slots4, lengths4),
+        Version::V6 => (slots6, lengths6),
+    };
+    for (start, length) in slots.iter_mut().zip(lengths) {
         if length > 1 {
             let slots = rows.slots(*start, length)?;
             *start = u32::try_from(ids.len())?;
@@ -96,14 +95,16 @@ pub(crate) fn foresee(
         }
     }
     let places = (0..u32::try_from(ids.len())?).collect();
+    let starts = *slots;
     let memory = Memory { slots: places, ..Memory::default() };
-    let picked = service::pick(&memory, &record, hash).context("the service's record is empty")?;
+    let picked =
+        service::pick(&memory, &record, version, hash).context("the service's record is empty")?;
 
     let count = usize::try_from(record.count)?;
     let mut statistics = record.statistics.iter().take(count);
     let drawn = statistics.position(|id| *id == picked.statistics).unwrap_or_default();
     let [start, length] =
-        [record.slots, record.lengths].map(|column| column.get(drawn).copied().unwrap_or_default());
+        [starts, lengths].map(|column| column.get(drawn).copied().unwrap_or_default());
     let has_slots = length > 1;
     let id = match picked.backend {
         Some(place) if has_slots => ids.get(usize::try_from(place)?).copied(),
@@ -119,19 +120,21 @@ pub(crate) fn foresee(
         drawn,
         slot,
         backend: id.map(|id| rows.backend(id)).transpose()?.flatten(),
-        known: known(rows, client, &frontend)?,
+        known: known(rows, &client, &endpoint)?,
     }))
 }
 
-fn known(rows: &impl Rows, client: Endpoint, frontend: &Frontend) -> Result<Option<Known>> {
-    let Some((stage, flow, idle)) = rows.flow(&client, frontend)? else { return Ok(None) };
-    let state = match stage {
-        _ if flow.marks().ended() => "ended",
-        Stage::Opening => "opening",
-        Stage::Established => "established",
+fn known(rows: &impl Rows, client: &Endpoint, frontend: &Endpoint) -> Result<Option<Known>> {
+    let Some((head, values, idle)) = rows.flow(client, frontend)? else { return Ok(None) };
+    let state = if head.ended() {
+        "ended"
+    } else if head.has(Head::ANSWERED) {
+        "established"
+    } else {
+        "opening"
     };
-    let backend = rows.backend(flow.backend())?;
-    Ok(Some(Known { state, backend, split: named(rows, flow.statistics()), idle }))
+    let backend = rows.backend(values.backend)?;
+    Ok(Some(Known { state, backend, split: named(rows, values.statistics), idle }))
 }
 
 fn named(rows: &impl Rows, statistics: u16) -> SplitKey {

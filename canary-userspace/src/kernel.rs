@@ -2,11 +2,15 @@
 
 pub mod adopt;
 pub mod attach;
+pub mod attached;
 pub mod conntrack;
 pub mod counters;
 pub mod doctor;
+pub mod flows;
+pub mod foreign;
 mod foresee;
 pub mod grace;
+pub mod insert;
 pub mod interfaces;
 mod leave;
 pub mod links;
@@ -15,11 +19,17 @@ pub mod locality;
 pub mod mapped;
 pub mod netlink;
 pub mod node;
+mod numa;
 pub mod object;
+mod open;
 mod pinned;
 pub mod pins;
+mod rounds;
 mod seed;
+pub mod sizes;
 pub mod sweep;
+mod tell;
+pub mod upgrade;
 pub mod usage;
 pub mod writer;
 
@@ -28,34 +38,38 @@ use std::mem;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use aya::maps::{HashMap, MapData};
+use canary_common::backend::{Backend, State};
 use canary_common::endpoint::Endpoint;
 use canary_common::settings::Settings as Row;
-use canary_common::word::Word;
+use canary_common::socket::SocketPick;
 
 use self::attach::Attachments;
-use self::conntrack::Foreign;
 use self::counters::PerCpu;
+use self::flows::FlowTable;
+use self::foreign::Foreign;
 use self::grace::Grace;
-use self::links::Links;
-use self::load::Places;
 use self::locality::Locality;
-use self::pins::{Lock, Pins};
-use self::sweep::{Alive, Sweep};
+use self::pins::Lock;
+use self::sweep::{Alive, Fill, Sweep};
+use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 use crate::foresee::Foreseen;
-use crate::plan::{Blocked, Published, Write, fits, plan, plan_some};
-use crate::settings::Settings;
+use crate::plan::{Published, Write, fits, plan, plan_some};
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
 const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 /// Time between two walks through the flows while something is leaving.
-const LEAVING_EVERY: Duration = Duration::from_secs(1);
+const LEAVING_EVERY: Duration = Duration::from_secs(2);
+/// Percent of the places of the flow table in use from which people are told.
+const NEARLY_FULL: u64 = 80;
 
 /// How long a publication took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +86,7 @@ pub struct Kernel {
     published: Published,
     grace: Grace,
     sweep: Sweep,
-    flows: foresee::Flows,
+    flows: Arc<FlowTable>,
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
@@ -83,104 +97,26 @@ pub struct Kernel {
     /// Planned stores that failed or were not come to: no plan has them again.
     owed: Vec<Write>,
     took: Took,
-    /// Since when each leaving row (backend or not, id, generation) is known to leave.
-    leaving: BTreeMap<(bool, u32, u16), Instant>,
+    /// Since when each leaving row (backend or not, id) is known to leave.
+    leaving: BTreeMap<(bool, u32), Instant>,
     walked: Instant,
+    /// When the last pass for rows began.
+    passed: Instant,
+    hertz: u64,
+    /// Picks at connect time, which only an upgrade writes.
+    sockets: HashMap<MapData, u64, SocketPick>,
+    /// What is pinned of other layouts, until the first publication.
+    upgrade: Option<Upgrade>,
+    /// What came along from there.
+    brought: Option<Brought>,
     _lock: Lock,
 }
 
 impl Kernel {
-    /// Loads or adopts tables and programs, and attaches them to the interfaces there are.
-    ///
-    /// # Errors
-    ///
-    /// If another agent runs, rights are missing, or the kernel refuses something.
-    pub fn open(settings: &Settings) -> Result<Self> {
-        let lock = Pins::lock(&settings.bpffs)?;
-        let places = Places::prepare(&settings.bpffs)?;
-        let mut ebpf = load::load(&places, &settings.limits)?;
-        let usage = Usage::of(&ebpf)?;
-        let mut writer = load::writer(&mut ebpf)?;
-        let hertz = node::hertz()?;
-        let row = tell(&writer, settings, hertz)?;
-        let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
-        let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
-        for write in Published::new(sizes).1 {
-            writer.perform(&write)?;
-        }
-        let (mut published, sweeping) = adopt::adopt(&writer, sizes)?;
-        for write in sweeping {
-            writer.perform(&write)?;
-        }
-        // Nothing leads to what counts as free here; a packet may still see it.
-        published.begin_grace();
-        grace.begin();
-        grace.wait()?;
-        published.end_grace();
-        let revision = writer.settings.load_wide(0, offset_of!(Row, revision))?;
-        let splits = mapped::Mapped::from_ebpf(&ebpf, "SPLITS")?;
-        let flows = foresee::Flows::open(&ebpf, hertz)?;
-        let sweep = Sweep::start(&mut ebpf, splits, row, hertz)?;
-        let per_cpu = PerCpu::take(&mut ebpf)?;
-        let foreign = Foreign::take(&mut ebpf, hertz)?;
-        let since = attach::Since::take(&mut ebpf, hertz)?;
-        let attachments = Attachments::open(Links::new(ebpf, places.links), since, settings)?;
-        Ok(Self {
-            writer,
-            published,
-            grace,
-            sweep,
-            flows,
-            attachments,
-            per_cpu,
-            usage,
-            locality: Locality::default(),
-            foreign,
-            alive: Alive::default(),
-            revision,
-            owed: Vec::new(),
-            took: Took::default(),
-            leaving: BTreeMap::new(),
-            walked: Instant::now(),
-            _lock: lock,
-        })
-    }
-
     /// How long the last publication took that changed something.
     #[must_use]
     pub fn took(&self) -> Took {
         self.took
-    }
-
-    /// The stores that `plan` wants, after a grace period if they need one, and the time that
-    /// planning them took.
-    fn planned(
-        &mut self,
-        mut plan: impl FnMut(&mut Published) -> Result<Vec<Write>, Blocked>,
-    ) -> Result<(Vec<Write>, Duration), PublishError> {
-        let mut planning = Duration::ZERO;
-        loop {
-            let start = Instant::now();
-            let writes = plan(&mut self.published);
-            planning = planning.saturating_add(start.elapsed());
-            match writes {
-                Ok(writes) => return Ok((writes, planning)),
-                Err(Blocked::Full(error)) => return Err(error),
-                Err(Blocked::Grace) => self.wait_for_grace()?,
-            }
-        }
-    }
-
-    /// Waits until all that was freed before this call is free.
-    fn wait_for_grace(&mut self) -> Result<()> {
-        // One that is on may have begun before something was freed: take another.
-        self.grace.wait()?;
-        self.published.end_grace();
-        self.published.begin_grace();
-        self.grace.begin();
-        self.grace.wait()?;
-        self.published.end_grace();
-        Ok(())
     }
 
     /// Carries out what was planned at `start`. Whatever fails, the plan stands: what it lacks is
@@ -222,10 +158,26 @@ impl Kernel {
                 &mut self.attachments,
             )?;
         }
-        self.foreign.note(writes)?;
-        self.perform(writes).context("write the tables")?;
-        // Those that began between the two looks.
-        self.foreign.note(writes)?;
+        let is_new = writes.iter().any(|write| matches!(write, Write::Frontend { .. }));
+        if is_new {
+            // What began before the frontend is found must not be taken for ours.
+            self.attachments.table().rejuvenate()?;
+        }
+        match self.upgrade.take() {
+            None => self.perform(writes).context("write the tables")?,
+            Some(upgrade) => {
+                let taken = self.take_over(&upgrade, writes);
+                self.upgrade = taken.is_err().then_some(upgrade);
+                taken.context("take over from tables of another layout")?;
+            }
+        }
+        if is_new {
+            self.ask_conntrack()?;
+            self.heed_conntrack(self.revision == 0)?;
+        }
+        if writes.iter().any(ends_datagrams) {
+            self.sweep.hurry();
+        }
         if somebody_moves {
             self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
         }
@@ -238,37 +190,26 @@ impl Kernel {
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
         writes.iter().try_for_each(|write| self.writer.perform(write))
     }
-
-    fn pass_grace(&mut self) -> Result<()> {
-        if self.grace.is_over()? {
-            self.published.end_grace();
-        }
-        if self.published.waits_for_grace() && self.grace.begin() {
-            self.published.begin_grace();
-        }
-        Ok(())
-    }
 }
 
-/// Writes the programs' settings; returns a copy of what they see.
-fn tell(writer: &Writer, settings: &Settings, hertz: u64) -> Result<Row> {
-    let table = &writer.settings;
-    let idle = [
-        settings.idle.opening,
-        settings.idle.established,
-        settings.idle.closing,
-        settings.idle.answered_udp,
-    ];
-    for (place, seconds) in idle.into_iter().enumerate() {
-        table.store(0, offset_of!(Row, idle).saturating_add(place.saturating_mul(4)), seconds)?;
-    }
-    table.store_wide(0, offset_of!(Row, seed), seed::of(&settings.cluster_name))?;
-    table.store_wide(0, offset_of!(Row, seconds_per_jiffy), node::seconds_per_jiffy(hertz))?;
-    table.store_wide(0, offset_of!(Row, netns), node::netns_cookie()?)?;
-    table.store(0, offset_of!(Row, ipv6_checksums), u32::from(node::knows_ipv6_checksums()))?;
-    let mask = writer.endpoints.rows().saturating_sub(1);
-    table.store(0, offset_of!(Row, bucket_mask), mask)?;
-    Ok(Row { idle: idle.map(Word::new), ..Row::default() })
+/// Says that the flow table is nearly full, if it is.
+fn nearly_full(fill: &Fill) -> Option<Warning> {
+    let percent = fill.percent();
+    (percent >= NEARLY_FULL).then(|| Warning {
+        service: String::new(),
+        text: format!(
+            "FLOWS is {percent} % full with {} connections: what has ended, then what is half \
+             open goes first, and from 100 % new ones are refused; raise `limits.flows`, stop \
+             the agent, run `canaryctl detach` and start it anew",
+            fill.connections
+        ),
+    })
+}
+
+/// Whether a store says that a backend takes no datagrams any more.
+fn ends_datagrams(write: &Write) -> bool {
+    let alive = Backend::word_of(State::Alive);
+    matches!(write, Write::BackendState { state, .. } if *state != alive)
 }
 
 impl Datapath for Kernel {
@@ -301,8 +242,9 @@ impl Datapath for Kernel {
     }
 
     fn foresee(&self, client: Endpoint, frontend: Endpoint) -> Result<Option<Foreseen>> {
-        let (writer, published, flows) = (&self.writer, &self.published, &self.flows);
-        crate::foresee::foresee(&foresee::Live { writer, published, flows }, client, frontend)
+        let (writer, published, flows) = (&self.writer, &self.published, &*self.flows);
+        let live = foresee::Live { writer, published, flows, hertz: self.hertz };
+        crate::foresee::foresee(&live, client, frontend)
     }
 
     fn draining(&self) -> BTreeMap<SplitKey, u64> {
@@ -331,13 +273,23 @@ impl Datapath for Kernel {
 
     fn maps(&self) -> Vec<MapUsage> {
         let mut in_use = self.published.rows_in_use();
-        in_use.extend(self.alive.tables.iter().map(|(name, flows)| (*name, *flows)));
-        self.usage.read(&in_use)
+        let fill = self.sweep.fill();
+        in_use.insert("FLOWS", usize::try_from(fill.places).unwrap_or(usize::MAX));
+        let mut maps = self.usage.read(&in_use);
+        for map in maps.iter_mut().filter(|map| map.name == "FLOWS") {
+            // A row is a bucket of seven places.
+            map.capacity = flows::places(self.flows.seed().buckets);
+        }
+        maps
     }
 
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
+        warnings.extend(nearly_full(&self.sweep.fill()));
+        if let Some(brought) = &self.brought {
+            warnings.push(Warning { service: String::new(), text: brought.to_string() });
+        }
         if !Path::new(node::BTF).exists() {
             let text = format!(
                 "{} is missing: what this kernel can do is not known in full, and the oldest way is \
@@ -355,7 +307,12 @@ impl Datapath for Kernel {
             self.locality.forget();
             followed = self.locality.settle(&self.published, &self.writer, &mut self.attachments);
         }
-        let rest = [followed, self.pass_grace(), self.let_go()];
+        for interface in self.attachments.take_gone() {
+            self.sweep.forget(interface);
+        }
+        let aged = self.attachments.table().tick();
+        let heeded = self.heed_conntrack(false);
+        let rest = [followed, aged, heeded, self.go_round(), self.let_go()];
         for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }

@@ -1,10 +1,13 @@
 //! From what the tables shall hold to the stores that make them hold it, in order.
 //!
 //! Pure. The order is such that after every single store each frontend gives its old answer or
-//! its new one: backends can restore answers before a record names them, a record is complete
-//! before `CURRENT` names it, a service is in force before its frontends are found. What is left
-//! behind is written again only after a grace period, so a reader never meets a row that changes.
+//! its new one: an address has its bit before an endpoint with it is found, a backend is found
+//! before a record names it, a record is complete before `CURRENT` names it, a service is in force
+//! before its frontends are found. What is left behind is written again only after a grace period,
+//! so a reader never meets a row that changes; rows that `FLOWS` names after grace, a pass over
+//! `FLOWS`, and grace again: see [`Published::begin_grace`] for who calls what.
 
+mod addresses;
 mod adopt;
 mod build;
 mod delta;
@@ -13,6 +16,7 @@ mod kept;
 mod places;
 mod pool;
 mod published;
+mod reuse;
 mod rows;
 
 use canary_common::endpoint::Endpoint;
@@ -33,23 +37,28 @@ pub const NOWHERE: u32 = 0;
 /// One store into a table, or a few into rows that nobody reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Address, port, protocol and home of a row of `BACKENDS` that is gone.
+    /// Bits of a row of `ADDRESSES`, by one atomic operation each: the programs set others there.
+    Addresses {
+        /// The row.
+        row: u32,
+        /// Bits that become 1.
+        set: u64,
+        /// Bits that become 0.
+        clear: u64,
+    },
+    /// Address, port and protocol of a row of `BACKENDS` that is gone.
     Backend {
         /// The row.
         id: u32,
         /// Where the backend serves.
         endpoint: Endpoint,
-        /// Its home frontend's id.
-        home: u32,
-        /// The home frontend's generation.
-        home_generation: u16,
     },
-    /// The status word of a row of `BACKENDS`: one store.
-    BackendStatus {
+    /// The state of a row of `BACKENDS`: one store.
+    BackendState {
         /// The row.
         id: u32,
-        /// As [`canary_common::backend::Backend::status_of`] makes it.
-        status: u32,
+        /// As [`canary_common::backend::Backend::word_of`] makes it.
+        state: u32,
     },
     /// The key of an entry of `ENDPOINTS` whose value is 0: first the tail becomes 0, which no
     /// endpoint has, then the address is written, then the tail.
@@ -127,8 +136,6 @@ pub enum Write {
         id: u32,
         /// Address, port and protocol.
         endpoint: Endpoint,
-        /// Counts the owners of the row.
-        generation: u16,
         /// The service behind it.
         service: u32,
     },
@@ -182,6 +189,10 @@ impl Default for Sizes {
 pub enum Blocked {
     /// What is free is not enough, but a grace period frees more: wait for one, then plan again.
     Grace,
+    /// What is free is not enough, but rows that flows may still name become free after a grace
+    /// period, a whole pass over `FLOWS` that begins after it, and another grace period: wait for
+    /// all three, then plan again.
+    Pass,
     /// A table cannot take the change.
     Full(PublishError),
 }
@@ -216,10 +227,10 @@ struct Short {
 impl Short {
     /// Whether waiting helps: what this very change would free does not, for it is refused whole.
     fn blocks(self, published: &Published) -> Blocked {
-        if self.spent == Spent::UntilGrace && published.waits_for_grace() {
-            Blocked::Grace
-        } else {
-            Blocked::Full(self.error)
+        match self.spent {
+            Spent::UntilGrace if published.waits_for_grace() => Blocked::Grace,
+            Spent::UntilPass if published.waits_for_pass() => Blocked::Pass,
+            _ => Blocked::Full(self.error),
         }
     }
 }
@@ -270,7 +281,7 @@ pub fn plan_some(
     Ok(writes)
 }
 
-/// Says whether the tables can take `desired`, waiting for no grace period.
+/// Says whether the tables can take `desired`, waiting for no grace period and no pass.
 ///
 /// # Errors
 ///
@@ -282,10 +293,12 @@ pub fn fits(published: &Published, desired: &Desired) -> Result<(), PublishError
             Ok(_) => return Ok(()),
             Err(Blocked::Full(error)) => return Err(error),
             // In the copy it is over at once.
-            Err(Blocked::Grace) => {
-                copy.end_grace();
-                copy.begin_grace();
-                copy.end_grace();
+            Err(Blocked::Grace) => copy.pass_grace(),
+            Err(Blocked::Pass) => {
+                copy.pass_grace();
+                copy.begin_pass();
+                copy.end_pass(true);
+                copy.pass_grace();
             }
         }
     }

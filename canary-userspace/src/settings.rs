@@ -14,9 +14,11 @@ use serde::Deserialize;
 use crate::error::ConfigError;
 
 mod http;
+mod ports;
 mod sizes;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
+pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
 
 /// Directory of entries and services where none is given.
@@ -126,6 +128,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Idle limits of flows.
     pub idle: Idle,
+    /// Source ports for connections whose own is taken.
+    pub source_ports: SourcePorts,
 }
 
 /// What `--help` ends with.
@@ -191,6 +195,9 @@ struct Options {
     /// Whose sockets are balanced at connect time [default: host]
     #[arg(long, value_name = "WHOSE")]
     socket_lb: Option<SocketLb>,
+    /// Source ports for connections whose own is taken [default: 61000-65535]
+    #[arg(long, value_name = "FIRST-LAST")]
+    source_ports: Option<SourcePorts>,
     /// Cgroup of those sockets [default: the root of the cgroup v2 mount]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
@@ -228,6 +235,7 @@ struct FileSettings {
     uplink_interface: Vec<String>,
     uplink_mode: Option<UplinkMode>,
     socket_lb: Option<SocketLb>,
+    source_ports: Option<SourcePorts>,
     cgroup: Option<PathBuf>,
     bpffs: Option<PathBuf>,
     node_name: Option<String>,
@@ -310,6 +318,7 @@ fn merge(
         log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         limits: file.limits,
         idle: file.idle,
+        source_ports: flags.source_ports.or(file.source_ports).unwrap_or_default(),
     })
 }
 
@@ -447,6 +456,31 @@ mod tests {
 
             assert!(error.contains(&path) && error.contains("sokcet"), "{error}");
         }
+    }
+
+    #[test]
+    fn source_ports_are_a_flag_and_a_key_and_never_an_empty_range() {
+        let (_dir, path) = file("source_ports = \"62000-62999\"\n");
+
+        let of_file = from(&["--config", &path]).unwrap().source_ports;
+        let of_flag =
+            from(&["--config", &path, "--source-ports", "63000-63999"]).unwrap().source_ports;
+
+        assert_eq!(of_file.to_string(), "62000-62999");
+        assert_eq!(of_flag.to_string(), "63000-63999");
+        assert!(from(&["--source-ports", "63999-63000"]).is_err());
+        let (_dir, path) = file("source_ports = \"62999-62000\"\n");
+        let error = from(&["--config", &path]).unwrap_err().to_string();
+        assert!(error.contains("62999-62000"), "{error}");
+    }
+
+    #[test]
+    fn the_names_of_idle_limits_of_the_first_release_are_still_read() {
+        let (_dir, path) = file("idle {\n  closing = 7\n  answered_udp = 9\n  reset = 3\n}\n");
+
+        let idle = from(&["--config", &path]).unwrap().idle;
+
+        assert_eq!((idle.closed, idle.udp_stream, idle.reset), (7, 9, 3));
     }
 
     #[test]

@@ -162,13 +162,13 @@ pub(super) fn frontends(service: &DesiredService) -> Vec<document::Frontend> {
 
 fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
     let counted = measured.counters.get(&split.key).cloned().unwrap_or_default();
-    let healthy = split.backends.iter().filter(|backend| backend.healthy).count();
+    let healthy = split.instances().filter(|backend| backend.healthy).count();
     document::Split {
         service: split.key.target.clone(),
         subset: split.key.subset.clone(),
         weight: f64::from(split.weight) / 100.0,
         backends: document::Backends {
-            total: number(split.backends.len()),
+            total: number(split.instances().count()),
             healthy: number(healthy),
             draining: measured.draining.get(&split.key).copied().unwrap_or(0),
         },

@@ -13,7 +13,9 @@ use super::advice::{self, Missing};
 use super::chain::Chains;
 use super::facts::{Facts, Kinds};
 use super::members::Members;
-use super::{Claims, Compiled, DesiredService, Refused, Shown, Warning, frontends, service};
+use super::{
+    Claims, Compiled, DesiredService, Refused, Shown, Warning, families, frontends, service,
+};
 use crate::catalog::Snapshot;
 
 /// Names of services.
@@ -50,8 +52,8 @@ pub struct Compiler {
 struct Unit {
     asked: Vec<String>,
     warnings: Vec<Warning>,
-    /// What is said of virtual addresses at which an instance serves.
-    clashes: Vec<Warning>,
+    /// What is said of its virtual addresses.
+    of_frontends: Vec<Warning>,
     /// Its backends count as served.
     backends: Vec<Endpoint>,
 }
@@ -231,7 +233,7 @@ impl Compiler {
             }
         }
         self.compiled.warnings.exchange(&unit.warnings, &[]);
-        self.compiled.warnings.exchange(&unit.clashes, &[]);
+        self.compiled.warnings.exchange(&unit.of_frontends, &[]);
     }
 
     /// Compiles one service, without its frontends; `None` if there is none to be compiled.
@@ -296,7 +298,10 @@ impl Compiler {
                 None
             }
             Some(Ok(mut service)) => {
-                service.frontends = self.frontends(name);
+                let mut warnings;
+                (service.frontends, warnings) = self.frontends(name);
+                warnings.extend(families::unserved(&service));
+                self.say(name, warnings);
                 Some(service)
             }
         };
@@ -318,20 +323,23 @@ impl Compiler {
     }
 
     /// The frontends of `name`, but for those at which an instance serves: one endpoint cannot be
-    /// both.
-    fn frontends(&mut self, name: &str) -> Vec<Endpoint> {
+    /// both, which is said.
+    fn frontends(&self, name: &str) -> (Vec<Endpoint>, Vec<Warning>) {
         let (clashing, own): (Vec<_>, Vec<_>) =
             self.assigned_to(name).into_iter().partition(|at| self.served.contains_key(at));
         let clashes = clashing.iter().map(|at| Warning {
             service: name.to_owned(),
             text: format!("frontend {} is refused: an instance serves there", Shown(at)),
         });
-        let clashes: Vec<Warning> = clashes.collect();
+        (own, clashes.collect())
+    }
+
+    /// Says this of the virtual addresses of `name`, and no more what was said of them before.
+    fn say(&mut self, name: &str, warnings: Vec<Warning>) {
         if let Some(unit) = self.units.get_mut(name) {
-            self.compiled.warnings.exchange(&unit.clashes, &clashes);
-            unit.clashes = clashes;
+            self.compiled.warnings.exchange(&unit.of_frontends, &warnings);
+            unit.of_frontends = warnings;
         }
-        own
     }
 
     fn assigned_to(&self, name: &str) -> Vec<Endpoint> {

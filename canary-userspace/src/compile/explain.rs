@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::chain::{Chain, Chains, hashes};
 use super::members::{Members, weigh};
-use super::{Affinity, frontends, protocol_name, service};
+use super::{Affinity, families, frontends, protocol_name, service};
 use crate::api::document::explain::{
     Check, Explain, Instance, Leaf, Level, Next, Splitter, Target as TargetDocument, Written,
 };
@@ -152,7 +152,7 @@ fn instance(registered: &Registered, filter: &str, member: bool, only_passing: b
     let failing = registered.checks.iter().filter(|check| check.status != Health::Passing);
     Instance {
         id: registered.instance.id.clone(),
-        address: registered.socket().map(|at| at.to_string()),
+        address: families::sockets(registered).next().map(|at| at.to_string()),
         node: registered.node.name.clone(),
         health: health(registered.health).to_owned(),
         checks: failing.map(|failing| check(failing)).collect(),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use canary_common::endpoint::Endpoint;
 
 use super::address::{Shown, endpoint};
-use super::{DesiredBackend, Warning};
+use super::{DesiredBackend, Warning, families};
 use crate::catalog::{Health, Registered, Snapshot};
 use crate::entry::Subset;
 use crate::entry::reference::{Entries, Target};
@@ -45,21 +45,19 @@ impl<'a> Members<'a> {
             if !filter.as_ref().as_ref().is_ok_and(|filter| filter.matches(member)) {
                 continue;
             }
-            let Some(backend) = backend(member, protocol, only_passing) else { continue };
             let id = member.instance.id.as_str();
-            match found.get_mut(&backend.endpoint) {
-                None => {
+            for backend in backends(member, protocol, only_passing) {
+                let Some((known, other)) = found.get_mut(&backend.endpoint) else {
                     found.insert(backend.endpoint, (backend, id));
-                }
-                Some((known, other)) => {
-                    let text = format!(
-                        "instances {other:?} and {id:?} both serve at {}; it counts once",
-                        Shown(&backend.endpoint)
-                    );
-                    warnings.push(Warning { service: target.service.to_owned(), text });
-                    if (backend.healthy, backend.weight) > (known.healthy, known.weight) {
-                        *known = backend;
-                    }
+                    continue;
+                };
+                let text = format!(
+                    "instances {other:?} and {id:?} both serve at {}; it counts once",
+                    Shown(&backend.endpoint)
+                );
+                warnings.push(Warning { service: target.service.to_owned(), text });
+                if (backend.healthy, backend.weight) > (known.healthy, known.weight) {
+                    *known = backend;
                 }
             }
         }
@@ -106,12 +104,17 @@ pub(super) fn weigh(registered: &Registered, only_passing: bool) -> (bool, u32) 
     (weight > 0, weight.clamp(1, MAX_WEIGHT))
 }
 
-fn backend(registered: &Registered, protocol: u8, only_passing: bool) -> Option<DesiredBackend> {
-    let serves = registered.socket()?;
+/// The backends of an instance: one in each family that it serves.
+fn backends(
+    registered: &Registered,
+    protocol: u8,
+    only_passing: bool,
+) -> impl Iterator<Item = DesiredBackend> + use<> {
     let (healthy, weight) = weigh(registered, only_passing);
-    Some(DesiredBackend {
+    families::sockets(registered).enumerate().map(move |(place, serves)| DesiredBackend {
         endpoint: endpoint(serves.ip(), serves.port(), protocol),
         weight,
         healthy,
+        second: place > 0,
     })
 }

@@ -141,7 +141,8 @@ fn remark(service: &str, leaf: &Served<'_>, share: Units) -> Option<String> {
             )
         });
     }
-    let state = match leaf.backends.len() {
+    let instances = leaf.backends.iter().filter(|backend| !backend.second);
+    let state = match instances.count() {
         0 => "which has no backend".to_owned(),
         1 => "whose one backend is unhealthy".to_owned(),
         count => format!("whose {count} backends are all unhealthy"),
@@ -153,7 +154,8 @@ fn remark(service: &str, leaf: &Served<'_>, share: Units) -> Option<String> {
     })
 }
 
-fn place(service: &str, target: Target<'_>) -> String {
+/// The instances of `target` in a sentence about `service`.
+pub(super) fn place(service: &str, target: Target<'_>) -> String {
     let whose =
         if target.service == service { String::new() } else { format!(" of {:?}", target.service) };
     match target.subset {

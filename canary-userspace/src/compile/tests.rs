@@ -9,6 +9,7 @@ use super::*;
 use crate::catalog::{Health, Instance, Origin, Registered, Sourced, Weights};
 use crate::entry::{Resolver, ServiceDefaults, Split, Splitter, Subset, WHOLE};
 
+mod families;
 mod golden;
 mod incremental;
 mod policy;
@@ -135,7 +136,7 @@ fn shares(compiled: &Compiled, service: &str) -> Vec<(String, u16, usize)> {
     splits
         .map(|split| {
             let name = format!("{}/{}", split.key.target, split.key.subset);
-            (name, split.share, split.backends.len())
+            (name, split.share, split.instances().count())
         })
         .collect()
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use canary_common::endpoint::TCP;
-
 use super::*;
 use crate::compile::Desired;
 use crate::plan::{Published, Sizes, Write, plan};
@@ -11,7 +9,7 @@ use crate::plan::{Published, Sizes, Write, plan};
 /// Rows as a plan writes them into empty tables.
 #[derive(Default)]
 pub(crate) struct Written {
-    frontends: BTreeMap<Endpoint, Frontend>,
+    frontends: BTreeMap<Endpoint, u32>,
     backends: BTreeMap<u32, Endpoint>,
     records: BTreeMap<u32, Record>,
     current: BTreeMap<u32, u32>,
@@ -25,10 +23,10 @@ impl Written {
         let mut rows = Self::default();
         for write in plan(&mut published, desired).unwrap() {
             match write {
-                Write::Frontend { id, endpoint, generation, service } => {
-                    rows.frontends.insert(endpoint, Frontend { id, generation, service });
+                Write::Frontend { endpoint, service, .. } => {
+                    rows.frontends.insert(endpoint, service);
                 }
-                Write::Backend { id, endpoint, .. } => {
+                Write::Backend { id, endpoint } => {
                     rows.backends.insert(id, endpoint);
                 }
                 Write::Record { index, record } => {
@@ -53,8 +51,8 @@ impl Rows for Written {
         Ok(0xcbf2_9ce4_8422_2325)
     }
 
-    fn frontend(&self, endpoint: &Endpoint) -> Result<Option<Frontend>> {
-        Ok(self.frontends.get(endpoint).copied())
+    fn service(&self, frontend: &Endpoint) -> Result<Option<u32>> {
+        Ok(self.frontends.get(frontend).copied())
     }
 
     fn record(&self, service: u32) -> Result<Record> {
@@ -74,10 +72,11 @@ impl Rows for Written {
     }
 
     /// The client with port 7 has a flow, to the first backend there is.
-    fn flow(&self, client: &Endpoint, _: &Frontend) -> Result<Option<(Stage, Flow, u32)>> {
+    fn flow(&self, client: &Endpoint, _: &Endpoint) -> Result<Option<(Head, Values, u32)>> {
         let known = client.port == 7_u16.to_be_bytes();
         let first = self.backends.keys().next().filter(|_| known);
         let statistics = self.splits.keys().next().copied().unwrap_or_default();
-        Ok(first.map(|id| (Stage::Opening, Flow::start(*id, 0, statistics, TCP, 1, 1), 3)))
+        let values = |id: &u32| Values { backend: *id, statistics, ..Values::default() };
+        Ok(first.map(|id| (Head::default(), values(id), 3)))
     }
 }

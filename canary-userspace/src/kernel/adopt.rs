@@ -5,7 +5,7 @@ use canary_common::directory::OverflowKey;
 use canary_common::endpoint::{Address, Endpoint};
 use canary_common::stats::SplitRow;
 
-use super::writer::Writer;
+use super::writer::{Writer, of_slot};
 use crate::compile::SplitKey;
 use crate::plan::{Image, Published, Sizes, Write};
 
@@ -16,7 +16,7 @@ pub fn sizes(writer: &Writer, overflow: u32, histograms: u32) -> Sizes {
         services: writer.current.rows(),
         frontends: writer.frontends.rows(),
         backends: writer.backends.rows(),
-        slots: writer.slots.rows(),
+        slots: writer.slots.rows().saturating_mul(2),
         buckets: writer.endpoints.rows(),
         overflow,
         statistics: writer.splits.rows(),
@@ -37,6 +37,7 @@ pub fn adopt(writer: &Writer, sizes: Sizes) -> Result<(Published, Vec<Write>)> {
         .collect::<Result<Vec<_>, _>>()
         .context("read OVERFLOW")?;
     let image = Image {
+        addresses: &addresses(writer)?,
         buckets: writer.endpoints.rows_as_they_are()?,
         overflow: &overflow,
         frontends: writer.frontends.rows_as_they_are()?,
@@ -60,12 +61,21 @@ fn endpoint_of(key: OverflowKey) -> Endpoint {
     Endpoint { address: Address(address), port: [a, b], protocol }
 }
 
+fn addresses(writer: &Writer) -> Result<Vec<u64>> {
+    (0..writer.addresses.rows()).map(|row| writer.addresses.load_wide(row, 0)).collect()
+}
+
 fn current(writer: &Writer) -> Result<Vec<u32>> {
     (0..writer.current.rows()).map(|service| writer.current.load(service, 0)).collect()
 }
 
 fn slots(writer: &Writer) -> Result<Vec<u32>> {
-    (0..writer.slots.rows()).map(|slot| writer.slots.load(slot, 0)).collect()
+    let slots = 0..writer.slots.rows().saturating_mul(2);
+    let load = |slot| {
+        let (row, offset) = of_slot(slot);
+        writer.slots.load(row, offset)
+    };
+    slots.map(load).collect()
 }
 
 fn names(writer: &Writer) -> Result<Vec<(u32, String)>> {

@@ -1,18 +1,16 @@
 //! Which interface has which programs, now and as interfaces come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::{Context, Result, bail};
-use aya::Ebpf;
-use aya::maps::{HashMap, MapData};
+use anyhow::{Result, bail};
 use aya::programs::TcAttachType;
 
+use super::attached::{Bridge, Table};
 use super::interfaces::{Change, Choice, Link, Role, Watcher};
 use super::links::Links;
-use super::load::take;
 use super::node;
 use crate::compile::Warning;
 use crate::datapath::InterfaceStatus;
@@ -25,42 +23,18 @@ const ALL: [&str; 7] =
 /// Index of the loopback interface, in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// Since when interfaces are ours: what the programs take for young.
-#[derive(Debug)]
-pub struct Since {
-    table: HashMap<MapData, u32, u32>,
-    hertz: u64,
-}
-
-impl Since {
-    /// Takes the table out of the object.
-    ///
-    /// # Errors
-    ///
-    /// If it is missing or of another shape.
-    pub fn take(ebpf: &mut Ebpf, hertz: u64) -> Result<Self> {
-        let table = HashMap::try_from(take(ebpf, "INTERFACES")?).context("INTERFACES")?;
-        Ok(Self { table, hertz })
-    }
-
-    fn note(&mut self, index: u32) -> Result<()> {
-        self.table.insert(index, node::now(self.hertz)?, 0).context("note the interface's age")
-    }
-
-    fn forget(&mut self, index: u32) {
-        // It may never have been noted.
-        drop(self.table.remove(&index));
-    }
-}
-
 /// The attachments of this node.
 pub struct Attachments {
     links: Links,
-    since: Since,
+    table: Table,
     watcher: Watcher,
     mode: UplinkMode,
+    /// Interfaces get their programs that forward.
+    forwards: bool,
     attached: BTreeMap<u32, Attached>,
     failed: BTreeMap<String, String>,
+    /// Interfaces that went and whose flows nobody has been told of.
+    gone: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -71,22 +45,25 @@ struct Attached {
 }
 
 impl Attachments {
-    /// Attaches to the interfaces there are and to the cgroup of the settings.
+    /// Attaches to the interfaces there are and to the cgroup of the settings; the programs that
+    /// forward only if `forwards` says so.
     ///
     /// # Errors
     ///
     /// If interfaces cannot be listed or the cgroup refuses; an interface that refuses is a
     /// warning.
-    pub fn open(links: Links, since: Since, settings: &Settings) -> Result<Self> {
+    pub fn open(links: Links, table: Table, settings: &Settings, forwards: bool) -> Result<Self> {
         let choice = Choice::new(&settings.pod_interfaces, &settings.uplink_interfaces)?;
         let watcher = Watcher::new(choice)?;
         let mut attachments = Self {
             links,
-            since,
+            table,
             watcher,
             mode: settings.uplink_mode,
+            forwards,
             attached: BTreeMap::new(),
             failed: BTreeMap::new(),
+            gone: BTreeSet::new(),
         };
         attachments.settle()?;
         match settings.socket_lb {
@@ -106,6 +83,7 @@ impl Attachments {
                 // Another interface may have its index and its name by now.
                 if let Change::Removed(link) = change {
                     self.attached.remove(&link.index);
+                    self.forget(link.index);
                 }
             }
             if changes.is_empty() { Ok(false) } else { self.settle().map(|()| true) }
@@ -114,6 +92,34 @@ impl Attachments {
             tracing::error!("follow the interfaces: {error:#}");
             true
         })
+    }
+
+    /// What the programs know of the interfaces.
+    pub fn table(&mut self) -> &mut Table {
+        &mut self.table
+    }
+
+    /// The interfaces that went since the last call.
+    pub fn take_gone(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Says which interfaces hold more than half of the places of the flow table; 0 is all that
+    /// are no pod's.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn crowded(&mut self, crowded: &BTreeSet<u32>) -> Result<()> {
+        let is_of_group = |attached: &Attached| attached.role != Role::Pod && crowded.contains(&0);
+        let group = self.attached.iter().filter(|(_, attached)| is_of_group(attached));
+        let all = group.map(|(index, _)| *index).chain(crowded.iter().copied()).collect();
+        self.table.crowded(&all)
+    }
+
+    fn forget(&mut self, index: u32) {
+        self.table.forget(index);
+        self.gone.insert(index);
     }
 
     /// Whether packets from the network are served at all.
@@ -133,6 +139,27 @@ impl Attachments {
         let pods = || self.watcher.links().filter(|link| link.role == Role::Pod);
         let is_pod = pods().any(|pod| pod.index == index || pod.controller == Some(index));
         Ok(is_pod || index == LOOPBACK && !address.is_loopback())
+    }
+
+    /// The pod's interface that leads to an address; 0 if none does.
+    ///
+    /// # Errors
+    ///
+    /// If the route cannot be read.
+    pub fn pod_interface(&mut self, address: IpAddr) -> Result<u32> {
+        let index = self.watcher.route_interface(address)?.unwrap_or_default();
+        let mut pods = self.watcher.links().filter(|link| link.role == Role::Pod);
+        Ok(if pods.any(|pod| pod.index == index) { index } else { 0 })
+    }
+
+    /// Attaches the programs that forward, which [`Attachments::open`] was told to leave out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attachments::open`].
+    pub fn begin_forwarding(&mut self) -> Result<()> {
+        self.forwards = true;
+        self.settle()
     }
 
     /// Why a pod's interface must not be served, if so.
@@ -188,10 +215,26 @@ impl Attachments {
         for link in &present {
             self.attempt(link, Self::attach_back);
         }
-        for link in &present {
+        for link in present.iter().filter(|_| self.forwards).collect::<Vec<_>>() {
             self.attempt(link, Self::attach_forth);
         }
+        // A bridge may have taken a port since, or have another address.
+        for link in present.iter().filter(|link| self.attached.contains_key(&link.index)) {
+            let is_pod = link.role == Role::Pod;
+            self.table.attached(link.index, Self::bridge_of(link, &present), is_pod, false)?;
+        }
         Ok(())
+    }
+
+    /// The bridge that an interface is a port of.
+    fn bridge_of(link: &Link, present: &[Link]) -> Bridge {
+        let is_port_of =
+            |other: &&Link| Some(other.index) == link.controller && other.kind == "bridge";
+        let bridge = present.iter().find(is_port_of);
+        bridge.map_or_else(
+            || Bridge::own(link),
+            |bridge| Bridge { index: bridge.index, mac: bridge.mac.unwrap_or_default() },
+        )
     }
 
     fn attempt(&mut self, link: &Link, attach: fn(&mut Self, &Link) -> Result<()>) {
@@ -226,6 +269,13 @@ impl Attachments {
         if self.attached.contains_key(&link.index) {
             return Ok(());
         }
+        // A program whose interface has no row would take it for somebody else's.
+        let present: Vec<Link> = self.watcher.links().cloned().collect();
+        let bridge = Self::bridge_of(link, &present);
+        let is_known = self.table.indices().any(|index| index == link.index);
+        if !is_known {
+            self.table.attached(link.index, bridge, link.role == Role::Pod, true)?;
+        }
         let hook = match link.role {
             Role::Pod => {
                 if self.links.attach_tcx(
@@ -234,7 +284,7 @@ impl Attachments {
                     link.index,
                     TcAttachType::Ingress,
                 )? {
-                    self.since.note(link.index)?;
+                    self.table.attached(link.index, bridge, true, true)?;
                 }
                 "tcx"
             }
@@ -259,7 +309,7 @@ impl Attachments {
                 Ok(new) => {
                     self.links.detach("from_net", link.index)?;
                     if new {
-                        self.since.note(link.index)?;
+                        self.table.attached(link.index, Bridge::own(link), false, true)?;
                     }
                     return Ok("xdp");
                 }
@@ -271,7 +321,7 @@ impl Attachments {
         let new = self.links.attach_tcx(program, &link.name, link.index, TcAttachType::Ingress)?;
         self.links.detach("from_net_xdp", link.index)?;
         if new {
-            self.since.note(link.index)?;
+            self.table.attached(link.index, Bridge::own(link), false, true)?;
         }
         Ok("tcx")
     }
@@ -288,10 +338,12 @@ impl Attachments {
                 && ALL.contains(&program.as_str())
             {
                 self.links.detach(&program, index)?;
-                if link.is_none() {
-                    self.since.forget(index);
-                }
             }
+        }
+        let is_present = |index: &u32| present.iter().any(|link| link.index == *index);
+        let gone: Vec<u32> = self.table.indices().filter(|index| !is_present(index)).collect();
+        for index in gone {
+            self.forget(index);
         }
         Ok(())
     }

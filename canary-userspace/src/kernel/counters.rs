@@ -5,8 +5,8 @@ use std::fmt;
 use std::mem::offset_of;
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray, PerCpuValues};
+use aya::{Ebpf, Pod};
 use canary_common::reason::Reason;
 use canary_common::stats::{Counter, Counts, Histograms, SplitRow, step_end};
 
@@ -80,7 +80,9 @@ impl PerCpu {
             unanswered: sum(Counter::Unanswered),
             reset_by_server: sum(Counter::ResetByServer),
             reset_by_client: sum(Counter::ResetByClient),
-            closed: sum(Counter::Closed).saturating_add(expired),
+            closed: sum(Counter::Closed)
+                .saturating_add(expired)
+                .saturating_add(sum(Counter::PushedOut)),
             bytes_to_backend: sum(Counter::BytesToBackend),
             bytes_to_client: sum(Counter::BytesToClient),
             connect_us: None,
@@ -94,6 +96,27 @@ impl PerCpu {
         Ok(counters)
     }
 
+    /// Adds to what was counted of a split. What programs count in the same instant may be lost.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn add(
+        &mut self,
+        id: u16,
+        counts: &Counts,
+        times: Option<(u32, Histograms)>,
+    ) -> Result<()> {
+        let add_counts = |row: &mut Counts| add(&mut row.values, &counts.values);
+        change_first(&mut self.stats, u32::from(id), add_counts).context("write STATS")?;
+        let Some((id, times)) = times else { return Ok(()) };
+        let add_times = |row: &mut Histograms| {
+            add(&mut row.connect, &times.connect);
+            add(&mut row.response, &times.response);
+        };
+        change_first(&mut self.histograms, id, add_times).context("write HISTOGRAMS")
+    }
+
     /// Packets that were not forwarded, by reason.
     #[must_use]
     pub fn reasons(&self) -> Vec<(&'static str, u64)> {
@@ -101,6 +124,26 @@ impl PerCpu {
             self.reasons.get(&reason.slot(), 0).map(|cpus| cpus.iter().sum()).unwrap_or_default()
         };
         Reason::ALL.iter().map(|reason| (reason.word(), count(reason))).collect()
+    }
+}
+
+/// Changes the first CPU's share of a row.
+fn change_first<V: Pod>(
+    rows: &mut PerCpuArray<MapData, V>,
+    row: u32,
+    change: impl FnOnce(&mut V),
+) -> Result<()> {
+    let mut cpus: Vec<V> = rows.get(&row, 0)?.to_vec();
+    if let Some(first) = cpus.first_mut() {
+        change(first);
+    }
+    Ok(rows.set(row, PerCpuValues::try_from(cpus)?, 0)?)
+}
+
+/// Adds one row of counts to another.
+pub(super) fn add(sum: &mut [u64], more: &[u64]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum = sum.saturating_add(*more);
     }
 }
 

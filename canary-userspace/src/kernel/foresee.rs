@@ -1,92 +1,28 @@
 //! The live rows that a draw reads.
 
 use std::mem::offset_of;
-use std::os::fd::AsFd;
 
-use anyhow::{Context, Result, bail};
-use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError};
-use canary_common::backend::{Backend, State, Status};
+use anyhow::Result;
+use canary_common::backend::{Backend, State};
 use canary_common::endpoint::{Address, Endpoint};
-use canary_common::flow::{Family, Flow, FlowKey, FlowWords, V4, V6};
+use canary_common::flows::{Client, Hash, Head, Key, Kind, Values, find, partner};
 use canary_common::limits::MAX_SPLITS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
-use canary_common::tables::Stage;
 
+use super::flows::FlowTable;
 use super::node;
-use super::writer::Writer;
+use super::writer::{Writer, of_slot};
 use crate::compile::SplitKey;
-use crate::foresee::{Frontend, Rows};
+use crate::foresee::Rows;
 use crate::plan::Published;
-
-/// The flow tables of a family, to look into.
-struct Tables<F: Family> {
-    opening: HashMap<MapData, FlowKey<F::Bytes>, FlowWords>,
-    established: HashMap<MapData, FlowKey<F::Bytes>, FlowWords>,
-}
-
-/// The flow tables, beside whoever sweeps them.
-pub(super) struct Flows {
-    v4: Tables<V4>,
-    v6: Tables<V6>,
-    hertz: u64,
-}
-
-impl Flows {
-    /// Opens the tables of the object a second time.
-    ///
-    /// # Errors
-    ///
-    /// If a table is missing, of another shape, or the kernel refuses.
-    pub(super) fn open(ebpf: &Ebpf, hertz: u64) -> Result<Self> {
-        Ok(Self {
-            v4: Tables { opening: again(ebpf, "OPENING4")?, established: again(ebpf, "FLOWS4")? },
-            v6: Tables { opening: again(ebpf, "OPENING6")?, established: again(ebpf, "FLOWS6")? },
-            hertz,
-        })
-    }
-}
-
-fn again<K: aya::Pod>(ebpf: &Ebpf, name: &str) -> Result<HashMap<MapData, K, FlowWords>> {
-    let Some(Map::LruHashMap(map) | Map::HashMap(map)) = ebpf.map(name) else {
-        bail!("the BPF object has no hash {name}")
-    };
-    // By its descriptor, not by its id: that would ask for the rights of an administrator.
-    let descriptor = map.fd().as_fd().try_clone_to_owned()?;
-    let map = MapData::from_fd(descriptor).with_context(|| format!("open {name}"))?;
-    HashMap::try_from(Map::from_map_data(map)?).with_context(|| name.to_owned())
-}
-
-impl<F: Family> Tables<F>
-where
-    FlowKey<F::Bytes>: aya::Pod,
-{
-    fn find(&self, client: &Endpoint, frontend: &Frontend) -> Result<Option<(Stage, Flow)>> {
-        let key = FlowKey {
-            client: F::bytes(client.address),
-            peer: frontend.id,
-            port: client.port,
-            generation: frontend.generation,
-        };
-        for (stage, table) in
-            [(Stage::Established, &self.established), (Stage::Opening, &self.opening)]
-        {
-            match table.get(&key, 0) {
-                Ok(words) => return Ok(Some((stage, Flow::from(words)))),
-                Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(error).context("look into the flows"),
-            }
-        }
-        Ok(None)
-    }
-}
 
 /// The tables as they are now.
 pub(super) struct Live<'a> {
     pub(super) writer: &'a Writer,
     pub(super) published: &'a Published,
-    pub(super) flows: &'a Flows,
+    pub(super) flows: &'a FlowTable,
+    pub(super) hertz: u64,
 }
 
 impl Rows for Live<'_> {
@@ -94,13 +30,10 @@ impl Rows for Live<'_> {
         self.writer.settings.load_wide(0, offset_of!(Settings, seed))
     }
 
-    fn frontend(&self, endpoint: &Endpoint) -> Result<Option<Frontend>> {
+    fn service(&self, frontend: &Endpoint) -> Result<Option<u32>> {
         use canary_common::backend::Frontend as Row;
-        let Some(id) = self.published.frontend(endpoint) else { return Ok(None) };
-        let rows = &self.writer.frontends;
-        let generation = rows.load(id, offset_of!(Row, generation))?;
-        let service = rows.load(id, offset_of!(Row, service))?;
-        Ok(Some(Frontend { id, generation: u16::try_from(generation)?, service }))
+        let Some(id) = self.published.frontend(frontend) else { return Ok(None) };
+        self.writer.frontends.load(id, offset_of!(Row, service)).map(Some)
     }
 
     fn record(&self, service: u32) -> Result<Record> {
@@ -110,15 +43,8 @@ impl Rows for Live<'_> {
             bounds: words(
                 rows.read::<{ size_of::<[u32; MAX_SPLITS]>() }>(index, offset_of!(Record, bounds))?,
             ),
-            slots: words(
-                rows.read::<{ size_of::<[u32; MAX_SPLITS]>() }>(index, offset_of!(Record, slots))?,
-            ),
-            lengths: words(
-                rows.read::<{ size_of::<[u32; MAX_SPLITS]>() }>(
-                    index,
-                    offset_of!(Record, lengths),
-                )?,
-            ),
+            slots: families(rows.read(index, offset_of!(Record, slots))?),
+            lengths: families(rows.read(index, offset_of!(Record, lengths))?),
             statistics: halves(rows.read::<{ size_of::<[u16; MAX_SPLITS]>() }>(
                 index,
                 offset_of!(Record, statistics),
@@ -130,13 +56,16 @@ impl Rows for Live<'_> {
     }
 
     fn slots(&self, start: u32, length: u32) -> Result<Vec<u32>> {
-        (start..start.saturating_add(length)).map(|row| self.writer.slots.load(row, 0)).collect()
+        let load = |slot| {
+            let (row, offset) = of_slot(slot);
+            self.writer.slots.load(row, offset)
+        };
+        (start..start.saturating_add(length)).map(load).collect()
     }
 
     fn backend(&self, id: u32) -> Result<Option<Endpoint>> {
         let rows = &self.writer.backends;
-        let status = Status(rows.load(id, offset_of!(Backend, status))?);
-        if status.state() == State::Gone {
+        if rows.load(id, offset_of!(Backend, state))? == Backend::word_of(State::Gone) {
             return Ok(None);
         }
         let [protocol] = rows.read(id, offset_of!(Backend, protocol))?;
@@ -152,19 +81,32 @@ impl Rows for Live<'_> {
         counted.find(|(_, id, _)| *id == statistics).map(|(key, _, _)| key.clone())
     }
 
-    fn flow(&self, client: &Endpoint, frontend: &Frontend) -> Result<Option<(Stage, Flow, u32)>> {
-        let found = if client.address.as_v4().is_some() {
-            self.flows.v4.find(client, frontend)?
-        } else {
-            self.flows.v6.find(client, frontend)?
-        };
-        let now = node::now(self.flows.hertz)?;
-        Ok(found.map(|(stage, flow)| {
-            let idle = flow.idle(now);
-            (stage, flow, idle)
-        }))
+    fn flow(&self, client: &Endpoint, frontend: &Endpoint) -> Result<Option<(Head, Values, u32)>> {
+        let key = Key::new(*client, *frontend);
+        let hash = Hash::of(&key, Client::IsSource, self.flows.seed());
+        let Some(entry) = find(self.flows, &key, hash, Client::IsSource) else { return Ok(None) };
+        if entry.head.kind() != Kind::Forward {
+            return Ok(None);
+        }
+        let now = node::now(self.hertz)?;
+        let idle = entry.head.idle(now);
+        let other = partner(self.flows, &entry);
+        let idle = if other.is_there() { idle.min(other.head.idle(now)) } else { idle };
+        Ok(Some((entry.head, entry.values, idle)))
     }
 }
+
+/// The words of both families.
+fn families(bytes: [u8; FAMILIES]) -> [[u32; MAX_SPLITS]; 2] {
+    let flat: [u32; MAX_SPLITS * 2] = words(bytes);
+    match flat.as_chunks().0 {
+        [v4, v6] => [*v4, *v6],
+        _ => [[0; MAX_SPLITS]; 2],
+    }
+}
+
+/// Bytes of the words of both families.
+const FAMILIES: usize = size_of::<[[u32; MAX_SPLITS]; 2]>();
 
 /// A row's words, as the agent wrote them.
 fn words<const BYTES: usize, const N: usize>(bytes: [u8; BYTES]) -> [u32; N] {

@@ -1,5 +1,6 @@
 //! Backends and frontends that nobody registers any more: they go with their last flow.
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::time::Instant;
 
@@ -13,12 +14,22 @@ impl Kernel {
         if let Some(alive) = self.sweep.take() {
             self.alive = alive;
             self.walked = Instant::now();
+            self.tell_crowded()?;
             self.forget()?;
         } else if self.is_somebody_leaving() && self.walked.elapsed() > LEAVING_EVERY {
             self.walked = Instant::now();
             self.sweep.hurry();
         }
         Ok(())
+    }
+
+    /// Tells the programs which interfaces hold more than half of the places.
+    fn tell_crowded(&mut self) -> Result<()> {
+        let half = self.alive.fill.capacity / 2;
+        let places = self.alive.interfaces.iter().filter(|(_, places)| **places > half);
+        let crowded: BTreeSet<u32> = places.map(|(index, _)| *index).collect();
+        // Uplinks and tunnels are one: connections remember them as 0.
+        self.attachments.crowded(&crowded)
     }
 
     fn is_somebody_leaving(&self) -> bool {
@@ -34,14 +45,14 @@ impl Kernel {
         let all: Vec<_> = backends.into_iter().chain(frontends).collect();
         let seen = mem::take(&mut self.leaving);
         for (is_backend, leaving) in all {
-            let key = (is_backend, leaving.id, leaving.generation);
+            let key = (is_backend, leaving.id);
             // One walk must have begun after it left: the first sight only notes it.
             let Some(since) = seen.get(&key).copied() else {
                 self.leaving.insert(key, Instant::now());
                 continue;
             };
             let flows = if is_backend { &self.alive.backends } else { &self.alive.frontends };
-            let idle = !flows.contains_key(&(leaving.id, leaving.generation));
+            let idle = !flows.contains_key(&leaving.id);
             if !idle && since.elapsed() < LEAVING_AT_MOST {
                 self.leaving.insert(key, since);
                 continue;

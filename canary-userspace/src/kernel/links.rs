@@ -12,8 +12,13 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{CgroupSockAddr, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 
+use super::insert::Inserter;
+
 /// Programs of the cgroup hooks.
 pub const SOCKET_PROGRAMS: [&str; 4] = ["getpeername4", "getpeername6", "connect4", "connect6"];
+
+/// The program that inserts into the flow table.
+const INSERTER: &str = "put_flow";
 
 /// The programs, and where their links are pinned.
 #[derive(Debug)]
@@ -48,6 +53,29 @@ impl Links {
             .with_context(|| format!("load program {name}"))?;
         }
         Ok(program)
+    }
+
+    /// Loads a program that is going to be attached; one that there is not is left out.
+    pub fn load(&mut self, program: &str) {
+        if let Err(error) = self.program(program) {
+            tracing::debug!("{error:#}");
+        }
+    }
+
+    /// The program that inserts into the flow table, in hands of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn inserter(&mut self) -> Result<Inserter> {
+        let pin = self.directory.join(INSERTER);
+        let program: &mut SchedClassifier = self.program(INSERTER)?.try_into()?;
+        // No pin is to stay: it is how a program's descriptor is had a second time.
+        remove(&pin)?;
+        program.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
+        let again = SchedClassifier::from_pin(&pin);
+        remove(&pin)?;
+        Ok(Inserter::new(again.context("open program put_flow again")?))
     }
 
     /// Attaches a program to a tcx hook of an interface, or puts it into the link that is pinned.

@@ -7,13 +7,13 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map};
 use aya::{Ebpf, EbpfLoader};
 use canary_common::layout::LAYOUT_VERSION;
-use canary_common::limits::OPENING_PART;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::mapped::Mapped;
-use super::node;
+use super::numa::Interleaved;
 use super::object::object;
+use super::sizes;
 use super::writer::Writer;
 use crate::settings::Limits;
 
@@ -75,36 +75,17 @@ fn mount_bpffs(bpffs: &Path) -> Result<()> {
 /// If this build has no object, or the kernel refuses.
 pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
     let object = object()?;
-    let flows = match limits.flows {
-        Some(flows) => flows,
-        None => node::default_flows()?,
-    };
-    let opening = (flows / OPENING_PART).max(1);
+    let flow_buckets = sizes::flow_buckets(limits)?;
     let mut loader = EbpfLoader::new();
-    loader
-        .default_map_pin_directory(&places.maps)
-        .map_max_entries("CURRENT", limits.services)
-        .map_max_entries("NAMES", limits.services)
-        .map_max_entries("SERVICES", limits.services.saturating_mul(2))
-        .map_max_entries("FRONTENDS", limits.frontends)
-        .map_max_entries("BACKENDS", limits.backends)
-        .map_max_entries("ENDPOINTS", buckets(limits.endpoints))
-        .map_max_entries("SLOTS", limits.slots)
-        .map_max_entries("SPLITS", limits.splits)
-        .map_max_entries("LABELS", limits.splits)
-        .map_max_entries("STATS", limits.splits)
-        .map_max_entries("HISTOGRAMS", limits.histograms);
-    for (table, entries) in [("OPENING", opening), ("FLOWS", flows), ("RETURNS", flows)] {
-        for family in ["4", "6"] {
-            loader.map_max_entries(Box::leak(format!("{table}{family}").into_boxed_str()), entries);
-        }
+    loader.default_map_pin_directory(&places.maps);
+    for (table, rows) in sizes::rows(limits, flow_buckets) {
+        loader.map_max_entries(table, rows);
     }
-    loader.load(object).context("load the BPF object")
-}
-
-/// Buckets of two for so many endpoints: a power of two, for a hash is masked to find one.
-fn buckets(endpoints: u32) -> u32 {
-    endpoints.div_ceil(2).max(1).checked_next_power_of_two().unwrap_or(1 << 31)
+    // Tables are touched by all CPUs alike, not by those of the node that makes them.
+    let interleaved = Interleaved::begin();
+    let loaded = loader.load(object).context("load the BPF object");
+    drop(interleaved);
+    loaded
 }
 
 /// The tables that the agent owns.
@@ -115,6 +96,7 @@ fn buckets(endpoints: u32) -> u32 {
 pub fn writer(ebpf: &mut Ebpf) -> Result<Writer> {
     Ok(Writer {
         settings: Mapped::from_ebpf(ebpf, "SETTINGS")?,
+        addresses: Mapped::from_ebpf(ebpf, "ADDRESSES")?,
         endpoints: Mapped::from_ebpf(ebpf, "ENDPOINTS")?,
         overflow: HashMap::try_from(take(ebpf, "OVERFLOW")?).context("OVERFLOW")?,
         frontends: Mapped::from_ebpf(ebpf, "FRONTENDS")?,

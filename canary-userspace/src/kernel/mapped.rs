@@ -68,6 +68,20 @@ impl<R> Mapped<R> {
         Ok(unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<R>(), rows) })
     }
 
+    /// A row that consists of words alone, each of which either side may change at any time.
+    ///
+    /// # Safety
+    ///
+    /// `R` must consist of [`Word`](canary_common::word::Word)s alone, and whoever gets the row
+    /// must touch these by atomic instructions only.
+    #[expect(unsafe_code, reason = "shared memory of a known shape")]
+    pub(super) unsafe fn words(&self, row: u32) -> Option<&R> {
+        let at = self.at(row, 0, size_of::<R>()).ok()?.cast::<R>();
+        // SAFETY: within the mapping and aligned: a mapping begins with a page, and rows of whole
+        // words are a multiple of 8 apart. The caller vouches for what is in it.
+        Some(unsafe { &*at })
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> u32 {
@@ -155,6 +169,31 @@ impl<R> Mapped<R> {
         let at = self.at(row, offset, 8)?.cast::<u64>();
         // SAFETY: as in `store`.
         Ok(unsafe { AtomicU64::from_ptr(at) }.load(Ordering::Acquire))
+    }
+
+    /// Sets bits of a word of 64 bits, then clears others: the kernel may change further ones at
+    /// the same time.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such row or word.
+    #[expect(
+        unsafe_code,
+        clippy::cast_ptr_alignment,
+        reason = "shared memory; the offset is checked"
+    )]
+    pub fn change(&self, row: u32, offset: usize, set: u64, clear: u64) -> Result<()> {
+        ensure!(offset.is_multiple_of(8), "a word of 64 bits at {offset}");
+        let at = self.at(row, offset, 8)?.cast::<u64>();
+        // SAFETY: as in `store`.
+        let word = unsafe { AtomicU64::from_ptr(at) };
+        if set != 0 {
+            word.fetch_or(set, Ordering::AcqRel);
+        }
+        if clear != 0 {
+            word.fetch_and(!clear, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     /// Writes bytes that no packet reads yet.

@@ -6,8 +6,11 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_getres, clock_gettime};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::settings::SourcePorts;
 
 /// Ticks of the kernel's clock in a second.
 ///
@@ -97,21 +100,61 @@ pub fn cgroup_root() -> Result<PathBuf> {
         .context("cgroup v2 is not mounted: mount it, or start with --socket-lb off")
 }
 
-/// Flows a family where no setting says otherwise: 0.25 % of memory, within 16k and 512k.
+/// Bytes of this machine's memory.
 ///
 /// # Errors
 ///
-/// If the system does not tell how much memory there is.
-pub fn default_flows() -> Result<u32> {
+/// If the system does not tell.
+pub fn memory() -> Result<u64> {
     let memory = fs::read_to_string("/proc/meminfo").context("read the memory's size")?;
     let kib: u64 = memory
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"))
         .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
         .context("the memory's size is not in /proc/meminfo")?;
-    // An entry of the IPv4 table takes about 100 bytes.
-    let flows = (kib * 1024 / 400 / 100).clamp(16_384, 524_288);
-    Ok(u32::try_from(flows)?)
+    Ok(kib.saturating_mul(1024))
+}
+
+/// The ports that this node's own sockets get, in the network namespace of this thread.
+///
+/// # Errors
+///
+/// If the system does not tell.
+pub fn local_ports() -> Result<SourcePorts> {
+    let path = "/proc/sys/net/ipv4/ip_local_port_range";
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let mut ports = text.split_whitespace().map(str::parse);
+    match (ports.next(), ports.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => SourcePorts::new(first, last),
+        _ => None,
+    }
+    .with_context(|| format!("{path} says \"{}\"", text.trim()))
+}
+
+/// Refuses source ports that sockets of this node may have too: two connections would share one.
+///
+/// # Errors
+///
+/// [`node::local_ports`](local_ports), and where both ranges share a port.
+pub fn check_ports(ports: SourcePorts) -> Result<()> {
+    let local = local_ports()?;
+    ensure!(
+        !ports.overlaps(local),
+        "source ports {ports} overlap those of this node's own sockets, {local} \
+         (net.ipv4.ip_local_port_range): choose others with --source-ports"
+    );
+    Ok(())
+}
+
+/// A number that nobody outside knows.
+///
+/// # Errors
+///
+/// If the system has none.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).ok().context("the system gives no random number")?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -121,6 +164,16 @@ mod tests {
     #[test]
     fn the_clock_ticks_at_a_rate_that_kernels_are_built_with() {
         assert!([100, 250, 300, 1000].contains(&hertz().unwrap()), "{:?}", hertz());
+    }
+
+    #[test]
+    fn source_ports_that_sockets_get_too_are_refused_with_both_ranges() {
+        let local = local_ports().unwrap();
+
+        let error = check_ports(local).unwrap_err().to_string();
+
+        let twice = error.matches(&local.to_string()).count();
+        assert!(twice == 2 && error.contains("--source-ports"), "{error}");
     }
 
     #[test]

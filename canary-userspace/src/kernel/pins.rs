@@ -101,41 +101,93 @@ impl Pins {
     ///
     /// What the kernel or the file system says, with the pin's path.
     pub fn remove_all(bpffs: &Path) -> anyhow::Result<Removed> {
-        let mut tree = Tree::default();
-        tree.read(bpffs)?;
-        tree.pins.sort_by_key(|pin| removal_order(pin.object.kind, &pin.path));
-        let mut removed = Removed::default();
-        let mut ids = BTreeSet::new();
-        for Pin { path, object } in tree.pins {
-            if object.kind == Kind::Link {
-                detach(&object).with_context(|| format!("detach {}", path.display()))?;
-            }
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-            // A map of maps, or a program behind several pins, counts once.
-            if ids.insert((object.kind, object.id)) {
-                match object.kind {
-                    Kind::Link => removed.links += 1,
-                    Kind::Program => removed.programs += 1,
-                    Kind::Map => removed.maps += 1,
-                }
-            }
-        }
-        for directory in tree.directories.iter().rev() {
-            match fs::remove_dir(directory) {
-                // A bpffs mounted here is somebody's mount, not a pin.
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && directory == bpffs => {
-                }
-                outcome => outcome.with_context(|| format!("remove {}", directory.display()))?,
-            }
-        }
+        let (removed, ids) = remove_tree(bpffs)?;
         wait_until_freed(&ids);
         Ok(removed)
     }
+
+    /// The same, but for the waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pins::remove_all`].
+    pub fn remove(directory: &Path) -> anyhow::Result<Removed> {
+        remove_tree(directory).map(|(removed, _)| removed)
+    }
+
+    /// Detaches the programs that forward and are pinned under `directory`, with their pins; those
+    /// that restore stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pins::remove_all`].
+    pub fn stop_forwarding(directory: &Path) -> anyhow::Result<()> {
+        detach_links(directory, |path| !restores(path))
+    }
+
+    /// Detaches all programs that are pinned under `directory`, with their pins.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pins::remove_all`].
+    pub fn stop(directory: &Path) -> anyhow::Result<()> {
+        detach_links(directory, |_| true)
+    }
+}
+
+fn detach_links(directory: &Path, which: fn(&Path) -> bool) -> anyhow::Result<()> {
+    let mut tree = Tree::default();
+    tree.read(directory)?;
+    let mut pins = tree.pins.iter();
+    pins.try_for_each(|pin| match pin.object.kind {
+        Kind::Link if which(&pin.path) => pin.remove(),
+        _ => Ok(()),
+    })
+}
+
+/// Removes what is pinned under a directory, and the directory; what it was, and the numbers of all
+/// that the kernel has to free.
+fn remove_tree(bpffs: &Path) -> anyhow::Result<(Removed, BTreeSet<(Kind, u32)>)> {
+    let mut tree = Tree::default();
+    tree.read(bpffs)?;
+    tree.pins.sort_by_key(|pin| removal_order(pin.object.kind, &pin.path));
+    let mut removed = Removed::default();
+    let mut ids = BTreeSet::new();
+    for pin in tree.pins {
+        pin.remove()?;
+        // A map of maps, or a program behind several pins, counts once.
+        if ids.insert((pin.object.kind, pin.object.id)) {
+            match pin.object.kind {
+                Kind::Link => removed.links += 1,
+                Kind::Program => removed.programs += 1,
+                Kind::Map => removed.maps += 1,
+            }
+        }
+    }
+    for directory in tree.directories.iter().rev() {
+        match fs::remove_dir(directory) {
+            // A bpffs mounted here is somebody's mount, not a pin.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && directory == bpffs => {}
+            outcome => outcome.with_context(|| format!("remove {}", directory.display()))?,
+        }
+    }
+    Ok((removed, ids))
 }
 
 struct Pin {
     path: PathBuf,
     object: Object,
+}
+
+impl Pin {
+    /// Removes it; a link is detached at once.
+    fn remove(&self) -> anyhow::Result<()> {
+        let Self { path, object } = self;
+        if object.kind == Kind::Link {
+            detach(object).with_context(|| format!("detach {}", path.display()))?;
+        }
+        fs::remove_file(path).with_context(|| format!("remove {}", path.display()))
+    }
 }
 
 /// A directory with all that is below it; parents come before their children.
@@ -170,11 +222,14 @@ impl Tree {
 
 /// Links in the order above, then programs, then maps; by path among equals.
 fn removal_order(kind: Kind, path: &Path) -> (Kind, bool, PathBuf) {
+    (kind, restores(path), path.to_owned())
+}
+
+/// Whether a link's program sees to the way back.
+fn restores(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
-    let restores = [b"to_".as_slice(), b"recvmsg", b"getpeername"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
-    (kind, restores, path.to_owned())
+    let mut prefixes = [b"to_".as_slice(), b"recvmsg", b"getpeername"].into_iter();
+    prefixes.any(|prefix| name.starts_with(prefix))
 }
 
 /// Detaches at once what the kernel would otherwise detach some time after the pin has gone.

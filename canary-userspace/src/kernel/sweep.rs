@@ -1,206 +1,313 @@
-//! Walks the flow tables: ends flows that went idle, and tells which backends still have some.
+//! Passes over `FLOWS`: ends what went idle or lost its end, and tells what is alive.
+//!
+//! The counts of spilled entries that buckets keep are not corrected: only a holder of a bucket's
+//! lock could, and the agent takes none. They are exact as long as nobody dies between a free and
+//! its count, and one that is too high only costs lookups a second bucket.
 
-use std::collections::BTreeMap;
+mod age;
+mod alive;
+mod pass;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::mem::offset_of;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
-use aya::maps::{HashMap, MapData};
-use canary_common::flow::{Flow, FlowKey, FlowWords, Marks};
-use canary_common::settings::Settings;
+use canary_common::backend::{Backend, State};
 use canary_common::stats::SplitRow;
 
-use super::load::take;
+pub use self::age::Limits;
+pub use self::alive::{Alive, Fill};
+use self::pass::{Given, Passed, pass};
+pub use self::task::{Conntrack, Depth, Rows, Task};
+use super::flows::FlowTable;
 use super::mapped::Mapped;
 use super::node;
 
-/// Time between two walks through the half-open flows.
-const OPENING_EVERY: Duration = Duration::from_secs(2);
-/// Walks through the half-open flows for each through the others, unless somebody leaves.
-const OTHERS_EVERY: u32 = 15;
+/// Time between two passes while there is room, and while there is little.
+const EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(200));
+/// Percent of the places up to which there is room, and from which there is little.
+const FULL: (u64, u64) = (50, 80);
+/// Percent from which it is told who holds how many places: one interface gets half of them.
+const TELLING: u64 = 40;
+/// Time between two passes that count, while it matters who holds how many places.
+const COUNTS_EVERY: Duration = Duration::from_secs(2);
+/// Time between two passes that read everything.
+const ALL_EVERY: Duration = Duration::from_secs(30);
+/// Times that a task's pass is begun anew because packets kept an entry busy.
+const TRIES: u32 = 100;
 
-/// What one walk through all flows found alive.
-#[derive(Clone, Debug, Default)]
-pub struct Alive {
-    /// Flows by backend (id and generation).
-    pub backends: BTreeMap<(u32, u16), u64>,
-    /// Flows by frontend (id and generation).
-    pub frontends: BTreeMap<(u32, u16), u64>,
-    /// Flows by backend and statistics id.
-    pub splits: BTreeMap<(u32, u16), u64>,
-    /// Entries by table, those that are over included.
-    pub tables: BTreeMap<&'static str, usize>,
+/// What the thread is given.
+pub struct Tables {
+    /// The table.
+    pub table: Arc<FlowTable>,
+    /// Where ends are counted.
+    pub splits: Mapped<SplitRow>,
+    /// Whose states say whose datagrams move.
+    pub backends: Mapped<Backend>,
+    /// When entries are over.
+    pub limits: Limits,
+    /// Ticks of the kernel's clock in a second.
+    pub hertz: u64,
 }
 
-/// Tables and settings of the thread that walks.
-struct Walker {
-    opening4: HashMap<MapData, FlowKey<[u8; 4]>, FlowWords>,
-    opening6: HashMap<MapData, FlowKey<[u8; 16]>, FlowWords>,
-    flows4: HashMap<MapData, FlowKey<[u8; 4]>, FlowWords>,
-    flows6: HashMap<MapData, FlowKey<[u8; 16]>, FlowWords>,
-    splits: Mapped<SplitRow>,
-    settings: Settings,
-    hertz: u64,
+/// What the thread is asked for.
+enum Ask {
+    Counts,
+    Gone(u32),
+    Task(Task),
 }
 
-/// The thread that walks, from outside.
+/// The thread that passes, from outside.
 #[derive(Debug)]
 pub struct Sweep {
-    ask: Sender<()>,
-    latest: Arc<Mutex<Option<Alive>>>,
+    ask: Sender<Ask>,
+    done: Receiver<Result<()>>,
+    waiting: bool,
+    latest: Arc<Mutex<Latest>>,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    fill: Fill,
+    alive: Option<Alive>,
 }
 
 impl Sweep {
-    /// Starts the thread over the flow tables of the object.
+    /// Starts the thread.
     ///
     /// # Errors
     ///
-    /// If a table is missing or of another shape.
-    pub fn start(
-        ebpf: &mut Ebpf,
-        splits: Mapped<SplitRow>,
-        settings: Settings,
-        hertz: u64,
-    ) -> Result<Self> {
-        let walker = Walker {
-            opening4: HashMap::try_from(take(ebpf, "OPENING4")?).context("OPENING4")?,
-            opening6: HashMap::try_from(take(ebpf, "OPENING6")?).context("OPENING6")?,
-            flows4: HashMap::try_from(take(ebpf, "FLOWS4")?).context("FLOWS4")?,
-            flows6: HashMap::try_from(take(ebpf, "FLOWS6")?).context("FLOWS6")?,
-            splits,
-            settings,
-            hertz,
-        };
+    /// If the system has no thread for it.
+    pub fn start(tables: Tables, conntrack: Box<dyn Conntrack + Send>) -> Result<Self> {
         let (ask, asked) = channel();
-        let latest = Arc::new(Mutex::new(None));
-        let shared = Arc::clone(&latest);
+        let (finish, done) = channel();
+        let latest = Arc::new(Mutex::new(Latest::default()));
+        let walker = Walker {
+            tables,
+            conntrack,
+            latest: Arc::clone(&latest),
+            gone: BTreeSet::new(),
+            fill: Fill::default(),
+            counted: None,
+            read_all: None,
+        };
         thread::Builder::new()
             .name("sweep".to_owned())
-            .spawn(move || walker.run(&asked, &shared))
+            .spawn(move || walker.run(&asked, &finish))
             .context("start the thread that sweeps flows")?;
-        Ok(Self { ask, latest })
+        Ok(Self { ask, done, waiting: false, latest })
     }
 
-    /// Asks for a walk through all flows at once.
+    /// Asks for a pass that counts, at once.
     pub fn hurry(&self) {
         // The thread ends with the process only.
-        _ = self.ask.send(());
+        _ = self.ask.send(Ask::Counts);
     }
 
-    /// What the last walk found, once.
+    /// Has the next pass end what came by an interface that is gone.
+    pub fn forget(&self, interface: u32) {
+        _ = self.ask.send(Ask::Gone(interface));
+    }
+
+    /// Begins a pass with a task at once, if none is on; whether one began.
+    pub fn begin(&mut self, task: Task) -> bool {
+        if self.waiting {
+            return false;
+        }
+        self.waiting = self.ask.send(Ask::Task(task)).is_ok();
+        self.waiting
+    }
+
+    /// Whether the pass that began is over by now; once.
+    ///
+    /// # Errors
+    ///
+    /// If something could not be freed, and may still be there.
+    pub fn is_over(&mut self) -> Result<bool> {
+        if !self.waiting {
+            return Ok(false);
+        }
+        match self.done.try_recv() {
+            Ok(result) => {
+                self.waiting = false;
+                result.map(|()| true)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Waits for the pass that began.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sweep::is_over`].
+    pub fn wait(&mut self) -> Result<()> {
+        if !self.waiting {
+            return Ok(());
+        }
+        self.waiting = false;
+        self.done.recv().context("the thread that sweeps flows is gone")?
+    }
+
+    /// What the last pass that counts found, once.
     #[must_use]
     pub fn take(&self) -> Option<Alive> {
-        self.latest.lock().ok()?.take()
+        self.latest.lock().ok()?.alive.take()
     }
+
+    /// How full the table was at the last pass.
+    #[must_use]
+    pub fn fill(&self) -> Fill {
+        self.latest.lock().map(|latest| latest.fill).unwrap_or_default()
+    }
+}
+
+/// The thread's own.
+struct Walker {
+    tables: Tables,
+    conntrack: Box<dyn Conntrack + Send>,
+    latest: Arc<Mutex<Latest>>,
+    /// Interfaces whose flows the next pass ends.
+    gone: BTreeSet<u32>,
+    fill: Fill,
+    counted: Option<Instant>,
+    read_all: Option<Instant>,
 }
 
 impl Walker {
-    fn run(mut self, asked: &Receiver<()>, latest: &Mutex<Option<Alive>>) {
-        let mut until_others = 0_u32;
+    fn run(mut self, asked: &Receiver<Ask>, done: &Sender<Result<()>>) {
+        let mut next = Instant::now();
         loop {
-            let hurried = match asked.recv_timeout(OPENING_EVERY) {
-                Ok(()) => true,
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => false,
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
-            };
-            while asked.try_recv().is_ok() {}
-            let all = hurried || until_others == 0;
-            until_others = if all { OTHERS_EVERY } else { until_others.saturating_sub(1) };
-            match self.walk(all) {
-                Ok(alive) if all => {
-                    if let Ok(mut latest) = latest.lock() {
-                        *latest = Some(alive);
-                    }
+            let wait = next.saturating_duration_since(Instant::now());
+            let mut task = None;
+            let depth = match asked.recv_timeout(wait) {
+                Ok(Ask::Gone(interface)) => {
+                    self.gone.insert(interface);
+                    continue;
                 }
-                Ok(_) => {}
-                Err(error) => tracing::warn!("sweep flows: {error:#}"),
+                Ok(Ask::Counts) => Depth::Counts,
+                Ok(Ask::Task(asked)) => {
+                    task = Some(asked);
+                    Depth::All
+                }
+                Err(RecvTimeoutError::Timeout) => self.usual_depth(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let is_asked = task.is_some();
+            let mut task = task.unwrap_or_default();
+            task.depth = task.depth.max(depth);
+            let result = self.work(task);
+            if is_asked {
+                if done.send(result).is_err() {
+                    return;
+                }
+            } else if let Err(error) = result {
+                tracing::warn!("sweep flows: {error:#}");
+            }
+            next = Instant::now().checked_add(every(self.fill)).unwrap_or(next);
+        }
+    }
+
+    /// How much a pass reads that nobody asked for.
+    fn usual_depth(&self) -> Depth {
+        let is_due = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
+        if !self.gone.is_empty() || is_due(self.read_all, ALL_EVERY) {
+            Depth::All
+        } else if self.fill.percent() >= TELLING && is_due(self.counted, COUNTS_EVERY) {
+            Depth::Counts
+        } else {
+            Depth::Heads
+        }
+    }
+
+    /// Passes until nothing is left of the task.
+    fn work(&mut self, mut task: Task) -> Result<()> {
+        let gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            task.depth = Depth::All;
+            task.interfaces.extend(gone);
+        }
+        for _ in 0..TRIES {
+            let left = self.once(&task)?;
+            if left == 0 {
+                return Ok(());
             }
         }
+        anyhow::bail!("some flows are still there: packets keep changing them")
     }
 
-    fn walk(&mut self, all: bool) -> Result<Alive> {
-        let now = node::now(self.hertz)?;
-        let mut alive = Alive::default();
-        let row = Row { splits: &self.splits, settings: &self.settings, now };
-        let opening4 = sweep(&mut self.opening4, &row, &mut alive)?;
-        let opening6 = sweep(&mut self.opening6, &row, &mut alive)?;
-        if all {
-            let flows4 = sweep(&mut self.flows4, &row, &mut alive)?;
-            let flows6 = sweep(&mut self.flows6, &row, &mut alive)?;
-            alive.tables = BTreeMap::from([
-                ("OPENING4", opening4),
-                ("OPENING6", opening6),
-                ("FLOWS4", flows4),
-                ("FLOWS6", flows6),
-            ]);
+    fn once(&mut self, task: &Task) -> Result<u64> {
+        let now = node::now(self.tables.hertz)?;
+        let states = if task.depth >= Depth::Counts { self.states()? } else { Vec::new() };
+        let given = Given {
+            tables: &*self.tables.table,
+            seed: self.tables.table.seed(),
+            limits: &self.tables.limits,
+            now,
+            task,
+            states: &states,
+        };
+        let Passed { alive, ends, left } = pass(&given, &mut *self.conntrack);
+        for (statistics, ends) in ends {
+            self.add(statistics, offset_of!(SplitRow, timed_out), ends.timed_out)?;
+            self.add(statistics, offset_of!(SplitRow, expired), ends.expired)?;
         }
-        Ok(alive)
+        self.fill = alive.fill;
+        let time = Some(Instant::now());
+        if task.depth >= Depth::All {
+            self.read_all = time;
+        }
+        if task.depth >= Depth::Counts {
+            self.counted = time;
+        }
+        if let Ok(mut latest) = self.latest.lock() {
+            latest.fill = alive.fill;
+            if task.depth >= Depth::Counts {
+                latest.alive = Some(alive);
+            }
+        }
+        Ok(left)
+    }
+
+    fn states(&self) -> Result<Vec<State>> {
+        let rows = &self.tables.backends;
+        let state = |id| rows.load(id, offset_of!(Backend, state)).map(state_of);
+        (0..rows.rows()).map(state).collect()
+    }
+
+    /// Counts ends: nobody else changes these words.
+    fn add(&self, statistics: u16, field: usize, by: u64) -> Result<()> {
+        if by == 0 {
+            return Ok(());
+        }
+        let (rows, row) = (&self.tables.splits, u32::from(statistics));
+        let count = rows.load_wide(row, field)?;
+        rows.store_wide(row, field, count.saturating_add(by))
     }
 }
 
-/// What a walk needs beside the table.
-struct Row<'a> {
-    splits: &'a Mapped<SplitRow>,
-    settings: &'a Settings,
-    now: u32,
+/// The state that a word of `BACKENDS` stands for.
+fn state_of(word: u32) -> State {
+    [State::Alive, State::Draining, State::Resting]
+        .into_iter()
+        .find(|state| Backend::word_of(*state) == word)
+        .unwrap_or(State::Gone)
 }
 
-/// Walks one table; how many entries it has.
-fn sweep<B: Copy + 'static>(
-    table: &mut HashMap<MapData, FlowKey<B>, FlowWords>,
-    row: &Row<'_>,
-    alive: &mut Alive,
-) -> Result<usize> {
-    let mut over = Vec::new();
-    let mut entries = 0_usize;
-    for entry in table.iter() {
-        // An entry that was recycled during the walk is met again, or is new: the next walk's.
-        let Ok((key, words)) = entry else { continue };
-        entries = entries.saturating_add(1);
-        let flow = Flow::from(words);
-        if flow.expired(row.settings, row.now) {
-            over.push((key, flow));
-            continue;
-        }
-        if flow.marks().ended() {
-            continue;
-        }
-        count(&mut alive.backends, (flow.backend(), flow.generation()));
-        count(&mut alive.frontends, (key.peer, key.generation));
-        count(&mut alive.splits, (flow.backend(), flow.statistics()));
-    }
-    for (key, flow) in over {
-        // A packet may have revived it since; then the kernel has stored another second.
-        let Ok(words) = table.get(&key, 0) else { continue };
-        if !Flow::from(words).expired(row.settings, row.now) || table.remove(&key).is_err() {
-            continue;
-        }
-        end(row.splits, &flow)?;
-    }
-    Ok(entries)
-}
-
-fn count<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
-    let count = counts.entry(key).or_default();
-    *count = count.saturating_add(1);
-}
-
-/// Counts the end of a flow that no packet ended.
-fn end(splits: &Mapped<SplitRow>, flow: &Flow) -> Result<()> {
-    let marks = flow.marks();
-    if marks.ended() {
-        return Ok(());
-    }
-    let field = match (marks.has(Marks::ANSWERED), marks.has(Marks::TCP)) {
-        (true, _) => offset_of!(SplitRow, expired),
-        (false, true) => offset_of!(SplitRow, timed_out),
-        (false, false) => return Ok(()),
-    };
-    let row = u32::from(flow.statistics());
-    let count = splits.load_wide(row, field)?;
-    splits.store_wide(row, field, count.saturating_add(1))
+/// The time until the next pass: the less room, the shorter.
+fn every(fill: Fill) -> Duration {
+    let (room, little) = FULL;
+    let (long, short) = EVERY;
+    let over = fill.percent().saturating_sub(room);
+    let span = little.saturating_sub(room).max(1);
+    let share = u32::try_from(over.min(span)).unwrap_or(0);
+    let less = long.saturating_sub(short).saturating_mul(share);
+    long.saturating_sub(less.checked_div(u32::try_from(span).unwrap_or(1)).unwrap_or_default())
 }

@@ -20,6 +20,8 @@ use crate::plan::Write;
 pub struct Writer {
     /// The one row of settings.
     pub settings: Mapped<Settings>,
+    /// Bits of addresses.
+    pub addresses: Mapped<u64>,
     /// From endpoints to what is there.
     pub endpoints: Mapped<Bucket>,
     /// Endpoints whose buckets are full.
@@ -32,8 +34,8 @@ pub struct Writer {
     pub current: Mapped<u32>,
     /// Records of services.
     pub services: Mapped<Record>,
-    /// Maglev slices.
-    pub slots: Mapped<u32>,
+    /// Maglev slices, two slots a row.
+    pub slots: Mapped<[u32; 2]>,
     /// Rows of splits.
     pub splits: Mapped<SplitRow>,
     /// Names of services.
@@ -50,11 +52,10 @@ impl Writer {
     /// If it names a row that the tables do not have, or the kernel refuses.
     pub fn perform(&mut self, write: &Write) -> Result<()> {
         match write {
-            Write::Backend { id, endpoint, home, home_generation } => {
-                self.backend(*id, *endpoint, *home, *home_generation)
-            }
-            Write::BackendStatus { id, status } => {
-                self.backends.store(*id, offset_of!(Backend, status), *status)
+            Write::Addresses { row, set, clear } => self.addresses.change(*row, 0, *set, *clear),
+            Write::Backend { id, endpoint } => self.backend(*id, *endpoint),
+            Write::BackendState { id, state } => {
+                self.backends.store(*id, offset_of!(Backend, state), *state)
             }
             Write::EndpointKey { bucket, entry, endpoint } => self.key(*bucket, *entry, *endpoint),
             Write::EndpointValue { bucket, entry, value } => {
@@ -65,9 +66,10 @@ impl Writer {
                 let flag = if *on { OVERFLOW } else { 0 };
                 self.endpoints.store(*bucket, within(0, offset_of!(Entry, spare)), flag)
             }
-            Write::Slots { start, ids } => (*start..)
-                .zip(ids)
-                .try_for_each(|(row, id)| self.slots.write(row, 0, &id.to_ne_bytes())),
+            Write::Slots { start, ids } => (*start..).zip(ids).try_for_each(|(slot, id)| {
+                let (row, offset) = of_slot(slot);
+                self.slots.write(row, offset, &id.to_ne_bytes())
+            }),
             Write::Record { index, record } => self.record(*index, record),
             Write::Current { service, record } => self.current.store(*service, 0, *record),
             Write::ServiceLabel { service, name } => self.name(*service, name),
@@ -80,32 +82,44 @@ impl Writer {
                 let histogram = histogram.map_or(0, |id| id.saturating_add(1));
                 self.splits.store(row, offset_of!(SplitRow, histogram), histogram)
             }
-            Write::Frontend { id, endpoint, generation, service } => {
-                self.frontend(*id, *endpoint, *generation, *service)
-            }
+            Write::Frontend { id, endpoint, service } => self.frontend(*id, *endpoint, *service),
             Write::FrontendService { id, service } => {
                 self.frontends.store(*id, offset_of!(Frontend, service), *service)
             }
         }
     }
 
-    fn backend(&self, id: u32, endpoint: Endpoint, home: u32, home_generation: u16) -> Result<()> {
+    /// Adds to what the agent itself counts of a split.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such row.
+    pub fn add(&self, statistics: u16, timed_out: u64, expired: u64) -> Result<()> {
+        let row = u32::from(statistics);
+        let counts = [
+            (offset_of!(SplitRow, timed_out), timed_out),
+            (offset_of!(SplitRow, expired), expired),
+        ];
+        counts.into_iter().try_for_each(|(offset, more)| {
+            let sum = self.splits.load_wide(row, offset)?.saturating_add(more);
+            self.splits.store_wide(row, offset, sum)
+        })
+    }
+
+    fn backend(&self, id: u32, endpoint: Endpoint) -> Result<()> {
         let rows = &self.backends;
         rows.write(id, offset_of!(Backend, address), &endpoint.address.0)?;
         rows.write(id, offset_of!(Backend, port), &endpoint.port)?;
-        rows.write(id, offset_of!(Backend, protocol), &[endpoint.protocol, 0])?;
-        rows.store(id, offset_of!(Backend, home), home)?;
-        rows.store(id, offset_of!(Backend, home_generation), u32::from(home_generation))
+        rows.write(id, offset_of!(Backend, protocol), &[endpoint.protocol, 0])
     }
 
-    fn frontend(&self, id: u32, endpoint: Endpoint, generation: u16, service: u32) -> Result<()> {
+    fn frontend(&self, id: u32, endpoint: Endpoint, service: u32) -> Result<()> {
         let rows = &self.frontends;
         rows.write(id, offset_of!(Frontend, address), &endpoint.address.0)?;
         rows.write(id, offset_of!(Frontend, port), &endpoint.port)?;
         rows.write(id, offset_of!(Frontend, protocol), &[endpoint.protocol, 0])?;
         rows.store(id, offset_of!(Frontend, flags), 0)?;
-        rows.store(id, offset_of!(Frontend, service), service)?;
-        rows.store(id, offset_of!(Frontend, generation), u32::from(generation))
+        rows.store(id, offset_of!(Frontend, service), service)
     }
 
     fn key(&self, bucket: u32, entry: u8, endpoint: Endpoint) -> Result<()> {
@@ -129,8 +143,8 @@ impl Writer {
     fn record(&self, index: u32, record: &Record) -> Result<()> {
         let rows = &self.services;
         rows.write(index, offset_of!(Record, bounds), &words(&record.bounds))?;
-        rows.write(index, offset_of!(Record, slots), &words(&record.slots))?;
-        rows.write(index, offset_of!(Record, lengths), &words(&record.lengths))?;
+        rows.write(index, offset_of!(Record, slots), &words(record.slots.as_flattened()))?;
+        rows.write(index, offset_of!(Record, lengths), &words(record.lengths.as_flattened()))?;
         let statistics: Vec<u8> =
             record.statistics.iter().flat_map(|id| id.to_ne_bytes()).collect();
         rows.write(index, offset_of!(Record, statistics), &statistics)?;
@@ -145,11 +159,16 @@ impl Writer {
     }
 }
 
+/// The row of a slot, and the offset in it.
+pub(super) fn of_slot(slot: u32) -> (u32, usize) {
+    (slot >> 1, if slot & 1 == 0 { 0 } else { 4 })
+}
+
 /// The offset of a field of an entry within its bucket.
 fn within(entry: u8, field: usize) -> usize {
     usize::from(entry).saturating_mul(size_of::<Entry>()).saturating_add(field)
 }
 
-fn words<const N: usize>(words: &[u32; N]) -> Vec<u8> {
+fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }

@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use canary_common::addresses::{BACKEND, FRONTEND};
 use canary_common::backend::{Backend, Frontend, State};
 use canary_common::directory::{Bucket, OVERFLOW, Occupant};
 use canary_common::endpoint::{Address, Endpoint};
 use canary_common::service::Record;
 
 use super::published::Tables;
-use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow};
-use super::{NOWHERE, Published, Sizes, Write};
+use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, Slices, StatisticsRow};
+use super::{Published, Sizes, Write};
 use crate::compile::SplitKey;
 
 /// The tables as they are.
 #[derive(Debug)]
 pub struct Image<'a> {
+    /// `ADDRESSES`.
+    pub addresses: &'a [u64],
     /// `ENDPOINTS`.
     pub buckets: &'a [Bucket],
     /// The hash beside it: endpoint and value.
@@ -39,16 +42,17 @@ impl Published {
     /// Takes over tables that are in use.
     ///
     /// What nothing leads to counts as free: the stores that are returned sweep it, then one grace
-    /// period must pass before the first plan is carried out. That plan stores only what differs
-    /// from what is there.
+    /// period ([`Self::begin_grace`]) must pass before the first plan is carried out. That plan
+    /// stores only what differs from what is there. Rows of `FRONTENDS` and `BACKENDS` that were
+    /// used and are found no more may be named by flows: they count as let go of just now, and
+    /// keep their bits of `ADDRESSES` until they are free. Other bits that nobody needs go at once.
     #[must_use]
     pub fn adopt(sizes: Sizes, image: &Image<'_>) -> (Self, Vec<Write>) {
         let mut tables = Tables::new(sizes);
         tables.adopt_splits(image);
         tables.adopt_services(image);
         tables.adopt_endpoints(image);
-        tables.adopt_homes(image);
-        tables.adopt_generations(image);
+        tables.adopt_rows(image);
         let writes = tables.sweep(image);
         (Self::of_adopted(tables), writes)
     }
@@ -56,43 +60,43 @@ impl Published {
 
 impl Tables {
     fn adopt_splits(&mut self, image: &Image<'_>) {
-        let mut histograms = BTreeMap::new();
-        let mut ids = BTreeMap::new();
+        let mut histograms = BTreeSet::new();
+        let mut ids = BTreeSet::new();
         for (id, key, histogram) in image.splits {
             let row = StatisticsRow { id: *id, histogram: *histogram };
             self.statistics.insert(key.clone(), row);
-            ids.insert(u32::from(*id), 1);
-            histograms.extend(histogram.map(|histogram| (histogram, 1)));
+            ids.insert(u32::from(*id));
+            histograms.extend(*histogram);
         }
-        self.statistics_ids.adopt(&ids, BTreeMap::new());
-        self.histograms.adopt(&histograms, BTreeMap::new());
+        self.statistics_ids.adopt(&ids, Vec::new());
+        self.histograms.adopt(&histograms, Vec::new());
     }
 
     fn adopt_services(&mut self, image: &Image<'_>) {
         let keys: BTreeMap<u16, &SplitKey> =
             image.splits.iter().map(|(id, key, _)| (*id, key)).collect();
-        let mut ids = BTreeMap::new();
-        let mut records = BTreeMap::new();
+        let mut ids = BTreeSet::new();
+        let mut records = BTreeSet::new();
         for (id, name) in image.names {
             // A service that was never put in force, or is not any more, has the record of NOWHERE.
             let Some(&index) = row(image.current, *id).filter(|index| **index != 0) else {
                 continue;
             };
             let Some(record) = row(image.records, index) else { continue };
-            let mut slices = BTreeMap::new();
-            for (key, slice) in slices_of(record, &keys, image.slots) {
-                if slice.length < 2 || self.slots.claim(slice.start, slice.length) {
-                    slices.insert(key, slice);
+            let mut slices = slices_of(record, &keys, image.slots);
+            for slice in slices.values_mut().flatten() {
+                if slice.length > 1 && !self.slots.claim(slice.start, slice.length) {
+                    *slice = Slice::default();
                 }
             }
             let service =
                 ServiceRow { id: *id, record: index, slices, found: Some(Box::new(*record)) };
             self.services.insert(name.clone(), service);
-            ids.insert(*id, 0);
-            records.insert(index, 0);
+            ids.insert(*id);
+            records.insert(index);
         }
-        self.service_ids.adopt(&ids, BTreeMap::new());
-        self.records.adopt(&records, BTreeMap::new());
+        self.service_ids.adopt(&ids, Vec::new());
+        self.records.adopt(&records, Vec::new());
     }
 
     fn adopt_endpoints(&mut self, image: &Image<'_>) {
@@ -118,52 +122,50 @@ impl Tables {
             None => {}
             Some(Occupant::Frontend(id)) => {
                 let Some(found) = row(image.frontends, id) else { return };
-                let (generation, service) = (found.generation(), found.service.load());
-                let row = FrontendRow { id, generation, service, listed: true, homes: 0 };
+                let row = FrontendRow { id, service: found.service.load(), listed: true };
                 self.frontends.insert(at, row);
             }
             Some(Occupant::Backend(id)) => {
                 let Some(found) = row(image.backends, id) else { return };
-                let status = found.status();
-                let flags = if status.has_returns() { Backend::HAS_RETURNS } else { 0 };
                 // One that is gone and still found was being let go of.
-                let state = match status.state() {
-                    State::Alive => State::Alive,
+                let state = match found.state() {
+                    state @ (State::Alive | State::Resting) => state,
                     State::Draining | State::Gone => State::Draining,
                 };
-                let home = row(image.frontends, found.home.load()).map_or(at, frontend_endpoint);
-                let generation = status.generation();
-                let backend = BackendRow { id, generation, state, flags, home, users: 0 };
-                self.backends.insert(at, backend);
+                self.backends.insert(at, BackendRow { id, state, users: 0 });
             }
         }
     }
 
-    /// Counts the backends at home at each frontend, also at those that are not found any more.
-    fn adopt_homes(&mut self, image: &Image<'_>) {
-        for backend in self.backends.all().values() {
-            let Some(found) = row(image.backends, backend.id) else { continue };
-            let [_, _, high, low] = found.home_generation.load().to_be_bytes();
-            let known = self.frontends.get(&backend.home).copied();
-            let mut home = known.unwrap_or(FrontendRow {
-                id: found.home.load(),
-                generation: u16::from_be_bytes([high, low]),
-                service: NOWHERE,
-                listed: false,
-                homes: 0,
-            });
-            home.homes += 1;
-            self.frontends.insert(backend.home, home);
-        }
+    /// Rows that are in use, and those that were: flows may name both.
+    fn adopt_rows(&mut self, image: &Image<'_>) {
+        let used = self.frontends.all().iter().map(|(at, row)| (row.id, at.address)).collect();
+        let written = image.frontends.iter().map(Frontend::endpoint);
+        let (used, left) = self.adopt_bits(&used, written, FRONTEND);
+        self.frontend_ids.adopt(&used, left);
+        let used = self.backends.all().iter().map(|(at, row)| (row.id, at.address)).collect();
+        let written = image.backends.iter().map(Backend::endpoint);
+        let (used, left) = self.adopt_bits(&used, written, BACKEND);
+        self.backend_ids.adopt(&used, left);
     }
 
-    fn adopt_generations(&mut self, image: &Image<'_>) {
-        let used = self.frontends.all().values().map(|row| (row.id, row.generation)).collect();
-        let seen = (0..).zip(image.frontends).map(|(id, row)| (id, row.generation()));
-        self.frontend_ids.adopt(&used, seen.filter(|(_, generation)| *generation > 0).collect());
-        let used = self.backends.all().values().map(|row| (row.id, row.generation)).collect();
-        let seen = (0..).zip(image.backends).map(|(id, row)| (id, row.status().generation()));
-        self.backend_ids.adopt(&used, seen.filter(|(_, generation)| *generation > 0).collect());
+    /// Counts whose `bit` each row needs that was `written` at some time; gives the rows in use,
+    /// and those that are not.
+    fn adopt_bits(
+        &mut self,
+        used: &BTreeMap<u32, Address>,
+        written: impl Iterator<Item = Endpoint>,
+        bit: u64,
+    ) -> (BTreeSet<u32>, Vec<(u32, Address)>) {
+        let written = (0..).zip(written).filter(|(_, endpoint)| endpoint.protocol != 0);
+        let rows = written.map(|(id, endpoint)| (id, endpoint.address));
+        let left: Vec<_> = rows.filter(|(id, _)| !used.contains_key(id)).collect();
+        // The stores that bits lack are those of `Bits::settle`.
+        let mut counted = Vec::new();
+        for address in used.values().chain(left.iter().map(|(_, address)| address)) {
+            self.bits.need(*address, bit, &mut counted);
+        }
+        (used.keys().copied().collect(), left)
     }
 }
 
@@ -172,11 +174,10 @@ impl Tables {
     fn sweep(&self, image: &Image<'_>) -> Vec<Write> {
         let used: BTreeSet<u32> = self.backends.all().values().map(|row| row.id).collect();
         let mut writes = Vec::new();
+        self.bits.settle(image.addresses, &mut writes);
         for (id, row) in (0..).zip(image.backends) {
-            let status = row.status();
-            if status.state() != State::Gone && !used.contains(&id) {
-                let status = Backend::status_of(State::Gone, 0, status.generation());
-                writes.push(Write::BackendStatus { id, status });
+            if row.state() != State::Gone && !used.contains(&id) {
+                writes.push(Write::BackendState { id, state: Backend::word_of(State::Gone) });
             }
         }
         for (id, name) in image.names {
@@ -196,21 +197,26 @@ impl Tables {
 }
 
 /// The slices that a record names, by whose they are.
-fn slices_of(
-    record: &Record,
-    keys: &BTreeMap<u16, &SplitKey>,
-    slots: &[u32],
-) -> Vec<(SplitKey, Slice)> {
-    let places = record.slots.iter().zip(&record.lengths).zip(&record.statistics);
+fn slices_of(record: &Record, keys: &BTreeMap<u16, &SplitKey>, slots: &[u32]) -> Slices {
+    let [slots4, slots6] = &record.slots;
+    let [lengths4, lengths6] = &record.lengths;
+    let v4 = slots4.iter().zip(lengths4).map(|(start, length)| found(slots, *start, *length));
+    let v6 = slots6.iter().zip(lengths6).map(|(start, length)| found(slots, *start, *length));
     let count = usize::try_from(record.count).unwrap_or(usize::MAX);
-    let named = places.take(count).filter_map(|((&start, &length), statistics)| {
-        let from = usize::try_from(start).ok()?;
-        let to = from.checked_add(usize::try_from(length).ok()?)?;
-        let found = if length > 1 { slots.get(from..to)?.to_vec() } else { Vec::new() };
+    let splits = record.statistics.iter().take(count).zip(v4.zip(v6));
+    let named = splits.filter_map(|(statistics, (v4, v6))| {
         let key = SplitKey::clone(keys.get(statistics)?);
-        Some((key, Slice { start, length, backends: None, found }))
+        Some((key, [v4?, v6?]))
     });
     named.collect()
+}
+
+/// A slice as it was found; `None` if there are no such rows.
+fn found(slots: &[u32], start: u32, length: u32) -> Option<Slice> {
+    let from = usize::try_from(start).ok()?;
+    let to = from.checked_add(usize::try_from(length).ok()?)?;
+    let found = if length > 1 { slots.get(from..to)?.to_vec() } else { Vec::new() };
+    Some(Slice { start, length, backends: None, found })
 }
 
 /// The endpoint whose [`Address::words`] and [`Endpoint::tail`] these are.
@@ -220,10 +226,6 @@ pub(super) fn endpoint([first, second]: [u64; 2], tail: u32) -> Endpoint {
     address.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
     let [high, low, protocol, _] = tail.to_ne_bytes();
     Endpoint { address: Address(address), port: [high, low], protocol }
-}
-
-fn frontend_endpoint(row: &Frontend) -> Endpoint {
-    Endpoint { address: Address(row.address), port: row.port, protocol: row.protocol }
 }
 
 fn row<R>(rows: &[R], id: u32) -> Option<&R> {

@@ -1,19 +1,19 @@
 //! The long way: services, frontends and backends that come, change and go.
 
-use std::collections::BTreeMap;
 use std::mem;
 
-use canary_common::backend::{Backend, State};
+use canary_common::addresses::{BACKEND, FRONTEND};
+use canary_common::backend::State;
 use canary_common::directory::Occupant;
-use canary_common::endpoint::Endpoint;
+use canary_common::endpoint::{Endpoint, Version};
 use canary_common::service::Record;
 
 use super::delta::Delta;
 use super::pool::Spent;
 use super::published::Tables;
-use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow};
+use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, Slices, StatisticsRow};
 use super::{NOWHERE, Short, Table, Write};
-use crate::compile::{DesiredService, DesiredSplit, SplitKey, maglev};
+use crate::compile::{DesiredBackend, DesiredService, DesiredSplit, SplitKey, maglev};
 
 const SERVICES: Table = Table { name: "SERVICES", setting: "limits.services" };
 const FRONTENDS: Table = Table { name: "FRONTENDS", setting: "limits.frontends" };
@@ -99,8 +99,7 @@ impl<'t> Builder<'t> {
     /// Puts a record in force, and says in which row it is.
     fn publish(&mut self, name: &str, service: u32, record: Box<Record>) -> Result<u32, Short> {
         let records = &mut self.tables.records;
-        let (index, _) =
-            records.take().map_err(|spent| SERVICES.short(name, spent, records.limit()))?;
+        let index = records.take().map_err(|spent| SERVICES.short(name, spent, records.limit()))?;
         self.writes.push(Write::Record { index, record });
         self.writes.push(Write::Current { service, record: index });
         Ok(index)
@@ -109,7 +108,7 @@ impl<'t> Builder<'t> {
     /// Gives a new service its id and its name.
     fn start(&mut self, name: &str) -> Result<u32, Short> {
         let ids = &mut self.tables.service_ids;
-        let (id, _) = ids.take().map_err(|spent| SERVICES.short(name, spent, ids.limit()))?;
+        let id = ids.take().map_err(|spent| SERVICES.short(name, spent, ids.limit()))?;
         self.writes.push(Write::ServiceLabel { service: id, name: name.to_owned() });
         Ok(id)
     }
@@ -121,27 +120,25 @@ impl<'t> Builder<'t> {
                 continue;
             }
             let ids = &mut self.tables.frontend_ids;
-            let (id, generation) =
+            let id =
                 ids.take().map_err(|spent| FRONTENDS.short(&service.name, spent, ids.limit()))?;
-            let row = FrontendRow { id, generation, service: id_of, listed: false, homes: 0 };
+            let row = FrontendRow { id, service: id_of, listed: false };
             self.tables.frontends.insert(*frontend, row);
-            self.writes.push(Write::Frontend {
-                id,
-                endpoint: *frontend,
-                generation,
-                service: id_of,
-            });
+            self.tables.bits.need(frontend.address, FRONTEND, &mut self.writes);
+            self.writes.push(Write::Frontend { id, endpoint: *frontend, service: id_of });
         }
         Ok(())
     }
 
-    /// Makes every backend of `service` one that answers can be restored from.
+    /// Makes every backend of `service` one that is found.
     fn backends(
         &mut self,
         before: Option<&DesiredService>,
         service: &DesiredService,
     ) -> Result<(), Short> {
-        let Some(home) = service.frontends.first() else { return Ok(()) };
+        if service.frontends.is_empty() {
+            return Ok(());
+        }
         let known = before.map(DesiredService::endpoints).unwrap_or_default();
         for endpoint in service.endpoints() {
             match self.tables.backends.get(&endpoint).copied() {
@@ -149,37 +146,32 @@ impl<'t> Builder<'t> {
                     row.users += u32::from(!known.contains(&endpoint));
                     self.refresh_backend(service, endpoint, row);
                 }
-                None => self.add_backend(service, endpoint, *home)?,
+                None => self.add_backend(service, endpoint)?,
             }
         }
         Ok(())
     }
 
     fn refresh_backend(&mut self, service: &DesiredService, endpoint: Endpoint, old: BackendRow) {
-        let flags = old.flags | returns(service, &old.home);
-        let row = BackendRow { flags, state: State::Alive, ..old };
-        if (row.flags, row.state) != (old.flags, old.state) {
-            self.writes.push(row.status());
+        // Of one that several services have, none knows the health that the others see.
+        let state = match old.state {
+            State::Alive if old.users > 1 => State::Alive,
+            _ => state(service, &endpoint),
+        };
+        let row = BackendRow { state, ..old };
+        if row.state != old.state {
+            self.writes.push(row.state());
         }
         self.tables.backends.insert(endpoint, row);
     }
 
-    fn add_backend(
-        &mut self,
-        service: &DesiredService,
-        endpoint: Endpoint,
-        home: Endpoint,
-    ) -> Result<(), Short> {
+    fn add_backend(&mut self, service: &DesiredService, endpoint: Endpoint) -> Result<(), Short> {
         let ids = &mut self.tables.backend_ids;
-        let (id, generation) =
-            ids.take().map_err(|spent| BACKENDS.short(&service.name, spent, ids.limit()))?;
-        let Some(home_row) = self.tables.frontends.get_mut(&home) else { return Ok(()) };
-        home_row.homes += 1;
-        let (home_id, home_generation) = (home_row.id, home_row.generation);
-        let flags = returns(service, &home);
-        let row = BackendRow { id, generation, state: State::Alive, flags, home, users: 1 };
-        self.writes.push(Write::Backend { id, endpoint, home: home_id, home_generation });
-        self.writes.push(row.status());
+        let id = ids.take().map_err(|spent| BACKENDS.short(&service.name, spent, ids.limit()))?;
+        let row = BackendRow { id, state: state(service, &endpoint), users: 1 };
+        self.tables.bits.need(endpoint.address, BACKEND, &mut self.writes);
+        self.writes.push(Write::Backend { id, endpoint });
+        self.writes.push(row.state());
         self.tables.backends.insert(endpoint, row);
         self.list(&service.name, endpoint, Occupant::Backend(id))?;
         // A frontend that leaves the very endpoint is not found from here on.
@@ -190,21 +182,19 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
-    /// A slice for every split, the old one where its backends are the same.
+    /// A slice for every split and family, the old one where its backends are the same.
     fn slices(
         &mut self,
         service: &DesiredService,
         old: Option<&ServiceRow>,
-    ) -> Result<BTreeMap<SplitKey, Slice>, Short> {
-        let mut slices = BTreeMap::new();
+    ) -> Result<Slices, Short> {
+        let mut slices = Slices::new();
         for split in &service.splits {
             let known = old.and_then(|row| row.slices.get(&split.key));
-            let slice = match known.filter(|slice| slice.backends.as_ref() == Some(&split.backends))
-            {
-                Some(slice) => slice.clone(),
-                None => self.slice(&service.name, split, known)?,
-            };
-            slices.insert(split.key.clone(), slice);
+            let [v4, v6] = known.map_or([None, None], |[v4, v6]| [Some(v4), Some(v6)]);
+            let v4 = self.slice(&service.name, split, Version::V4, v4)?;
+            let v6 = self.slice(&service.name, split, Version::V6, v6)?;
+            slices.insert(split.key.clone(), [v4, v6]);
         }
         Ok(slices)
     }
@@ -213,10 +203,17 @@ impl<'t> Builder<'t> {
         &mut self,
         service: &str,
         split: &DesiredSplit,
+        version: Version,
         known: Option<&Slice>,
     ) -> Result<Slice, Short> {
-        let (weighted, rows): (Vec<(Endpoint, u32)>, Vec<u32>) = split
-            .backends
+        let is_for = |slice: &&Slice| {
+            slice.backends.as_ref().is_some_and(|backends| split.of(version).eq(backends))
+        };
+        if let Some(same) = known.filter(is_for) {
+            return Ok(same.clone());
+        }
+        let backends: Vec<DesiredBackend> = split.of(version).cloned().collect();
+        let (weighted, rows): (Vec<(Endpoint, u32)>, Vec<u32>) = backends
             .iter()
             .filter(|backend| backend.healthy)
             .filter_map(|backend| {
@@ -224,13 +221,12 @@ impl<'t> Builder<'t> {
                 Some(((backend.endpoint, backend.weight), row.id))
             })
             .unzip();
-        let backends = Some(split.backends.clone());
         let (start, length) = match rows.as_slice() {
             [] => (0, 0),
             [only] => (*only, 1),
             _ => {
                 // By all backends, so that one which falls ill and recovers changes no length.
-                let length = maglev::slot_count(split.backends.len());
+                let length = maglev::slot_count(backends.len());
                 let places = maglev::slice(&weighted, length).into_iter();
                 let ids: Vec<u32> = places
                     .filter_map(|place| rows.get(usize::try_from(place).ok()?).copied())
@@ -238,7 +234,7 @@ impl<'t> Builder<'t> {
                 (self.slots(service, length, ids, known)?, length)
             }
         };
-        Ok(Slice { start, length, backends, found: Vec::new() })
+        Ok(Slice { start, length, backends: Some(backends), found: Vec::new() })
     }
 
     /// Where `ids` are in `SLOTS`: where they were found, or in rows that are free.
@@ -263,14 +259,13 @@ impl<'t> Builder<'t> {
     fn count(&mut self, service: &DesiredService, key: &SplitKey) -> Result<(), Short> {
         let known = self.tables.statistics.get(key).copied();
         let wants = service.histograms && known.is_none_or(|row| row.histogram.is_none());
-        let histogram =
-            if wants { self.tables.histograms.take().ok().map(|(id, _)| id) } else { None };
+        let histogram = if wants { self.tables.histograms.take().ok() } else { None };
         let row = match known {
             Some(_) if histogram.is_none() => return Ok(()),
             Some(row) => StatisticsRow { histogram, ..row },
             None => {
                 let ids = &mut self.tables.statistics_ids;
-                let (id, _) =
+                let id =
                     ids.take().map_err(|spent| STATS.short(&service.name, spent, ids.limit()))?;
                 StatisticsRow { id: u16::try_from(id).unwrap_or(0), histogram }
             }
@@ -318,26 +313,29 @@ impl<'t> Builder<'t> {
     }
 
     /// Frees the record of a service and its slices, but for what it still uses.
-    pub(super) fn free(
-        &mut self,
-        old: &ServiceRow,
-        record: Option<u32>,
-        kept: &BTreeMap<SplitKey, Slice>,
-    ) {
+    pub(super) fn free(&mut self, old: &ServiceRow, record: Option<u32>, kept: &Slices) {
         if Some(old.record) != record {
-            self.tables.records.free(old.record, 0);
+            self.tables.records.free(old.record, ());
         }
-        for (key, slice) in &old.slices {
-            let used = kept.get(key).is_some_and(|kept| kept.is_at(slice));
-            if slice.length > 1 && !used {
-                self.tables.slots.free(slice.start, slice.length);
+        for (key, families) in &old.slices {
+            for (place, slice) in families.iter().enumerate() {
+                let now = kept.get(key).and_then(|kept| kept.get(place));
+                if slice.length > 1 && !now.is_some_and(|now| now.is_at(slice)) {
+                    self.tables.slots.free(slice.start, slice.length);
+                }
             }
         }
     }
 }
 
-/// The flag that answers of a backend at home at `home` need, once `service` uses it.
-fn returns(service: &DesiredService, home: &Endpoint) -> u32 {
-    let elsewhere = service.frontends.iter().any(|frontend| frontend != home);
-    if elsewhere { Backend::HAS_RETURNS } else { 0 }
+/// The state of a backend that `service` has: resting where each split that could draw it knows
+/// it as unhealthy.
+fn state(service: &DesiredService, endpoint: &Endpoint) -> State {
+    let listed = service.splits.iter().flat_map(|split| &split.backends);
+    let mut listed = listed.filter(|backend| backend.endpoint == *endpoint).peekable();
+    if listed.peek().is_some() && listed.all(|backend| !backend.healthy) {
+        State::Resting
+    } else {
+        State::Alive
+    }
 }

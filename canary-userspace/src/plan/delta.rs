@@ -33,15 +33,15 @@ impl Builder<'_> {
             self.writes.push(Write::Current { service: row.id, record: 0 });
             self.writes.push(Write::ServiceLabel { service: row.id, name: String::new() });
             self.free(&row, None, &BTreeMap::new());
-            self.tables.service_ids.free(row.id, 0);
+            self.tables.service_ids.free(row.id, ());
         }
         for endpoint in self.left_backends(delta, rest) {
             let Some(row) = self.tables.backends.get_mut(&endpoint) else { continue };
             row.state = State::Draining;
-            self.writes.push(row.status());
+            self.writes.push(row.state());
         }
         for endpoint in mem::take(&mut self.unlisted) {
-            self.tables.release_frontend(&endpoint);
+            self.tables.drop_frontend(&endpoint);
         }
     }
 
@@ -84,7 +84,7 @@ impl Builder<'_> {
             left.extend(self.tables.backends.all().keys());
         }
         let row = |at: &Endpoint| self.tables.backends.get(at).copied();
-        left.retain(|at| row(at).is_some_and(|row| row.state == State::Alive && row.users == 0));
+        left.retain(|at| row(at).is_some_and(|row| row.state != State::Draining && row.users == 0));
         left
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use canary_common::backend::{State, Status};
+use canary_common::backend::{Backend, State};
 use canary_common::directory::Occupant;
 use canary_common::service::Record;
 
@@ -13,11 +13,15 @@ use crate::compile::Shown;
 impl Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Backend { id, endpoint, home, home_generation } => {
-                write!(f, "BACKENDS[{id}] = {} home {home}.{home_generation}", Shown(endpoint))
+            Self::Addresses { row, set, clear } => {
+                let [set, clear] = [("+", set), ("-", clear)].map(|(sign, bits)| {
+                    if *bits == 0 { String::new() } else { format!(" {sign}{bits:#x}") }
+                });
+                write!(f, "ADDRESSES[{row}]{set}{clear}")
             }
-            Self::BackendStatus { id, status } => {
-                write!(f, "BACKENDS[{id}].status = {}", ShownStatus(Status(*status)))
+            Self::Backend { id, endpoint } => write!(f, "BACKENDS[{id}] = {}", Shown(endpoint)),
+            Self::BackendState { id, state } => {
+                write!(f, "BACKENDS[{id}].state = {}", ShownState(*state))
             }
             Self::EndpointKey { bucket, entry, endpoint } => {
                 write!(f, "ENDPOINTS[{bucket}.{entry}].key = {}", Shown(endpoint))
@@ -46,9 +50,8 @@ impl Display for Write {
                 )?;
                 histogram.map_or(Ok(()), |histogram| write!(f, " histograms {histogram}"))
             }
-            Self::Frontend { id, endpoint, generation, service } => {
-                let endpoint = Shown(endpoint);
-                write!(f, "FRONTENDS[{id}] = {endpoint} service {service} generation {generation}")
+            Self::Frontend { id, endpoint, service } => {
+                write!(f, "FRONTENDS[{id}] = {} service {service}", Shown(endpoint))
             }
             Self::FrontendService { id, service } => {
                 write!(f, "FRONTENDS[{id}].service = {service}")
@@ -57,17 +60,18 @@ impl Display for Write {
     }
 }
 
-struct ShownStatus(Status);
+struct ShownState(u32);
 
-impl Display for ShownStatus {
+impl Display for ShownState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.0.state() {
-            State::Gone => "gone",
-            State::Alive => "alive",
-            State::Draining => "draining",
-        };
-        write!(f, "{state} generation {}", self.0.generation())?;
-        if self.0.has_returns() { f.write_str(" has-returns") } else { Ok(()) }
+        let states = [State::Gone, State::Alive, State::Draining, State::Resting];
+        f.write_str(match states.into_iter().find(|state| Backend::word_of(*state) == self.0) {
+            Some(State::Gone) => "gone",
+            Some(State::Alive) => "alive",
+            Some(State::Draining) => "draining",
+            Some(State::Resting) => "resting",
+            None => "unknown",
+        })
     }
 }
 
@@ -102,21 +106,36 @@ struct ShownRecord<'a>(&'a Record);
 
 impl Display for ShownRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let record = self.0;
-        let splits = record.bounds.iter().zip(&record.statistics);
-        let places = record.slots.iter().zip(&record.lengths);
-        let count = usize::try_from(record.count).unwrap_or(usize::MAX);
-        for (place, ((bound, statistics), (start, length))) in
-            splits.zip(places).enumerate().take(count)
-        {
+        let Record { bounds, slots, lengths, statistics, count, .. } = self.0;
+        let [slots4, slots6] = slots;
+        let [lengths4, lengths6] = lengths;
+        let v4 = slots4.iter().zip(lengths4).map(|(start, length)| ShownSlice(*start, *length));
+        let v6 = slots6.iter().zip(lengths6).map(|(start, length)| ShownSlice(*start, *length));
+        let splits = bounds.iter().zip(statistics).zip(v4.zip(v6));
+        let count = usize::try_from(*count).unwrap_or(usize::MAX);
+        for (place, ((bound, statistics), families)) in splits.enumerate().take(count) {
             let separator = if place == 0 { "" } else { "; " };
             write!(f, "{separator}to {bound:#010x} split {statistics} ")?;
-            match length {
-                0 => f.write_str("nobody")?,
-                1 => write!(f, "backend {start}")?,
-                _ => write!(f, "slots {start}+{length}")?,
+            match families {
+                (ShownSlice(_, 0), ShownSlice(_, 0)) => f.write_str("nobody")?,
+                (v4, ShownSlice(_, 0)) => write!(f, "IPv4 {v4}")?,
+                (ShownSlice(_, 0), v6) => write!(f, "IPv6 {v6}")?,
+                (v4, v6) => write!(f, "IPv4 {v4}, IPv6 {v6}")?,
             }
         }
         Ok(())
+    }
+}
+
+/// Start and length.
+struct ShownSlice(u32, u32);
+
+impl Display for ShownSlice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(start, length) = self;
+        match length {
+            1 => write!(f, "backend {start}"),
+            _ => write!(f, "slots {start}+{length}"),
+        }
     }
 }

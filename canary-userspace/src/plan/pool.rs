@@ -1,6 +1,11 @@
-//! Ids and ranges of table rows: lowest first, and what is freed waits for grace.
+//! Ids and ranges of table rows: lowest first, and what is freed waits for grace; where `FLOWS`
+//! names rows, for grace, a pass over `FLOWS`, and grace again.
+//!
+//! The first grace period ends the runs that had found the row and could still store a flow to
+//! it, so that no such flow begins after a pass has looked; the pass ends the flows; the second
+//! ends the runs that had read one of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem;
 
 use super::kept::Kept;
@@ -10,22 +15,39 @@ use super::kept::Kept;
 pub(super) enum Spent {
     /// Something will be free after a grace period.
     UntilGrace,
+    /// Something will be free after a grace period, a pass over `FLOWS` and another grace period,
+    /// or what of these is still to come.
+    UntilPass,
     /// Everything is in use.
     Full,
 }
 
 /// Rows of a table, handed out one at a time.
+///
+/// A row that is given back carries something until it is free, if the table wants that.
 #[derive(Clone, Debug)]
-pub(super) struct Pool {
+pub(super) struct Pool<T = ()> {
     limit: u32,
     /// Rows from here on were never used.
     fresh: u32,
     free: BTreeSet<u32>,
-    grace: Grace<u32>,
-    /// How often each row was handed out before, for rows that were.
-    generations: Kept<u32, u16>,
+    /// For a table that `FLOWS` names, what waits for its first grace period.
+    grace: Grace<(u32, T)>,
+    pass: Option<Pass<T>>,
     /// Rows handed out or given back since changes are recorded, oldest first.
     log: Option<Vec<Moved>>,
+}
+
+/// Rows of a table that `FLOWS` names, after the first grace period: nothing that begins names
+/// them any more.
+#[derive(Clone, Debug)]
+struct Pass<T> {
+    /// No pass has begun since.
+    due: Vec<(u32, T)>,
+    /// The pass that runs began with them.
+    on: Vec<(u32, T)>,
+    /// A pass has ended what named them; who had read that before may still be at the row.
+    grace: Grace<(u32, T)>,
 }
 
 /// What became of a row.
@@ -37,28 +59,32 @@ enum Moved {
     Freed,
 }
 
-impl Pool {
-    /// Rows `first` up to `limit`, all free.
+impl<T: Copy> Pool<T> {
+    /// Rows `first` up to `limit`, all free; what is given back waits for grace.
     pub(super) fn new(first: u32, limit: u32) -> Self {
         Self {
             limit,
             fresh: first,
             free: BTreeSet::new(),
             grace: Grace::default(),
-            generations: Kept::default(),
+            pass: None,
             log: None,
         }
+    }
+
+    /// Rows up to `limit`, all free; what is given back waits for grace, a pass, and grace again.
+    pub(super) fn named_by_flows(limit: u32) -> Self {
+        let pass = Pass { due: Vec::new(), on: Vec::new(), grace: Grace::default() };
+        Self { pass: Some(pass), ..Self::new(0, limit) }
     }
 
     /// From here on changes can be taken back.
     pub(super) fn record(&mut self) {
         self.log = Some(Vec::new());
-        self.generations.record();
     }
 
     /// What was changed since [`Self::record`] stays, or with `back` is taken back.
     pub(super) fn end(&mut self, back: bool) {
-        self.generations.end(back);
         for moved in self.log.take().unwrap_or_default().into_iter().rev().filter(|_| back) {
             match moved {
                 // One that was never used before is as good as one that was.
@@ -73,53 +99,95 @@ impl Pool {
         self.limit
     }
 
-    /// Takes the lowest free row; with it comes the generation of this use, from 1.
-    pub(super) fn take(&mut self) -> Result<(u32, u16), Spent> {
+    /// Takes the lowest free row.
+    pub(super) fn take(&mut self) -> Result<u32, Spent> {
         let id = match self.free.pop_first() {
             Some(id) => id,
             None if self.fresh < self.limit => {
                 self.fresh += 1;
                 self.fresh - 1
             }
-            None if self.grace.is_empty() => return Err(Spent::Full),
-            None => return Err(Spent::UntilGrace),
+            None => return Err(self.spent()),
         };
         self.log.iter_mut().for_each(|log| log.push(Moved::Taken(id)));
-        Ok((id, self.generations.get(&id).map_or(1, |used| used.wrapping_add(1))))
+        Ok(id)
     }
 
-    /// Gives back a row that readers may still be at.
-    pub(super) fn free(&mut self, id: u32, generation: u16) {
-        self.generations.insert(id, generation);
-        self.grace.freed.push(id);
+    fn spent(&self) -> Spent {
+        match &self.pass {
+            None if self.grace.is_empty() => Spent::Full,
+            None => Spent::UntilGrace,
+            Some(pass) if !pass.grace.is_empty() => Spent::UntilGrace,
+            Some(_) if self.waits_for_pass() => Spent::UntilPass,
+            Some(_) => Spent::Full,
+        }
+    }
+
+    /// Gives back a row that readers may still be at, with what it carries until it is free.
+    pub(super) fn free(&mut self, id: u32, carries: T) {
+        self.grace.freed.push((id, carries));
         self.log.iter_mut().for_each(|log| log.push(Moved::Freed));
     }
 
-    /// Begins a grace period for all that was freed before.
+    /// Begins a grace period for all that was freed, or passed over, before.
     pub(super) fn seal(&mut self) {
         self.grace.seal();
+        self.pass.iter_mut().for_each(|pass| pass.grace.seal());
     }
 
-    /// Ends it.
-    pub(super) fn graced(&mut self) {
-        self.free.append(&mut mem::take(&mut self.grace.waiting).into_iter().collect());
+    /// Ends it; gives what the rows carried that are free now.
+    pub(super) fn graced(&mut self) -> Vec<T> {
+        let mut over = mem::take(&mut self.grace.waiting);
+        if let Some(pass) = &mut self.pass {
+            pass.due.append(&mut over);
+            over = mem::take(&mut pass.grace.waiting);
+        }
+        self.free.extend(over.iter().map(|(id, _)| *id));
+        over.into_iter().map(|(_, carries)| carries).collect()
+    }
+
+    /// Begins a pass for all whose first grace period has ended.
+    pub(super) fn begin_pass(&mut self) {
+        self.pass.iter_mut().for_each(|pass| pass.on.append(&mut pass.due));
+    }
+
+    /// Ends it; unless it came to its end, another one must begin.
+    pub(super) fn end_pass(&mut self, whole: bool) {
+        let Some(Pass { due, on, grace }) = &mut self.pass else { return };
+        if whole { grace.freed.append(on) } else { due.append(on) }
+    }
+
+    /// The rows that a pass which has begun, or begins now, must end the flows of.
+    pub(super) fn to_end(&self) -> BTreeSet<u32> {
+        let named = self.pass.iter().flat_map(|pass| pass.on.iter().chain(&pass.due));
+        named.map(|(id, _)| *id).collect()
     }
 
     /// Whether something waits for grace.
     pub(super) fn waits(&self) -> bool {
-        !self.grace.is_empty()
+        !self.grace.is_empty() || self.pass.as_ref().is_some_and(|pass| !pass.grace.is_empty())
     }
 
-    /// Takes rows that tables read back show in use, with their generations; the rest is free.
-    pub(super) fn adopt(&mut self, used: &BTreeMap<u32, u16>, generations: BTreeMap<u32, u16>) {
-        let end = used.last_key_value().map_or(self.fresh, |(last, _)| last.saturating_add(1));
-        let end =
-            end.max(generations.last_key_value().map_or(0, |(last, _)| last.saturating_add(1)));
-        self.free = (self.fresh..end).filter(|id| !used.contains_key(id)).collect();
+    /// Whether something waits for a pass to begin or to end.
+    pub(super) fn needs_pass(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| !pass.due.is_empty() || !pass.on.is_empty())
+    }
+
+    /// Whether something waits for a pass, also what waits for grace before it.
+    pub(super) fn waits_for_pass(&self) -> bool {
+        self.pass.is_some() && !self.grace.is_empty() || self.needs_pass()
+    }
+
+    /// Takes rows that tables read back show in use, and those that were used at some time: these
+    /// count as given back. The rest is free.
+    pub(super) fn adopt(&mut self, used: &BTreeSet<u32>, left: Vec<(u32, T)>) {
+        let last = left.iter().map(|(id, _)| id).chain(used).max();
+        let end = last.map_or(self.fresh, |last| last.saturating_add(1));
+        let waiting: BTreeSet<u32> = left.iter().map(|(id, _)| *id).collect();
+        let taken = |id: &u32| used.contains(id) || waiting.contains(id);
+        self.free = (self.fresh..end).filter(|id| !taken(id)).collect();
         self.fresh = self.fresh.max(end);
-        for (id, generation) in generations {
-            self.generations.insert(id, generation);
-        }
+        self.grace.freed = left;
     }
 }
 
@@ -262,21 +330,84 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_comes_first_and_a_freed_one_after_grace_with_the_next_generation() {
+    fn the_lowest_comes_first_and_a_freed_one_after_grace() {
         let mut pool = Pool::new(1, 3);
-        assert_eq!(pool.take(), Ok((1, 1)));
-        assert_eq!(pool.take(), Ok((2, 1)));
+        assert_eq!(pool.take(), Ok(1));
+        assert_eq!(pool.take(), Ok(2));
         assert_eq!(pool.take(), Err(Spent::Full));
 
-        pool.free(1, 1);
+        pool.free(1, ());
         assert_eq!(pool.take(), Err(Spent::UntilGrace));
         pool.seal();
-        pool.free(2, 1);
+        pool.free(2, ());
         assert_eq!(pool.take(), Err(Spent::UntilGrace));
-        pool.graced();
+        assert_eq!(pool.graced().len(), 1);
 
-        assert_eq!(pool.take(), Ok((1, 2)));
+        assert_eq!(pool.take(), Ok(1));
         assert_eq!(pool.take(), Err(Spent::UntilGrace), "2 was freed after grace began");
+    }
+
+    /// What the rows carry that a grace period makes free.
+    fn grace(pool: &mut Pool<char>) -> String {
+        pool.seal();
+        pool.graced().into_iter().collect()
+    }
+
+    #[test]
+    fn a_row_that_flows_name_is_free_after_grace_a_pass_and_grace() {
+        let mut pool = Pool::named_by_flows(1);
+        assert_eq!(pool.take(), Ok(0));
+        assert_eq!(pool.take(), Err(Spent::Full));
+        pool.free(0, 'a');
+        assert!(pool.waits() && !pool.needs_pass() && pool.waits_for_pass());
+
+        pool.begin_pass();
+        assert_eq!(pool.to_end(), BTreeSet::new(), "grace has not been");
+        assert_eq!(grace(&mut pool), "");
+        pool.end_pass(true);
+        assert_eq!((pool.take(), pool.needs_pass()), (Err(Spent::UntilPass), true));
+        assert_eq!(grace(&mut pool), "", "grace alone frees nothing");
+
+        pool.begin_pass();
+        assert_eq!(pool.to_end(), BTreeSet::from([0]));
+        assert_eq!(grace(&mut pool), "", "the pass goes on");
+        pool.end_pass(false);
+        assert_eq!(grace(&mut pool), "", "the pass came to no end");
+        assert_eq!(pool.take(), Err(Spent::UntilPass));
+
+        pool.begin_pass();
+        pool.seal();
+        pool.end_pass(true);
+        assert_eq!(pool.graced().len(), 0, "that grace began before the pass ended");
+        assert_eq!((pool.take(), pool.needs_pass()), (Err(Spent::UntilGrace), false));
+        assert_eq!(grace(&mut pool), "a");
+        assert_eq!(pool.take(), Ok(0));
+        assert_eq!(pool.take(), Err(Spent::Full));
+    }
+
+    #[test]
+    fn a_row_that_was_used_once_counts_as_given_back_where_it_is_found() {
+        let mut pool = Pool::named_by_flows(5);
+        pool.adopt(&BTreeSet::from([1]), vec![(0, 'a'), (3, 'b')]);
+
+        assert_eq!([pool.take(), pool.take()], [Ok(2), Ok(4)]);
+        assert_eq!(pool.take(), Err(Spent::UntilPass));
+        grace(&mut pool);
+        assert_eq!(pool.to_end(), BTreeSet::from([0, 3]));
+    }
+
+    #[test]
+    fn what_is_taken_back_of_a_pool_was_never_handed_out_or_given_back() {
+        let mut pool = Pool::named_by_flows(2);
+        pool.take().unwrap();
+        pool.record();
+        pool.take().unwrap();
+        pool.free(0, 'a');
+        pool.end(true);
+
+        assert_eq!(grace(&mut pool), "");
+        assert!(!pool.waits_for_pass());
+        assert_eq!(pool.take(), Ok(1));
     }
 
     #[test]

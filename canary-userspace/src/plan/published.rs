@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use canary_common::backend::State;
-use canary_common::endpoint::Endpoint;
+use canary_common::endpoint::{Address, Endpoint};
 use canary_common::limits::MAX_SPLITS;
 use canary_common::service::{AFFINITY_SOURCE, Record, bounds};
 
+use super::addresses::Bits;
 use super::kept::Kept;
 use super::places::Places;
 use super::pool::{Pool, Ranges};
-use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, StatisticsRow};
+use super::rows::{BackendRow, FrontendRow, ServiceRow, Slices, StatisticsRow};
 use super::{NOWHERE, Sizes, Write};
 use crate::compile::{Affinity, Claims, Desired, DesiredService, DesiredSplit, Names, SplitKey};
 
@@ -20,7 +21,7 @@ pub struct Published {
     desired: Desired,
     /// The tables hold what an earlier agent put there, and `desired` says nothing of it.
     adopted: bool,
-    tables: Tables,
+    pub(super) tables: Tables,
 }
 
 /// Rows in use.
@@ -31,9 +32,12 @@ pub(super) struct Tables {
     pub(super) backends: Kept<Endpoint, BackendRow>,
     pub(super) statistics: Kept<SplitKey, StatisticsRow>,
     pub(super) places: Places,
+    pub(super) bits: Bits,
     pub(super) service_ids: Pool,
-    pub(super) frontend_ids: Pool,
-    pub(super) backend_ids: Pool,
+    /// A row that is let go of carries the address whose bit it needs until it is free.
+    pub(super) frontend_ids: Pool<Address>,
+    /// As of frontends.
+    pub(super) backend_ids: Pool<Address>,
     pub(super) records: Pool,
     pub(super) statistics_ids: Pool,
     pub(super) histograms: Pool,
@@ -47,8 +51,6 @@ pub struct Leaving {
     pub endpoint: Endpoint,
     /// Its row.
     pub id: u32,
-    /// Which use of the row.
-    pub generation: u16,
 }
 
 impl Published {
@@ -97,7 +99,7 @@ impl Published {
         let services = tables.services.all().len() + 1;
         let listed = tables.frontends.all().values().filter(|row| row.listed).count();
         let slices = tables.services.all().values().flat_map(|service| service.slices.values());
-        let slots = slices.map(|slice| usize::try_from(slice.length).unwrap_or_default());
+        let slots = slices.flatten().map(|slice| usize::try_from(slice.length).unwrap_or_default());
         let statistics = tables.statistics.all().len() + 1;
         let histograms =
             tables.statistics.all().values().filter(|row| row.histogram.is_some()).count();
@@ -122,6 +124,12 @@ impl Published {
         self.tables.frontends.get(endpoint).filter(|row| row.listed).map(|row| row.id)
     }
 
+    /// The row of `BACKENDS` of an instance.
+    #[must_use]
+    pub fn backend(&self, endpoint: &Endpoint) -> Option<u32> {
+        self.tables.backends.get(endpoint).map(|row| row.id)
+    }
+
     /// The row of `STATS` of a split.
     #[must_use]
     pub fn statistics(&self, key: &SplitKey) -> Option<u16> {
@@ -135,23 +143,17 @@ impl Published {
 
     /// Backends that take no new flows because nobody registers them.
     pub fn leaving_backends(&self) -> impl Iterator<Item = Leaving> {
-        self.tables.backends.marked().map(|(endpoint, row)| Leaving {
-            endpoint: *endpoint,
-            id: row.id,
-            generation: row.generation,
-        })
+        let marked = self.tables.backends.marked();
+        marked.map(|(endpoint, row)| Leaving { endpoint: *endpoint, id: row.id })
     }
 
     /// Frontends that no service has any more.
     pub fn leaving_frontends(&self) -> impl Iterator<Item = Leaving> {
-        self.tables.frontends.marked().map(|(endpoint, row)| Leaving {
-            endpoint: *endpoint,
-            id: row.id,
-            generation: row.generation,
-        })
+        let marked = self.tables.frontends.marked();
+        marked.map(|(endpoint, row)| Leaving { endpoint: *endpoint, id: row.id })
     }
 
-    /// Lets go of a leaving backend that has no flow; nothing happens if it is not leaving.
+    /// Lets go of a leaving backend, whose flows a pass ends; nothing happens if it is not leaving.
     pub fn forget_backend(&mut self, endpoint: &Endpoint) -> Vec<Write> {
         let mut writes = Vec::new();
         let leaving = self.tables.backends.get(endpoint);
@@ -162,7 +164,7 @@ impl Published {
         writes
     }
 
-    /// Lets go of a leaving frontend that has no flow; nothing happens if it is not leaving.
+    /// Lets go of a leaving frontend, whose flows a pass ends; nothing happens if it is not leaving.
     pub fn forget_frontend(&mut self, endpoint: &Endpoint) -> Vec<Write> {
         let mut writes = Vec::new();
         if let Some(row) = self.tables.frontends.get_mut(endpoint)
@@ -171,34 +173,9 @@ impl Published {
         {
             row.listed = false;
             self.tables.places.remove(*endpoint, &mut writes);
-            self.tables.release_frontend(endpoint);
+            self.tables.drop_frontend(endpoint);
         }
         writes
-    }
-
-    /// Whether something that was freed waits for a grace period.
-    #[must_use]
-    pub fn waits_for_grace(&self) -> bool {
-        let tables = &self.tables;
-        let pools =
-            [&tables.service_ids, &tables.frontend_ids, &tables.backend_ids, &tables.records];
-        pools.iter().any(|pool| pool.waits()) || tables.slots.waits() || tables.places.waits()
-    }
-
-    /// A grace period begins: what was freed before, and only that, is free when it ends.
-    pub fn begin_grace(&mut self) {
-        let tables = &mut self.tables;
-        tables.pools().into_iter().for_each(Pool::seal);
-        tables.slots.seal();
-        tables.places.seal();
-    }
-
-    /// The grace period that began is over.
-    pub fn end_grace(&mut self) {
-        let tables = &mut self.tables;
-        tables.pools().into_iter().for_each(Pool::graced);
-        tables.slots.graced();
-        tables.places.graced();
     }
 
     pub(super) fn tables(&self) -> &Tables {
@@ -246,12 +223,13 @@ impl Tables {
             backends: Kept::marking(|row: &BackendRow| row.state == State::Draining),
             statistics: Kept::default(),
             places: Places::new(sizes.buckets.saturating_sub(1), sizes.overflow),
+            bits: Bits::default(),
             // Row 0 of these three is NOWHERE's.
             service_ids: Pool::new(1, sizes.services),
             records: Pool::new(1, sizes.services.saturating_mul(2)),
             statistics_ids: Pool::new(1, sizes.statistics.min(u32::from(u16::MAX))),
-            frontend_ids: Pool::new(0, sizes.frontends),
-            backend_ids: Pool::new(0, sizes.backends),
+            frontend_ids: Pool::named_by_flows(sizes.frontends),
+            backend_ids: Pool::named_by_flows(sizes.backends),
             histograms: Pool::new(0, sizes.histograms),
             slots: Ranges::new(sizes.slots),
         }
@@ -264,7 +242,11 @@ impl Tables {
         self.backends.record();
         self.statistics.record();
         self.places.record();
-        self.pools().into_iter().for_each(Pool::record);
+        self.bits.record();
+        self.service_ids.record();
+        self.records.record();
+        self.frontend_ids.record();
+        self.backend_ids.record();
         self.statistics_ids.record();
         self.histograms.record();
         self.slots.record();
@@ -277,46 +259,35 @@ impl Tables {
         self.backends.end(back);
         self.statistics.end(back);
         self.places.end(back);
-        self.pools().into_iter().for_each(|pool| pool.end(back));
+        self.bits.end(back);
+        self.service_ids.end(back);
+        self.records.end(back);
+        self.frontend_ids.end(back);
+        self.backend_ids.end(back);
         self.statistics_ids.end(back);
         self.histograms.end(back);
         self.slots.end(back);
     }
 
-    fn pools(&mut self) -> [&mut Pool; 4] {
-        [&mut self.service_ids, &mut self.frontend_ids, &mut self.backend_ids, &mut self.records]
-    }
-
     /// A backend that is not in `ENDPOINTS` any more is gone.
     pub(super) fn drop_backend(&mut self, endpoint: &Endpoint, writes: &mut Vec<Write>) {
         let Some(mut row) = self.backends.remove(endpoint) else { return };
-        (row.state, row.flags) = (State::Gone, 0);
-        writes.push(row.status());
-        self.backend_ids.free(row.id, row.generation);
-        if let Some(home) = self.frontends.get_mut(&row.home) {
-            home.homes = home.homes.saturating_sub(1);
-            self.release_frontend(&row.home);
-        }
+        row.state = State::Gone;
+        writes.push(row.state());
+        self.backend_ids.free(row.id, endpoint.address);
     }
 
-    /// Frees a frontend's row, unless it is still found or somebody's home: an answer is restored
-    /// from the home's row, whoever else may be there by then.
-    pub(super) fn release_frontend(&mut self, endpoint: &Endpoint) {
-        if let Some(row) = self.frontends.get(endpoint)
-            && !row.listed
-            && row.homes == 0
+    /// A frontend that is not in `ENDPOINTS` any more is gone.
+    pub(super) fn drop_frontend(&mut self, endpoint: &Endpoint) {
+        if self.frontends.get(endpoint).is_some_and(|row| !row.listed)
+            && let Some(row) = self.frontends.remove(endpoint)
         {
-            self.frontend_ids.free(row.id, row.generation);
-            self.frontends.remove(endpoint);
+            self.frontend_ids.free(row.id, endpoint.address);
         }
     }
 
     /// The record of a service whose slices and counters are known.
-    pub(super) fn record(
-        &self,
-        service: &DesiredService,
-        slices: &BTreeMap<SplitKey, Slice>,
-    ) -> Record {
+    pub(super) fn record(&self, service: &DesiredService, slices: &Slices) -> Record {
         let mut splits: Vec<&DesiredSplit> =
             service.splits.iter().filter(|split| split.share > 0).collect();
         // The default subset first, so that a canary beside it takes from it alone.
@@ -336,10 +307,13 @@ impl Tables {
             ..Record::default()
         };
         for (place, split) in splits.into_iter().take(MAX_SPLITS).enumerate() {
-            let slice = slices.get(&split.key);
+            let families = slices.get(&split.key).into_iter().flatten();
+            let columns = record.slots.iter_mut().zip(&mut record.lengths);
+            for (slice, (slots, lengths)) in families.zip(columns) {
+                set(slots, place, slice.start);
+                set(lengths, place, slice.length);
+            }
             let statistics = self.statistics.get(&split.key).map_or(0, |row| row.id);
-            set(&mut record.slots, place, slice.map_or(0, |slice| slice.start));
-            set(&mut record.lengths, place, slice.map_or(0, |slice| slice.length));
             set(&mut record.statistics, place, statistics);
         }
         record
@@ -352,7 +326,7 @@ fn set<T>(row: &mut [T], place: usize, value: T) {
     }
 }
 
-/// One split without a backend: every new flow is refused.
+/// One split without a backend of either family: every new flow is refused.
 fn nowhere() -> Record {
     Record { bounds: bounds(&[canary_common::service::WHOLE]), count: 1, ..Record::default() }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use canary_common::backend::{Backend, State};
-use canary_common::endpoint::Endpoint;
 use canary_common::service::Record;
 
 use super::Write;
@@ -14,12 +13,15 @@ use crate::compile::{DesiredBackend, SplitKey};
 pub(super) struct ServiceRow {
     pub(super) id: u32,
     pub(super) record: u32,
-    pub(super) slices: BTreeMap<SplitKey, Slice>,
+    pub(super) slices: Slices,
     /// The record as tables that were adopted had it, until this agent writes one.
     pub(super) found: Option<Box<Record>>,
 }
 
-/// Where the healthy backends of a split are.
+/// Where the backends of each split are, for clients of IPv4, then for those of IPv6.
+pub(super) type Slices = BTreeMap<SplitKey, [Slice; 2]>;
+
+/// Where the healthy backends of a split are that have addresses of one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Slice {
     /// First row of `SLOTS`, or the one backend's id.
@@ -39,36 +41,28 @@ impl Slice {
     }
 }
 
-/// A frontend: in force, leaving (of [`NOWHERE`]), or only remembered as some backend's home.
+/// A frontend: in force, or leaving (of [`NOWHERE`](super::NOWHERE)).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrontendRow {
     pub(super) id: u32,
-    pub(super) generation: u16,
     pub(super) service: u32,
     /// `ENDPOINTS` leads here.
     pub(super) listed: bool,
-    /// Backends whose home this is.
-    pub(super) homes: u32,
 }
 
 /// A backend: in force or draining.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BackendRow {
     pub(super) id: u32,
-    pub(super) generation: u16,
     pub(super) state: State,
-    /// [`Backend::HAS_RETURNS`] or 0.
-    pub(super) flags: u32,
-    pub(super) home: Endpoint,
-    /// Services in force that answers from here may be of; 0 until this agent has said which.
+    /// Services in force that have it; 0 until this agent has said which.
     pub(super) users: u32,
 }
 
 impl BackendRow {
     /// The store that makes the table say so.
-    pub(super) fn status(&self) -> Write {
-        let status = Backend::status_of(self.state, self.flags, self.generation);
-        Write::BackendStatus { id: self.id, status }
+    pub(super) fn state(&self) -> Write {
+        Write::BackendState { id: self.id, state: Backend::word_of(self.state) }
     }
 }
 

@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use canary_common::backend::{Backend, Frontend, State, Status};
+use canary_common::addresses::{BACKEND, FRONTEND, ROWS};
+use canary_common::backend::{Backend, Frontend, State};
 use canary_common::directory::{Bucket, Occupant, OverflowKey, find};
-use canary_common::endpoint::TCP;
+use canary_common::endpoint::{Address, TCP, Version};
 use canary_common::memory::Memory;
+use canary_common::node::bits;
 use canary_common::service::pick;
 use canary_common::tables::Tables as _;
 
@@ -16,13 +18,14 @@ use crate::compile::{
 mod golden;
 mod limits;
 mod prefixes;
+mod reuse;
 
 /// Sizes that are soon used up.
 const SMALL: Sizes = Sizes {
     services: 8,
     frontends: 12,
     backends: 24,
-    slots: 8_000,
+    slots: 16_000,
     buckets: 8,
     overflow: 16,
     statistics: 400,
@@ -38,6 +41,17 @@ struct Lab {
     splits: BTreeMap<u16, (SplitKey, Option<u32>)>,
     /// Rows that a reader may be at: reachable at some moment since the last grace period.
     read: Reached,
+    /// Rows that flows name: what readers were at, until a pass ends that.
+    flows: Named,
+    /// Rows that a run has from a flow that a pass has ended since the last grace period.
+    held: Named,
+}
+
+/// Rows that flows name.
+#[derive(Clone, Default)]
+struct Named {
+    backends: BTreeSet<u32>,
+    frontends: BTreeSet<u32>,
 }
 
 /// Rows that can be reached from `ENDPOINTS`.
@@ -71,6 +85,8 @@ impl Lab {
             names: BTreeMap::new(),
             splits: BTreeMap::new(),
             read: Reached::default(),
+            flows: Named::default(),
+            held: Named::default(),
         }
     }
 
@@ -79,7 +95,12 @@ impl Lab {
         self.read_all();
         let memory = &mut self.memory;
         match write {
-            Write::BackendStatus { id, status } => memory.backends[at(*id)].status.store(*status),
+            Write::Addresses { row, set, clear } => {
+                let mut rows = memory.addresses.borrow_mut();
+                let word = rows.entry(*row).or_default();
+                *word = (*word | set) & !clear;
+            }
+            Write::BackendState { id, state } => memory.backends[at(*id)].state.store(*state),
             Write::EndpointValue { bucket, entry, value } => {
                 memory.buckets[at(*bucket)].entries[usize::from(*entry)].value.store(*value);
             }
@@ -113,14 +134,14 @@ impl Lab {
     fn apply_body(&mut self, write: &Write) {
         let memory = &mut self.memory;
         match write {
-            Write::Backend { id, endpoint, home, home_generation } => {
+            Write::Backend { id, endpoint } => {
                 assert!(!self.read.backends.contains(id), "{write}: a reader may be there");
+                assert!(!self.flows.backends.contains(id), "{write}: a flow names it");
+                assert!(!self.held.backends.contains(id), "{write}: a flow named it just now");
                 let row = &mut memory.backends[at(*id)];
-                assert_eq!(row.status().state(), State::Gone, "{write}");
+                assert_eq!(row.state(), State::Gone, "{write}");
                 (row.address, row.port) = (endpoint.address.0, endpoint.port);
                 row.protocol = endpoint.protocol;
-                row.home.store(*home);
-                row.home_generation.store(u32::from(*home_generation));
             }
             Write::EndpointKey { bucket, entry, endpoint } => {
                 let place = (*bucket, *entry);
@@ -139,13 +160,14 @@ impl Lab {
                 assert!(!self.read.records.contains(index), "{write}: a reader may be there");
                 memory.records[at(*index)] = **record;
             }
-            Write::Frontend { id, endpoint, generation, service } => {
+            Write::Frontend { id, endpoint, service } => {
                 assert!(!self.read.frontends.contains(id), "{write}: a reader may be there");
+                assert!(!self.flows.frontends.contains(id), "{write}: a flow names it");
+                assert!(!self.held.frontends.contains(id), "{write}: a flow named it just now");
                 let row = &mut memory.frontends[at(*id)];
                 (row.address, row.port) = (endpoint.address.0, endpoint.port);
                 row.protocol = endpoint.protocol;
                 row.service.store(*service);
-                row.generation.store(u32::from(*generation));
             }
             _ => unreachable!("{write} is one store"),
         }
@@ -159,9 +181,49 @@ impl Lab {
 
     /// A grace period: no reader is left that came before it.
     fn grace(&mut self, published: &mut Published) {
+        self.read_all();
         published.begin_grace();
-        published.end_grace();
-        self.read = Reached::default();
+        (self.read, self.held) = (Reached::default(), Named::default());
+        for write in published.end_grace() {
+            assert!(matches!(write, Write::Addresses { set: 0, .. }), "{write}");
+            self.apply(&write);
+        }
+        self.check_bits();
+    }
+
+    /// A pass over `FLOWS`: it ends those of rows that were let go of.
+    fn pass(&mut self, published: &mut Published) {
+        published.begin_pass();
+        let (backends, frontends) = published.rows_to_end();
+        self.held.backends.extend(self.flows.backends.intersection(&backends));
+        self.held.frontends.extend(self.flows.frontends.intersection(&frontends));
+        // A reader of now may still store a flow to what it has found.
+        self.flows.backends.retain(|id| !backends.contains(id));
+        self.flows.frontends.retain(|id| !frontends.contains(id));
+        self.flows.backends.extend(&self.read.backends);
+        self.flows.frontends.extend(&self.read.frontends);
+        published.end_pass(true);
+    }
+
+    /// Grace, a pass, and grace again.
+    fn pass_between_graces(&mut self, published: &mut Published) {
+        self.grace(published);
+        self.pass(published);
+        self.grace(published);
+    }
+
+    /// Whether every row that a flow names has its bit: else its packets are not seen any more.
+    fn check_bits(&self) {
+        for id in &self.flows.backends {
+            let row = &self.memory.backends[at(*id)];
+            let bits = bits(&self.memory, Address(row.address));
+            assert_ne!(bits & BACKEND, 0, "backend {id} has lost its bit");
+        }
+        for id in &self.flows.frontends {
+            let row = &self.memory.frontends[at(*id)];
+            let bits = bits(&self.memory, Address(row.address));
+            assert_ne!(bits & FRONTEND, 0, "frontend {id} has lost its bit");
+        }
     }
 
     /// Notes every row that a packet of this moment may be looking at.
@@ -178,6 +240,8 @@ impl Lab {
         for occupant in values.into_iter().filter_map(Occupant::from_value) {
             reach(&self.memory, &mut self.read, occupant);
         }
+        self.flows.backends.extend(&self.read.backends);
+        self.flows.frontends.extend(&self.read.frontends);
     }
 
     /// What a connection to `frontend` gets, for hashes all over the space.
@@ -187,15 +251,24 @@ impl Lab {
         let row = self.memory.frontend(id).expect("a frontend's row");
         let here = (row.address, row.port, row.protocol);
         assert_eq!(here, (frontend.address.0, frontend.port, frontend.protocol), "row {id}");
+        let bits = bits(&self.memory, frontend.address);
+        assert_ne!(bits & FRONTEND, 0, "nobody looks for frontend {id}");
+        let version = frontend.address.version();
         let service = row.service.load();
         let record = self.memory.record(service).expect("a service's record");
         let hashes =
             (0..512_u64).map(|step| (step << 55) ^ (step.wrapping_mul(0x9e37_79b9) & 0xffff_ffff));
-        Some(hashes.map(|hash| self.one_answer(record, hash)).collect())
+        Some(hashes.map(|hash| self.one_answer(record, version, hash)).collect())
     }
 
-    fn one_answer(&self, record: &Record, hash: u64) -> Option<(SplitKey, Option<Endpoint>)> {
-        let picked = pick(&self.memory, record, hash).expect("a record that covers every hash");
+    fn one_answer(
+        &self,
+        record: &Record,
+        version: Version,
+        hash: u64,
+    ) -> Option<(SplitKey, Option<Endpoint>)> {
+        let picked =
+            pick(&self.memory, record, version, hash).expect("a record that covers every hash");
         // NOWHERE refuses on behalf of nobody.
         if picked.statistics == 0 {
             assert_eq!(picked.backend, None);
@@ -204,12 +277,11 @@ impl Lab {
         let (key, _) = &self.splits[&picked.statistics];
         let endpoint = picked.backend.map(|id| {
             let row = self.memory.backend(id).expect("a backend's row");
-            assert_ne!(row.status().state(), State::Gone, "backend {id} of {key:?} is gone");
-            let endpoint = Endpoint {
-                address: canary_common::endpoint::Address(row.address),
-                port: row.port,
-                protocol: row.protocol,
-            };
+            assert_ne!(row.state(), State::Gone, "backend {id} of {key:?} is gone");
+            let endpoint = row.endpoint();
+            assert_eq!(endpoint.address.version(), version, "backend {id} of {key:?}");
+            let bits = bits(&self.memory, endpoint.address);
+            assert_ne!(bits & BACKEND, 0, "answers of {key:?} are not looked at");
             let found = find(&self.memory, self.sizes.buckets - 1, endpoint);
             assert_eq!(found, Some(Occupant::Backend(id)), "answers of {key:?} are not restored");
             endpoint
@@ -231,7 +303,11 @@ impl Lab {
             .iter()
             .map(|(id, (key, histogram))| (*id, key.clone(), *histogram))
             .collect();
+        let words = self.memory.addresses.borrow();
+        let addresses: Vec<u64> =
+            (0..ROWS).map(|row| words.get(&row).copied().unwrap_or_default()).collect();
         let image = Image {
+            addresses: &addresses,
             buckets: &self.memory.buckets,
             overflow: &overflow,
             frontends: &self.memory.frontends,
@@ -250,22 +326,25 @@ fn reach(memory: &Memory, read: &mut Reached, occupant: Occupant) {
     match occupant {
         Occupant::Backend(id) => {
             read.backends.insert(id);
-            read.frontends.insert(memory.backends[at(id)].home.load());
         }
         Occupant::Frontend(id) => {
             read.frontends.insert(id);
             let index = memory.current[at(memory.frontends[at(id)].service.load())];
             read.records.insert(index);
             let record = &memory.records[at(index)];
-            for (start, length) in record.slots.iter().zip(record.lengths).take(at(record.count)) {
+            let families = record.slots.iter().zip(record.lengths);
+            let slices = families.flat_map(|(slots, lengths)| {
+                slots.iter().copied().zip(lengths).take(at(record.count))
+            });
+            for (start, length) in slices {
                 match length {
                     0 => {}
                     1 => {
-                        read.backends.insert(*start);
+                        read.backends.insert(start);
                     }
                     _ => {
-                        read.slots.extend(*start..start + length);
-                        let range = at(*start)..at(start + length);
+                        read.slots.extend(start..start + length);
+                        let range = at(start)..at(start + length);
                         read.backends.extend(&memory.slots[range]);
                     }
                 }
@@ -286,6 +365,21 @@ fn pod(last: u8) -> Endpoint {
     endpoint(Ipv4Addr::new(10, 244, 1, last).into(), 8080, TCP)
 }
 
+/// As [`vip`], of IPv6.
+fn vip6(last: u8) -> Endpoint {
+    endpoint(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last.into()).into(), 80, TCP)
+}
+
+/// As [`pod`], of IPv6.
+fn pod6(last: u8) -> Endpoint {
+    endpoint(Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, last.into()).into(), 8080, TCP)
+}
+
+/// A healthy backend.
+fn backend(endpoint: Endpoint) -> DesiredBackend {
+    DesiredBackend { endpoint, weight: 1, healthy: true, second: false }
+}
+
 /// A split of a service to its own subset, over healthy pods.
 fn split(service: &str, subset: &str, share: u16, pods: &[u8]) -> DesiredSplit {
     let key = SplitKey {
@@ -293,10 +387,7 @@ fn split(service: &str, subset: &str, share: u16, pods: &[u8]) -> DesiredSplit {
         target: service.to_owned(),
         subset: subset.to_owned(),
     };
-    let backends = pods
-        .iter()
-        .map(|last| DesiredBackend { endpoint: pod(*last), weight: 1, healthy: true })
-        .collect();
+    let backends = pods.iter().map(|last| backend(pod(*last))).collect();
     DesiredSplit { key, weight: share, share, backends, standby: Vec::new() }
 }
 
@@ -334,16 +425,9 @@ fn published(sizes: Sizes, services: Vec<DesiredService>) -> (Lab, Published) {
 
 /// Endpoints of backends whose rows say a state.
 fn backends_that_are(lab: &Lab, state: State) -> BTreeSet<Endpoint> {
-    let rows = lab.memory.backends.iter().filter(|row| {
-        let status: Status = row.status();
-        status.state() == state && row.protocol != 0
-    });
-    rows.map(|row| Endpoint {
-        address: canary_common::endpoint::Address(row.address),
-        port: row.port,
-        protocol: row.protocol,
-    })
-    .collect()
+    let rows = lab.memory.backends.iter();
+    let rows = rows.filter(|row| row.state() == state && row.protocol != 0);
+    rows.map(Backend::endpoint).collect()
 }
 
 fn counts(answer: &Answer) -> HashMap<Option<Endpoint>, usize> {

@@ -22,7 +22,8 @@ pub struct Limits {
     pub splits: u32,
     /// Splits with histograms.
     pub histograms: u32,
-    /// Live flows a family; from the machine's memory where absent.
+    /// Connections, whose entries fill the flow table to 70 %; from the machine's memory where
+    /// absent.
     pub flows: Option<u32>,
 }
 
@@ -41,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-/// After how many quiet seconds a flow is over.
+/// After how many quiet seconds a flow is over: whichever of its directions was quiet for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Idle {
@@ -49,10 +50,25 @@ pub struct Idle {
     pub opening: u32,
     /// An established TCP connection.
     pub established: u32,
-    /// A TCP connection that has ended.
-    pub closing: u32,
-    /// UDP that was answered.
-    pub answered_udp: u32,
+    /// A TCP connection whose both ends have said so.
+    #[serde(alias = "closing")]
+    pub closed: u32,
+    /// A TCP connection that an end has reset.
+    pub reset: u32,
+    /// UDP that was answered within its first two seconds, and nothing since.
+    pub udp_exchange: u32,
+    /// UDP that has lived for longer.
+    #[serde(alias = "answered_udp")]
+    pub udp_stream: u32,
+}
+
+impl Idle {
+    /// By [`canary_common::settings::Idle`].
+    #[must_use]
+    pub const fn by_state(&self) -> [u32; 6] {
+        let Self { opening, established, closed, reset, udp_exchange, udp_stream } = *self;
+        [opening, established, closed, reset, udp_exchange, udp_stream]
+    }
 }
 
 impl Default for Idle {
@@ -60,8 +76,10 @@ impl Default for Idle {
         Self {
             opening: limits::OPENING_IDLE,
             established: limits::ESTABLISHED_IDLE,
-            closing: limits::CLOSING_IDLE,
-            answered_udp: limits::ANSWERED_UDP_IDLE,
+            closed: limits::CLOSED_IDLE,
+            reset: limits::RESET_IDLE,
+            udp_exchange: limits::UDP_EXCHANGE_IDLE,
+            udp_stream: limits::UDP_STREAM_IDLE,
         }
     }
 }

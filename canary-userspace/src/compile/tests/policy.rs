@@ -1,6 +1,7 @@
 //! Policies down to the record that the kernel reads.
 
 use canary_common::draw::flow_hash;
+use canary_common::endpoint::Version;
 use canary_common::memory::Memory;
 use canary_common::service::{AFFINITY_SOURCE, Record, pick};
 use canary_common::tables::Tables as _;
@@ -49,7 +50,7 @@ fn client(host: u32, port: u16) -> Endpoint {
 fn backend(memory: &Memory, record: &Record, client: Endpoint) -> Option<u32> {
     let by_address = record.flags & AFFINITY_SOURCE != 0;
     let hash = flow_hash(SEED, client, vip(10, TCP), by_address);
-    pick(memory, record, hash).unwrap().backend
+    pick(memory, record, Version::V4, hash).unwrap().backend
 }
 
 #[test]
@@ -128,10 +129,10 @@ fn instances_of_equal_weight_get_equal_parts_to_one_in_a_hundred() {
         let record = carried_out(&mut memory, &plan(&mut published, &desired).unwrap())[0];
 
         // What the slots say: how far the luckiest and the unluckiest are from the mean.
-        let length = record.lengths[0];
+        let length = record.lengths[0][0];
         let mut slots: BTreeMap<u32, u32> = BTreeMap::new();
         for slot in 0..length {
-            *slots.entry(memory.slot(record.slots[0] + slot).unwrap()).or_default() += 1;
+            *slots.entry(memory.slot(record.slots[0][0] + slot).unwrap()).or_default() += 1;
         }
         let mean = f64::from(length) / f64::from(count);
         let off = slots.values().map(|n| (f64::from(*n) / mean - 1.0).abs()).fold(0.0, f64::max);

@@ -54,7 +54,7 @@ impl Loaded {
         assert_eq!(changed, names, "nothing else depends on it");
         // Grace passes between two changes, and is not theirs to wait for.
         self.published.begin_grace();
-        self.published.end_grace();
+        drop(self.published.end_grace());
         (writes.len(), took)
     }
 

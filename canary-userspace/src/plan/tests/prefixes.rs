@@ -2,9 +2,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Up to four services over shared pods and frontends, each frontend with one service.
+/// The frontend of a number: every third one is of IPv6.
+fn frontend(number: u8) -> Endpoint {
+    if number.is_multiple_of(3) { vip6(number) } else { vip(number) }
+}
+
+/// Up to four services over shared pods and frontends of both families, each frontend with one
+/// service.
 fn states() -> impl Strategy<Value = Desired> {
-    let backend = (1..10_u8, 1..4_u32, any::<bool>());
+    let backend = (1..10_u8, 1..4_u32, any::<bool>(), 1..4_u8);
     let split = (0..=10_000_u16, prop::collection::vec(backend, 0..4));
     let one = (any::<bool>(), prop::collection::vec(split, 1..4), any::<bool>());
     let owners = prop::collection::vec(0..6_usize, 6);
@@ -15,7 +21,7 @@ fn states() -> impl Strategy<Value = Desired> {
                 let frontends: Vec<Endpoint> = (1..)
                     .zip(&owners)
                     .filter(|(_, owner)| **owner == number)
-                    .map(|(last, _)| vip(last))
+                    .map(|(last, _)| frontend(last))
                     .collect();
                 (there && !frontends.is_empty()).then(|| DesiredService {
                     splits: splits_of(&name, splits),
@@ -30,8 +36,8 @@ fn states() -> impl Strategy<Value = Desired> {
     })
 }
 
-/// Last byte, weight and health of each.
-type Pods = Vec<(u8, u32, bool)>;
+/// Last byte, weight, health and families of each: 1 for IPv4, 2 for IPv6, 3 for both.
+type Pods = Vec<(u8, u32, bool, u8)>;
 
 fn splits_of(name: &str, splits: Vec<(u16, Pods)>) -> Vec<DesiredSplit> {
     let count = splits.len();
@@ -43,17 +49,20 @@ fn splits_of(name: &str, splits: Vec<(u16, Pods)>) -> Vec<DesiredSplit> {
         .map(|(place, ((share, pods), subset))| {
             let share = if place + 1 == count { left } else { share.min(left) };
             left -= share;
-            let pods: BTreeMap<u8, (u32, bool)> =
-                pods.into_iter().map(|(pod, weight, healthy)| (pod, (weight, healthy))).collect();
-            let mut split = split(name, subset, share, &[]);
-            split.backends = pods
+            let pods: BTreeMap<u8, _> = pods
                 .into_iter()
-                .map(|(last, (weight, healthy))| DesiredBackend {
-                    endpoint: pod(last),
-                    weight,
-                    healthy,
-                })
+                .map(|(pod, weight, healthy, of)| (pod, (weight, healthy, of)))
                 .collect();
+            let mut split = split(name, subset, share, &[]);
+            for (last, (weight, healthy, families)) in pods {
+                let v4 = (families & 1 != 0).then(|| pod(last));
+                let v6 = (families & 2 != 0).then(|| pod6(last));
+                for (place, endpoint) in v4.into_iter().chain(v6).enumerate() {
+                    let second = place > 0;
+                    split.backends.push(DesiredBackend { endpoint, weight, healthy, second });
+                }
+            }
+            split.backends.sort();
             split
         })
         .collect()
@@ -65,15 +74,16 @@ fn owner(desired: &Desired, frontend: Endpoint) -> Option<&str> {
 }
 
 fn answers(lab: &Lab) -> BTreeMap<Endpoint, Option<Answer>> {
-    (1..=6).map(|last| (vip(last), lab.answer(vip(last)))).collect()
+    (1..=6).map(|last| (frontend(last), lab.answer(frontend(last)))).collect()
 }
 
 /// Plans `next`, waiting for grace where that is asked for.
 fn planned(lab: &mut Lab, published: &mut Published, next: &Desired) -> Vec<Write> {
-    for _ in 0..2 {
+    for _ in 0..4 {
         match plan(published, next) {
             Ok(writes) => return writes,
             Err(Blocked::Grace) => lab.grace(published),
+            Err(Blocked::Pass) => lab.pass_between_graces(published),
             Err(Blocked::Full(error)) => panic!("{error}"),
         }
     }
@@ -82,16 +92,26 @@ fn planned(lab: &mut Lab, published: &mut Published, next: &Desired) -> Vec<Writ
 
 /// Whether each answer is that of one whole service, before or after.
 fn check_step(now: &Lab, before: &Answers<'_>, after: &Answers<'_>) {
-    for last in 1..=6 {
-        let frontend = vip(last);
-        let answer = now.answer(frontend);
-        let (old, new) = (owner(before.desired, frontend), owner(after.desired, frontend));
-        let mut allowed = vec![before.all[&frontend].clone(), after.all[&frontend].clone()];
+    'frontends: for last in 1..=6 {
+        let at = frontend(last);
+        let answer = now.answer(at);
+        let (old, new) = (owner(before.desired, at), owner(after.desired, at));
+        let mut allowed = vec![before.all[&at].clone(), after.all[&at].clone()];
         // One that moves may see its old or new service between its old state and its new one.
         if old != new {
             for (name, answers) in [(old, after), (new, before)] {
                 let of = answers.desired.services.iter().find(|s| Some(s.name.as_str()) == name);
-                allowed.extend(of.map(|service| answers.all[&service.frontends[0]].clone()));
+                let version = at.address.version();
+                // By a frontend of the same family, if the service has one.
+                let like = of.map(|service| {
+                    let mut own = service.frontends.iter();
+                    own.find(|own| own.address.version() == version)
+                });
+                match like {
+                    Some(Some(like)) => allowed.push(answers.all[like].clone()),
+                    Some(None) => continue 'frontends,
+                    None => {}
+                }
             }
         }
         assert!(allowed.contains(&answer), "frontend {last} gives a mixture");
@@ -117,8 +137,11 @@ fn sweep(lab: &mut Lab, published: &mut Published, chance: u8) {
             lab.apply_all(&published.forget_frontend(&leaving.endpoint));
         }
     }
-    if chance.is_multiple_of(3) {
-        lab.grace(published);
+    match chance % 6 {
+        0 | 1 => lab.grace(published),
+        2 => lab.pass(published),
+        3 => lab.pass_between_graces(published),
+        _ => {}
     }
 }
 
@@ -160,6 +183,7 @@ proptest! {
             let (adopted, swept) = lab.adopt();
             published = adopted;
             lab.apply_all(&swept);
+            lab.check_bits();
             lab.grace(&mut published);
             let rest = planned(&mut lab, &mut published, &next);
             if done == writes.len() {
@@ -182,8 +206,9 @@ fn check_desired(lab: &Lab, desired: &Desired) {
                 let got = answer.iter().flatten().filter(|(key, _)| *key == split.key).count();
                 let want = usize::from(split.share) * 512 / 10_000;
                 assert!(got.abs_diff(want) <= 1, "{:?} got {got} of 512, not {want}", split.key);
+                let version = frontend.address.version();
                 let healthy: BTreeSet<Endpoint> =
-                    split.backends.iter().filter(|b| b.healthy).map(|b| b.endpoint).collect();
+                    split.of(version).filter(|b| b.healthy).map(|b| b.endpoint).collect();
                 for (key, endpoint) in answer.iter().flatten() {
                     let ours = *key == split.key;
                     assert!(
@@ -197,10 +222,13 @@ fn check_desired(lab: &Lab, desired: &Desired) {
         .flat_map(|service| &service.splits)
         .flat_map(|split| split.backends.iter().map(|backend| backend.endpoint))
         .collect();
-    assert_eq!(backends_that_are(lab, State::Alive), wanted);
+    let mut kept = backends_that_are(lab, State::Alive);
+    kept.append(&mut backends_that_are(lab, State::Resting));
+    assert_eq!(kept, wanted);
     for last in 1..=6 {
-        if owner(desired, vip(last)).is_none() {
-            assert!(lab.answer(vip(last)).is_none_or(|answer| answer.iter().all(Option::is_none)));
+        let at = frontend(last);
+        if owner(desired, at).is_none() {
+            assert!(lab.answer(at).is_none_or(|answer| answer.iter().all(Option::is_none)));
         }
     }
 }
@@ -218,14 +246,12 @@ fn copy(lab: &Lab) -> Lab {
     for (to, from) in copy.memory.frontends.iter_mut().zip(&lab.memory.frontends) {
         (to.address, to.port, to.protocol) = (from.address, from.port, from.protocol);
         to.service.store(from.service.load());
-        to.generation.store(from.generation.load());
     }
     for (to, from) in copy.memory.backends.iter_mut().zip(&lab.memory.backends) {
         (to.address, to.port, to.protocol) = (from.address, from.port, from.protocol);
-        to.status.store(from.status.load());
-        to.home.store(from.home.load());
-        to.home_generation.store(from.home_generation.load());
+        to.state.store(from.state.load());
     }
+    copy.memory.addresses = lab.memory.addresses.clone();
     copy.memory.overflow = lab.memory.overflow.clone();
     copy.memory.current = lab.memory.current.clone();
     copy.memory.records = lab.memory.records.clone();
@@ -233,5 +259,7 @@ fn copy(lab: &Lab) -> Lab {
     copy.names = lab.names.clone();
     copy.splits = lab.splits.clone();
     copy.read = lab.read.clone();
+    copy.flows = lab.flows.clone();
+    copy.held = lab.held.clone();
     copy
 }
