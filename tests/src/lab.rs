@@ -33,6 +33,7 @@ pub mod show;
 pub mod tap;
 pub mod undo;
 pub mod wait;
+pub mod wire;
 
 pub use agent::{Agent, AgentOptions};
 pub use gate::Gate;

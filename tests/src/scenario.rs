@@ -70,12 +70,25 @@ impl Offer {
         Some((address, self.pod_port).into())
     }
 
-    fn defaults(&self) -> String {
-        let protocol = match self.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        let name = self.service;
+    /// Files that offer the service by pods, each an instance named after its pod.
+    ///
+    /// # Errors
+    ///
+    /// If a pod has no address of the family.
+    pub fn files(&self, pods: &[&Pod]) -> Result<Vec<(String, String)>> {
+        let mut files = vec![(format!("{}_defaults.hcl", self.service), self.defaults())];
+        for pod in pods {
+            let id = format!("{}-{}", self.service, pod.name);
+            let backend = self.backend(pod).with_context(|| format!("no address of {id}"))?;
+            files.push((format!("{id}.hcl"), definition(self, &id, backend, &pod.name)));
+        }
+        Ok(files)
+    }
+
+    /// The service's defaults.
+    #[must_use]
+    pub fn defaults(&self) -> String {
+        let (name, protocol) = (self.service, self.protocol.name());
         format!("kind = \"service-defaults\"\nname = \"{name}\"\nprotocol = \"{protocol}\"\n")
     }
 }
@@ -274,7 +287,9 @@ fn offers_of(backends: &[Backend]) -> impl Iterator<Item = Offer> {
     OFFERS.into_iter().filter(|offer| backends.iter().any(|own| offer.backend(&own.pod).is_some()))
 }
 
-fn resolver(service: &str, subsets: &[Subset]) -> String {
+/// A resolver that tells instances apart by their `subset`; the first one is the default.
+#[must_use]
+pub fn resolver(service: &str, subsets: &[Subset]) -> String {
     let mut text = format!("kind = \"service-resolver\"\nname = \"{service}\"\n");
     if let Some(first) = subsets.first() {
         let _ = writeln!(text, "default_subset = \"{}\"", first.name);

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod control;
+pub mod crowd;
 pub mod download;
 pub mod echo;
 pub mod get;
@@ -17,4 +18,5 @@ pub mod tutorial;
 
 pub use client::{Answers, Protocol, connect_many, connect_while};
 pub use control::Report;
+pub use crowd::{Crowd, Ports};
 pub use server::{Server, ServerOptions};

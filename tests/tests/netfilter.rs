@@ -1,10 +1,14 @@
 //! Beside netfilter: conntrack's judgement, bridges that hide from it, and its own translations.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use canary_common::endpoint::{Endpoint, TCP};
 use canary_tests::{
-    lab::Lab,
+    lab::{Lab, NODE_V6, wait_for},
     scenario::{
         Backend, HOLD, NAMING, Offer, Scenario, Subset, TCP4, TIMEOUT, VIRTUAL_V4, VIRTUAL_V6,
         definition,
@@ -14,6 +18,8 @@ use canary_tests::{
         hold::{Held, hold},
     },
 };
+use canary_userspace::compile::endpoint;
+use canary_userspace::kernel::conntrack::{Conntrack, Key, Outcome, Reader, Reading, Tuple};
 
 const SUBSETS: [Subset; 2] = [Subset { name: "blue", pods: 2 }, Subset { name: "green", pods: 1 }];
 
@@ -143,9 +149,85 @@ fn connections_that_somebody_else_translates_stay_theirs() -> Result<()> {
     })
 }
 
+#[test]
+fn conntrack_tells_what_is_translated_and_what_backends_answer() -> Result<()> {
+    Lab::run("table", |lab| {
+        lab.node().nft(
+            "table inet other { chain out { type nat hook output priority -100;
+               ip daddr 127.0.0.9 tcp dport 80 dnat ip to 127.0.0.1:8080
+               ip6 daddr fd00:244::1 tcp dport 80 dnat ip6 to [fd00:244::1]:8080
+             }
+             }",
+        )?;
+        let (frontend, backend) = ("127.0.0.9:80".parse()?, "127.0.0.1:8080".parse()?);
+        let (frontend6, backend6) = (SocketAddr::from((NODE_V6, 80)), (NODE_V6, 8080).into());
+        lab.node().enter(|| -> Result<()> {
+            let _open = [TcpListener::bind(backend)?, TcpListener::bind(backend6)?];
+            let mut connections = Vec::new();
+            let mut connect = |to| -> Result<Tuple> {
+                let connection = TcpStream::connect(to)?;
+                let from = at(connection.local_addr()?);
+                connections.push(connection);
+                Ok(Tuple { source: from, destination: at(to) })
+            };
+            let (theirs, theirs6) = (connect(frontend)?, connect(frontend6)?);
+            let (straight, _straight6) = (connect(backend)?, connect(backend6)?);
+            let answer = |to: Tuple| Tuple { source: at(backend), destination: to.source };
+            let mut conntrack = Conntrack::default();
+
+            let mut translated = BTreeSet::new();
+            let outcome = conntrack.translated(|entry| _ = translated.insert(entry.original))?;
+            assert_eq!(outcome, Outcome::Whole);
+            assert_eq!(translated, BTreeSet::from([theirs, theirs6]));
+
+            let mut towards = BTreeSet::new();
+            let backends = HashSet::from([at(backend)]);
+            let outcome = conntrack.towards(&backends, |entry| _ = towards.insert(entry.reply))?;
+            assert_eq!(outcome, Outcome::Whole);
+            assert_eq!(towards, BTreeSet::from([theirs, straight].map(answer)));
+
+            for original in [theirs, theirs6, straight] {
+                let entry = conntrack.lookup(&original, 0)?.unwrap();
+                assert_eq!(
+                    (entry.original, entry.is_translated()),
+                    (original, original != straight)
+                );
+                assert_eq!(conntrack.lookup(&entry.reply, 0)?, None);
+                assert_eq!(conntrack.lookup(&original, 1)?, None);
+            }
+
+            let reading = read(3, backends)?;
+            assert_eq!(reading.outcome, Outcome::Whole);
+            let kept = reading.translated.len() + reading.towards.len();
+            assert_eq!((kept, reading.exceeding), (3, 1));
+            let whole = |key: &Key| translated.contains(&key.tuple) || towards.contains(&key.tuple);
+            assert!(reading.translated.iter().chain(&reading.towards).all(whole));
+            Ok(())
+        })?
+    })
+}
+
+/// What the thread that reads conntrack finds.
+fn read(limit: usize, backends: HashSet<Endpoint>) -> Result<Reading> {
+    let mut reader = Reader::start(limit)?;
+    let asked = reader.ask(backends);
+    let mut reading = None;
+    wait_for("a reading", TIMEOUT, || {
+        reading = reader.take().transpose()?;
+        Ok(reading.is_some())
+    })?;
+    let reading = reading.context("a reading")?;
+    assert_eq!(reading.asked, asked);
+    Ok(reading)
+}
+
+fn at(address: SocketAddr) -> Endpoint {
+    endpoint(address.ip(), address.port(), TCP)
+}
+
 /// Waits until all of them have exchanged data `rounds` times more.
 fn go_on(held: &Held, rounds: u64) -> Result<()> {
     let before = held.rounds();
-    canary_tests::lab::wait_for("more rounds", TIMEOUT, || Ok(held.rounds() > before + rounds))?;
+    wait_for("more rounds", TIMEOUT, || Ok(held.rounds() > before + rounds))?;
     Ok(())
 }

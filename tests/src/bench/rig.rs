@@ -2,39 +2,68 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::Array;
-use aya::programs::{Program, TestRun, TestRunOptions};
+use aya::programs::{Program, TestRun, TestRunOptions, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use nix::mount::{MsFlags, mount};
 
-use super::Costs;
 use super::case::{Case, Hook, Kind};
+use super::probe::Speed;
+use super::rounds::{Probe, Sample};
 use super::tables;
 
 /// The usual place of bpffs; ours is mounted over it, in a mount namespace of our own.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
-/// Entries of the flow tables: room for the flows of two services.
-const FLOWS: u32 = 262_144;
-/// Entries of the table of half-open flows, and of the one that inserts are compared in.
-const OPENING: u32 = 65_536;
+/// Interfaces of our own network namespace, one for each program of a case.
+const INTERFACES: [&str; 2] = ["bench0", "bench1"];
 /// An odd number with well spread bits: the order in which flows take turns.
-const STRIDE: u64 = 0x9e37_79b1;
-/// Runs before the first one whose key is new: the tables' own flows have the numbers below.
+const STRIDE: u32 = 0x9e37_79b1;
+/// Runs before the first one whose key is new: a table's own flows have the numbers below.
 const NEW_KEYS: u64 = 1 << 20;
-/// The runs that fill the tables are far from both.
-const WARM_UP: u64 = 1 << 31;
+/// The runs whose flows fill the tables, but never come, are from here on.
+const UNSEEN: u32 = 1 << 31;
+/// Runs of a sample: short, since a neighbour comes and goes within a millisecond.
+const RUNS: u32 = 4_000;
+/// Samples of a turn.
+const SAMPLES: usize = 8;
+/// Runs at the beginning of a turn, for another build may have had the caches since.
+const WARM_UP: u32 = 32_768;
 /// A verdict of the benchmark's programs that says that something failed.
 const ABORTED: u32 = 0;
 
-/// The object, with its tables filled.
+/// The object, with its tables filled for one case.
 pub(crate) struct Rig {
     ebpf: Ebpf,
-    flows: u32,
+    case: Case,
+    /// Runs of a sample.
+    runs: u32,
+    /// The next sample's first run.
+    next: u64,
 }
 
-/// Mounts a bpffs that nobody else sees.
+/// Makes interfaces that no packet comes to, and routes that lead back to the one of test runs.
+pub(crate) fn make_interfaces() -> Result<()> {
+    let [first, second] = INTERFACES;
+    let ip = |line: String| -> Result<()> {
+        let mut command = Command::new("ip");
+        command.args(line.split(' '));
+        ensure!(command.status().context("run ip")?.success(), "ip {line}");
+        Ok(())
+    };
+    ip(format!("link add {first} type veth peer name {second}"))?;
+    ip("link set lo up".to_owned())?;
+    for family in ["ipv4", "ipv6"] {
+        let setting = format!("/proc/sys/net/{family}/conf/all/forwarding");
+        fs::write(&setting, "1").with_context(|| format!("write {setting}"))?;
+    }
+    ip("route add 10.0.0.0/8 dev lo".to_owned())?;
+    ip("-6 route add fd00::/8 dev lo".to_owned())
+}
+
+/// Mounts a bpffs that no other process sees.
 pub(crate) fn mount_bpffs() -> Result<()> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("keep mounts private")?;
@@ -43,170 +72,188 @@ pub(crate) fn mount_bpffs() -> Result<()> {
 }
 
 impl Rig {
-    /// Loads the object and fills its tables for so many flows.
-    pub(crate) fn load(object: &Path, flows: u32) -> Result<Self> {
-        let pins = Path::new(BPFFS).join(format!("bench-{flows}"));
+    /// Loads the case's programs and fills the tables for it; `runs` are those of a sample.
+    pub(crate) fn load(object: &Path, case: Case, runs: Option<u32>) -> Result<Self> {
+        let pins = Path::new(BPFFS).join(case.name());
         fs::create_dir(&pins).with_context(|| format!("make {}", pins.display()))?;
         let mut loader = EbpfLoader::new();
         loader.default_map_pin_directory(&pins);
-        for map in ["FLOWS4", "FLOWS6", "BENCH_HASH", "BENCH_LRU"] {
-            loader.map_max_entries(map, FLOWS);
-        }
-        for map in ["OPENING4", "OPENING6", "BENCH_INSERT"] {
-            loader.map_max_entries(map, OPENING);
-        }
+        tables::size(&mut loader, case);
         let mut ebpf =
             loader.load_file(object).with_context(|| format!("load {}", object.display()))?;
-        for (name, program) in ebpf.programs_mut() {
-            match program {
-                Program::Xdp(program) => program.load(),
-                Program::SchedClassifier(program) => program.load(),
-                other => bail!("{name}: no loader for {:?}", other.prog_type()),
+        // The object keeps them, and the next case of this process begins with none.
+        fs::remove_dir_all(&pins).with_context(|| format!("remove {}", pins.display()))?;
+        for (name, interface) in [make_of(case), step_of(case)].into_iter().zip(INTERFACES) {
+            match ebpf.program_mut(name).with_context(|| format!("no program {name}"))? {
+                Program::Xdp(program) if program.fd().is_err() => {
+                    program.load().with_context(|| format!("verify {name}"))?;
+                    // A test run adds an XDP program to the kernel's dispatcher and takes it away
+                    // again, and waits for RCU both times; not so one that is attached.
+                    program
+                        .attach(interface, XdpMode::Skb)
+                        .with_context(|| format!("attach {name}"))?;
+                }
+                Program::SchedClassifier(program) if program.fd().is_err() => {
+                    program.load().with_context(|| format!("verify {name}"))?;
+                }
+                _ => {}
             }
-            .with_context(|| format!("verify {name}"))?;
         }
-        tables::fill(&mut ebpf, flows)?;
-        let mut rig = Self { ebpf, flows };
-        // The tables of new flows are full from here on: each insert takes the place of another.
-        let everything = OPENING.saturating_mul(2);
-        rig.plan(&[0; 64], 0, 0, u64::from(u32::MAX), WARM_UP)?;
-        rig.time("lru_insert", &[0; 64], everything)?;
-        for case in Case::all() {
-            if case.kind == Kind::Syn {
-                rig.plan_case(case, WARM_UP)?;
-                rig.time(step_of(case), &case.packet(), everything)?;
-            }
+        tables::fill(&mut ebpf, case, (UNSEEN..u32::MAX).map(|run| run.wrapping_mul(STRIDE)))?;
+        let mut rig = Self { ebpf, case, runs: runs.unwrap_or(RUNS), next: 0 };
+        if !case.is_reference() {
+            rig.check()?;
         }
         Ok(rig)
     }
 
     /// Makes sure that the program does to the packet what the case says.
-    pub(crate) fn check(&mut self, case: Case) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
+        let case = self.case;
         let packet = case.packet();
-        self.plan_case(case, 0)?;
+        self.plan(self.next)?;
         let mut after = vec![0; packet.len()];
         let mut options = TestRunOptions::new();
         options.data_in = Some(&packet);
         options.data_out = Some(&mut after);
-        let program = self.ebpf.program_mut(step_of(case)).context("no such program")?;
-        let result = match program {
-            Program::Xdp(program) => program.test_run(options),
-            Program::SchedClassifier(program) => program.test_run(options),
-            other => bail!("cannot run {:?}", other.prog_type()),
-        }
-        .with_context(|| case.name())?;
+        let verdict = self.run(step_of(case), options)?.0;
+        self.forget(self.next, 1)?;
+        self.next = self.next.saturating_add(1);
         let transport = case.transport;
+        let [_, to] = case.ends();
         let (at, end) = match case.kind {
-            Kind::Established | Kind::Syn => {
-                (transport.l4_at().saturating_add(2), transport.backend())
-            }
-            Kind::NotOurs => {
-                let [_, to] = case.ends();
-                (transport.l4_at().saturating_add(2), to)
-            }
+            Kind::NotOurs => (transport.l4_at().saturating_add(2), to),
             Kind::Restore => (transport.l4_at(), transport.frontend()),
+            _ => (transport.l4_at().saturating_add(2), transport.backend()),
         };
         let port = after.get(at..at.saturating_add(2));
         ensure!(
-            port == Some(&end.port) && result.return_value != ABORTED,
-            "{}: verdict {}, port {port:?} is not {:?}",
+            port == Some(&end.port) && verdict != ABORTED,
+            "{}: verdict {verdict}, port {port:?} is not {:?}",
             case.name(),
-            result.return_value,
             end.port
         );
         Ok(())
     }
 
-    /// The cost of a case: the whole program without making the packet.
-    pub(crate) fn net(&mut self, case: Case, first: u64, runs: u32) -> Result<f64> {
-        let packet = case.packet();
-        let make = match case.hook {
-            Hook::Xdp => "xdp_make",
-            Hook::Tcx => "tc_make",
-        };
-        self.plan_case(case, first)?;
-        let without = self.time(make, &packet, runs)?;
-        self.plan_case(case, first)?;
-        let with = self.time(step_of(case), &packet, runs)?;
-        Ok(with - without)
-    }
-
-    /// A round of what cases are compared with.
-    pub(crate) fn costs(&mut self, costs: &mut Costs, first: u64, runs: u32) -> Result<()> {
-        let frame = [0; 64];
-        costs.xdp_floor.add(self.time("xdp_floor", &frame, runs)?);
-        costs.tc_floor.add(self.time("tc_floor", &frame, runs)?);
-        let mask = self.mask();
-        self.plan(&frame, 0, 0, mask, first)?;
-        let key = self.time("key_make", &frame, runs)?;
-        for (program, samples) in
-            [("hash_lookup", &mut costs.hash_lookup), ("lru_lookup", &mut costs.lru_lookup)]
-        {
-            self.plan(&frame, 0, 0, mask, first)?;
-            samples.add(self.time(program, &frame, runs)? - key);
+    /// A turn: some samples in a row.
+    pub(crate) fn turn(&mut self) -> Result<Vec<Sample>> {
+        if !self.case.is_new() {
+            let runs = WARM_UP.min(self.case.count.saturating_mul(self.runs));
+            self.plan(self.next)?;
+            self.time(step_of(self.case), runs)?;
+            self.next = self.next.saturating_add(u64::from(runs));
         }
-        // Keys that were never used: the order of access of packets that start flows.
-        let first = first.saturating_add(NEW_KEYS);
-        for (program, samples) in
-            [("hash_miss", &mut costs.hash_miss), ("lru_insert", &mut costs.lru_insert)]
-        {
-            self.plan(&frame, 0, 0, u64::from(u32::MAX), first)?;
-            samples.add(self.time(program, &frame, runs)? - key);
+        let mut before = self.probe()?;
+        let mut samples = Vec::new();
+        for _ in 0..SAMPLES {
+            let first = self.next;
+            self.plan(first)?;
+            let ns = self.time(step_of(self.case), self.runs)?;
+            let after = self.probe()?;
+            self.forget(first, self.runs)?;
+            self.next = first.saturating_add(u64::from(self.runs));
+            // A floor is what it is.
+            let is_floor = self.case.kind == Kind::Floor;
+            let made = if is_floor { 0.0 } else { f64::midpoint(before.made, after.made) };
+            samples.push(Sample { ns: ns - made, before, after });
+            before = after;
         }
-        Ok(())
+        Ok(samples)
     }
 
-    fn mask(&self) -> u64 {
-        u64::from(self.flows).saturating_sub(1)
+    /// How fast additions are, and making the next sample's packets.
+    fn probe(&mut self) -> Result<Probe> {
+        self.plan(self.next)?;
+        let made = self.time(make_of(self.case), self.runs)?;
+        Ok(Probe { speed: Speed::probe(), made })
     }
 
-    fn plan_case(&mut self, case: Case, first: u64) -> Result<()> {
-        let (family, side) =
-            (if case.transport.is_v6 { 6 } else { 4 }, u32::from(case.kind == Kind::Restore));
-        let (mask, first) = match case.kind {
-            Kind::Syn => (u64::from(u32::MAX), first.saturating_add(NEW_KEYS)),
-            _ => (self.mask(), first),
+    /// Makes sure that all samples were what the case says.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        tables::ensure_no_surprise(&mut self.ebpf, self.case)
+    }
+
+    fn forget(&mut self, first: u64, runs: u32) -> Result<()> {
+        let first = u32::try_from(first.saturating_add(NEW_KEYS)).context("too many samples")?;
+        let flows = (first..first.saturating_add(runs)).map(|run| run.wrapping_mul(STRIDE));
+        tables::forget(&mut self.ebpf, self.case, flows)
+    }
+
+    /// Says what the packets from this run on are; see `Plan` of the programs.
+    fn plan(&mut self, first: u64) -> Result<()> {
+        let case = self.case;
+        let several = u64::from(case.count).saturating_sub(1);
+        let (first, mask, targets) = match case.kind {
+            _ if case.is_new() => (first.saturating_add(NEW_KEYS), u64::from(u32::MAX), 0),
+            Kind::NotOurs => (first, 0, several),
+            _ => (first, several, 0),
         };
-        self.plan(&case.packet(), family, side, mask, first)
-    }
-
-    /// Says what the next packets are; see `Plan` of the programs.
-    fn plan(&mut self, packet: &[u8], family: u32, side: u32, mask: u64, first: u64) -> Result<()> {
-        let at: [usize; 8] = if family == 6 {
-            [14, 22, 30, 38, 46, 54, 62, 70]
+        let (family, at): (u64, [usize; 8]) = if case.transport.is_v6 {
+            (6, [14, 22, 30, 38, 46, 54, 62, 70])
         } else {
-            [14, 22, 30, 34, 42, 50, 50, 50]
+            (4, [14, 22, 30, 34, 42, 50, 50, 50])
         };
+        let packet = case.packet();
         let [a, b, c, d, e, f, g, h] = at.map(|at| {
             let word = packet.get(at..).and_then(<[u8]>::first_chunk::<8>).copied();
             u64::from_ne_bytes(word.unwrap_or_default())
         });
-        let ends = u64::from(family) | u64::from(side) << 32;
-        let plan = [first, STRIDE, mask, ends, a, b, c, d, e, f, g, h];
+        let ends = family | u64::from(case.kind == Kind::Restore) << 32;
+        let plan = [first, u64::from(STRIDE), mask, targets, ends, a, b, c, d, e, f, g, h];
         let map = self.ebpf.map_mut("PLAN").context("no map PLAN")?;
-        Array::<_, [u64; 12]>::try_from(map)?.set(0, plan, 0).context("write PLAN")
+        Array::<_, [u64; 13]>::try_from(map)?.set(0, plan, 0).context("write PLAN")
     }
 
     /// Nanoseconds of one run.
-    fn time(&mut self, name: &str, packet: &[u8], runs: u32) -> Result<f64> {
-        let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+    fn time(&mut self, name: &str, runs: u32) -> Result<f64> {
+        let packet = self.case.packet();
         let mut options = TestRunOptions::new();
-        options.data_in = Some(packet);
+        options.data_in = Some(&packet);
         options.repeat = runs;
+        let (verdict, ns) = self.run(name, options)?;
+        ensure!(verdict != ABORTED, "{name} failed");
+        Ok(ns)
+    }
+
+    /// The last run's verdict and, in whole numbers, the kernel's nanoseconds of one run.
+    fn run(&mut self, name: &str, options: TestRunOptions<'_>) -> Result<(u32, f64)> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
         let result = match program {
             Program::Xdp(program) => program.test_run(options),
             Program::SchedClassifier(program) => program.test_run(options),
             other => bail!("{name}: cannot run {:?}", other.prog_type()),
         }
         .with_context(|| format!("run {name}"))?;
-        ensure!(result.return_value != ABORTED, "{name} failed");
-        // The kernel gives whole nanoseconds of one run.
-        Ok(f64::from(u32::try_from(result.duration.as_nanos())?))
+        Ok((result.return_value, f64::from(u32::try_from(result.duration.as_nanos())?)))
+    }
+}
+
+fn make_of(case: Case) -> &'static str {
+    match (case.hook, case.kind) {
+        (Hook::Xdp, Kind::Floor) => "xdp_floor",
+        (Hook::Tcx, Kind::Floor) => "tc_floor",
+        (_, kind) if kind.is_of_flows() || kind.is_of_tuples() => "tuple_make",
+        _ if case.is_reference() => "key_make",
+        (Hook::Xdp, _) => "xdp_make",
+        (Hook::Tcx, _) => "tc_make",
     }
 }
 
 fn step_of(case: Case) -> &'static str {
     match (case.hook, case.kind) {
+        (Hook::Xdp, Kind::Floor) => "xdp_floor",
+        (Hook::Tcx, Kind::Floor) => "tc_floor",
+        (_, Kind::Hash) => "hash_lookup",
+        (_, Kind::HashMiss) => "hash_miss",
+        (_, Kind::Lru) => "lru_lookup",
+        (_, Kind::LruInsert) => "lru_insert",
+        (_, Kind::FlowsLookup) => "flows_lookup",
+        (_, Kind::FlowsMiss) => "flows_miss",
+        (_, Kind::FlowsInsert | Kind::FlowsFull) => "flows_insert",
+        (_, Kind::TupleLookup) => "tuple_lookup",
+        (_, Kind::TupleMiss) => "tuple_miss",
+        (_, Kind::TupleInsert | Kind::TupleFull) => "tuple_insert",
         (Hook::Xdp, _) => "xdp_inbound",
         (Hook::Tcx, Kind::Restore) => "tc_outbound",
         (Hook::Tcx, _) => "tc_inbound",

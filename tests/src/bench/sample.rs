@@ -9,6 +9,10 @@ impl Samples {
         self.0.push(ns);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }

@@ -1,23 +1,40 @@
-//! One service for each family and protocol, in the tables of a loaded object.
+//! All that knows the layout of the maps: how large they are for a case, what is in them before it
+//! runs, and how a round's new flows leave them.
 
-use anyhow::{Context, Result};
-use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData};
+use anyhow::{Context, Result, ensure};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::{Ebpf, EbpfLoader};
+use canary_common::addresses::{self, Place};
 use canary_common::backend::{Backend, Frontend, State};
 use canary_common::directory::{Occupant, buckets};
-use canary_common::endpoint::Endpoint;
-use canary_common::flow::{FlowKey, FlowWords, Marks};
+use canary_common::endpoint::{Address, Endpoint};
+use canary_common::flows::{self, Back, Client, Hash, Key, PLACES};
+use canary_common::interface::Interface;
 use canary_common::limits;
+use canary_common::reason::REASON_SLOTS;
 use canary_common::service::{self, Record};
+use canary_userspace::kernel::flows::FlowTable;
+use canary_userspace::kernel::mapped::Mapped;
 
-use super::case::Transport;
+use super::case::{Case, Kind, Transport};
+use super::filled::{Filled, tuple};
 
-/// Owners of rows: the first.
-const GENERATION: u16 = 1;
-/// Slots of the larger split.
-const SLOTS: u32 = 101;
-/// A second that never comes: these flows are never idle.
-const ALWAYS: u32 = u32::MAX;
+/// Id of the service, its frontend, its backend and its split of 90 to 10.
+pub(super) const ID: u32 = 1;
+/// Slots of the larger split; even, for a row of `SLOTS` is two of them.
+const SLOTS: u32 = 102;
+/// Buckets of `FLOWS` on a node of 24 GiB; new flows are measured with as many.
+const NODE_BUCKETS: u32 = 78_643;
+/// Entries of the smallest of the hashes that `FLOWS` is compared with.
+const KEYS: u32 = 65_536;
+/// Seed of `FLOWS`.
+const SEED: u64 = 0x5eed_0f10_75a7_4e5b;
+/// The second it always is: the clock stands still, so that flows neither end nor are seen anew.
+pub(super) const NOW: u32 = 0;
+/// Seconds ago that the flows ended of a table that is full of such.
+pub(super) const ENDED: u32 = 1_000;
+/// A test run's interface.
+pub(super) const LOOPBACK: u32 = 1;
 
 /// Maps of the object, by name.
 struct Maps<'o>(&'o mut Ebpf);
@@ -39,64 +56,197 @@ impl Maps<'_> {
         let map = self.0.map_mut(name).with_context(|| format!("no map {name}"))?;
         HashMap::try_from(map).with_context(|| name.to_owned())
     }
+
+    /// `FLOWS`, mapped.
+    fn flows(&self) -> Result<FlowTable> {
+        FlowTable::new(Mapped::from_ebpf(self.0, "FLOWS")?, SEED)
+    }
 }
 
-/// Fills the tables; every service has so many flows.
-pub(crate) fn fill(ebpf: &mut Ebpf, flows: u32) -> Result<()> {
-    let mut maps = Maps(ebpf);
-    let mask = limits::MAX_BUCKETS.saturating_sub(1);
-    settings(&mut maps, mask)?;
-    for (transport, id) in Transport::ALL.into_iter().zip(1..) {
-        service(&mut maps, transport, id)?;
-        endpoint(&mut maps, mask, transport.frontend(), Occupant::Frontend(id))?;
-        endpoint(&mut maps, mask, transport.backend(), Occupant::Backend(id))?;
-        add_flows(&mut maps, transport, id, flows)?;
-    }
+/// Sizes the tables for a case: places for two and a half times its flows, so that each finds
+/// one, and no room for what it does not use.
+pub(crate) fn size(loader: &mut EbpfLoader<'_>, case: Case) {
+    let is_small = |kind| matches!(kind, Kind::Hash | Kind::HashMiss | Kind::Lru | Kind::LruInsert);
+    let keys = if is_small(case.kind) { case.count.saturating_mul(2).max(KEYS) } else { 1 };
+    let tuples = if case.kind.is_of_tuples() { entries(case).max(KEYS) } else { 1 };
+    let buckets = match case.kind {
+        Kind::SynRoom | Kind::SynFull => NODE_BUCKETS,
+        kind if is_small(kind) || kind.is_of_tuples() => 1,
+        kind if kind.is_of_flows() => buckets_for(entries(case)),
+        _ => buckets_for(case.count.saturating_mul(5)),
+    };
+    loader.map_max_entries("FLOWS", buckets);
+    loader.map_max_entries("SOCKETS", KEYS);
     for name in ["BENCH_HASH", "BENCH_LRU"] {
-        let mut table = maps.hash::<[u32; 3], FlowWords>(name)?;
-        for flow in 0..flows {
-            let key = [flow >> 16 << 16, 7, flow & 0xffff];
-            table.insert(key, FlowWords::default(), 0).with_context(|| format!("fill {name}"))?;
+        loader.map_max_entries(name, keys);
+    }
+    loader.map_max_entries("BENCH_INSERT", if keys == 1 { 1 } else { KEYS });
+    loader.map_max_entries("BENCH_TUPLES", tuples);
+}
+
+/// Entries that a table of a trial has room for: twice what is in it, or just that.
+fn entries(case: Case) -> u32 {
+    let is_full = matches!(case.kind, Kind::FlowsFull | Kind::TupleFull);
+    if is_full { case.count } else { case.count.saturating_mul(2) }
+}
+
+/// Buckets with so many places, and no fewer than the smallest table of an agent.
+fn buckets_for(places: u32) -> u32 {
+    places.div_ceil(u32::try_from(PLACES).unwrap_or(1)).max(limits::DEFAULT_FLOW_BUCKETS)
+}
+
+/// Fills the tables as the case wants them. `unseen` gives numbers of flows that no run has.
+pub(crate) fn fill(
+    ebpf: &mut Ebpf,
+    case: Case,
+    unseen: impl Iterator<Item = u32> + Clone,
+) -> Result<()> {
+    let mut maps = Maps(ebpf);
+    let (transport, mask) = (case.transport, limits::MAX_BUCKETS.saturating_sub(1));
+    let table = maps.flows()?;
+    settings(&mut maps, mask, table.seed().buckets)?;
+    service(&mut maps, transport, ID)?;
+    for (at, bit, occupant) in [
+        (transport.frontend(), addresses::FRONTEND, Occupant::Frontend(ID)),
+        (transport.backend(), addresses::BACKEND, Occupant::Backend(ID)),
+    ] {
+        address(&mut maps, at.address, bit)?;
+        endpoint(&mut maps, mask, at, occupant)?;
+    }
+    // A pod's: whoever begins a flow has its route looked up.
+    maps.hash::<u32, [u32; 4]>("INTERFACES")?.insert(LOOPBACK, [Interface::POD, 0, 0, 0], 0)?;
+    let filled = Filled { table, case };
+    let taken = |count: u32| unseen.clone().take(usize::try_from(count).unwrap_or_default());
+    let half = |count: u32| taken(count / 2);
+    match case.kind {
+        Kind::Established | Kind::Push | Kind::Restore | Kind::NotOurs => {
+            let lacking = filled.add_flows(0..flows_of(case))?;
+            ensure!(lacking == 0, "{lacking} flows found no place");
+            Ok(())
         }
+        // Half of all places; of both choices of very few, none is free.
+        Kind::SynRoom => filled.add_flows(taken(filled.places() / 4)).map(drop),
+        Kind::SynFull => filled.add_until_full(unseen),
+        Kind::FlowsLookup => filled.add_entries(0..case.count),
+        Kind::FlowsMiss | Kind::FlowsInsert => filled.add_entries(taken(case.count)),
+        Kind::FlowsFull => filled.add_until_full(unseen),
+        Kind::TupleLookup => add_tuples(&mut maps, 0..case.count),
+        Kind::TupleMiss | Kind::TupleInsert | Kind::TupleFull => {
+            add_tuples(&mut maps, taken(case.count))
+        }
+        Kind::Hash => add_keys(&mut maps, "BENCH_HASH", 0..case.count),
+        Kind::Lru => add_keys(&mut maps, "BENCH_LRU", 0..case.count),
+        Kind::LruInsert => add_keys(&mut maps, "BENCH_INSERT", taken(KEYS)),
+        Kind::HashMiss => add_keys(&mut maps, "BENCH_HASH", half(KEYS)),
+        Kind::Floor => Ok(()),
+    }
+}
+
+/// What is not ours meets one flow of ours; its count is of destinations.
+fn flows_of(case: Case) -> u32 {
+    if case.kind == Kind::NotOurs { 1 } else { case.count }
+}
+
+/// Takes away the flows that a round has added, so that the next one finds the same room.
+pub(crate) fn forget(ebpf: &mut Ebpf, case: Case, flows: impl Iterator<Item = u32>) -> Result<()> {
+    let mut maps = Maps(ebpf);
+    match case.kind {
+        Kind::SynRoom | Kind::FlowsInsert => {
+            let table = maps.flows()?;
+            for flow in flows {
+                let (key, client) = if case.kind == Kind::SynRoom {
+                    let [from, to] = [case.transport.client(flow), case.transport.frontend()];
+                    (Key::new(from, to), Client::IsSource)
+                } else {
+                    (tuple(flow), Client::IsDestination)
+                };
+                let by = table.seed();
+                let entry = flows::find(&table, &key, Hash::of(&key, client, by), client)
+                    .context("a new flow is in FLOWS")?;
+                let gone = match client {
+                    Client::IsSource => flows::free_pair(&table, &entry, by, Back::Goes),
+                    Client::IsDestination => flows::free(&table, &entry, by),
+                };
+                ensure!(gone, "a new flow of FLOWS does not go");
+            }
+        }
+        Kind::TupleInsert => {
+            let mut table = maps.hash::<[u64; 5], [u64; 4]>("BENCH_TUPLES")?;
+            for flow in flows {
+                table.remove(&tuple(flow).0).context("a new key is in BENCH_TUPLES")?;
+            }
+        }
+        _ => {}
     }
     Ok(())
 }
 
-fn settings(maps: &mut Maps<'_>, mask: u32) -> Result<()> {
+/// Makes sure that the programs met nothing but what the case is about.
+pub(crate) fn ensure_no_surprise(ebpf: &mut Ebpf, case: Case) -> Result<()> {
+    let map = ebpf.map_mut("REASONS").context("no map REASONS")?;
+    let reasons = PerCpuArray::<_, u64>::try_from(map).context("REASONS")?;
+    for slot in 0..REASON_SLOTS {
+        let count: u64 = reasons.get(&slot, 0)?.iter().sum();
+        ensure!(count == 0, "{}: {count} packets were left for reason {slot}", case.name());
+    }
+    Ok(())
+}
+
+fn settings(maps: &mut Maps<'_>, mask: u32, flow_buckets: u32) -> Result<()> {
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    // As `Settings` lies in memory; a tick of a thousandth of a second is as good as any.
-    let row: [u64; 8] = [
+    let first = u32::from(limits::FIRST_PORT);
+    let ports = u32::from(limits::LAST_PORT).saturating_sub(first).saturating_add(1);
+    // As `Settings` lies in memory. No jiffy is a second: see `NOW`.
+    let row: [u64; 16] = [
         0x0123_4567_89ab_cdef,
-        (1_u64 << 32) / 1000,
+        0,
         0,
         1,
-        pair(mask, limits::OPENING_IDLE),
-        pair(limits::ESTABLISHED_IDLE, limits::CLOSING_IDLE),
-        pair(limits::ANSWERED_UDP_IDLE, 1),
+        SEED,
+        pair(flow_buckets, mask),
+        pair(limits::OPENING_IDLE, limits::ESTABLISHED_IDLE),
+        pair(limits::CLOSED_IDLE, limits::RESET_IDLE),
+        pair(limits::UDP_EXCHANGE_IDLE, limits::UDP_STREAM_IDLE),
+        pair(1, first),
+        pair(ports, 0x5e47_bac4),
+        0,
+        0,
+        0,
+        0,
         0,
     ];
     maps.set("SETTINGS", 0, row)
 }
 
+/// Gives an address a bit.
+fn address(maps: &mut Maps<'_>, address: Address, bit: u64) -> Result<()> {
+    let Place { row, shift } = addresses::place(address);
+    let bits: u64 = maps.array("ADDRESSES")?.get(&row, 0)?;
+    maps.set("ADDRESSES", row, bits | bit << shift)
+}
+
 /// Frontend, backend, service and its split of 90 to 10 all have the same number.
 fn service(maps: &mut Maps<'_>, transport: Transport, id: u32) -> Result<()> {
-    let status = Backend::status_of(State::Alive, 0, GENERATION);
-    maps.set("BACKENDS", id, row(transport.backend(), [status, id, u32::from(GENERATION)]))?;
-    let words = [id, Frontend::EXTERNAL, u32::from(GENERATION)];
-    maps.set("FRONTENDS", id, row(transport.frontend(), words))?;
+    let state = Backend::word_of(State::Alive);
+    maps.set("BACKENDS", id, row(transport.backend(), [state, 0, 0]))?;
+    maps.set("FRONTENDS", id, row(transport.frontend(), [id, Frontend::EXTERNAL, 0]))?;
     let mut record =
         Record { bounds: service::bounds(&[9_000, 1_000]), count: 2, ..Record::default() };
     let first = id.saturating_mul(SLOTS);
     let statistics = u16::try_from(id)?;
     for (split, (slots, length)) in [(first, SLOTS), (id, 1)].into_iter().enumerate() {
-        *record.slots.get_mut(split).context("a split")? = slots;
-        *record.lengths.get_mut(split).context("a split")? = length;
+        for family in &mut record.slots {
+            *family.get_mut(split).context("a split")? = slots;
+        }
+        for family in &mut record.lengths {
+            *family.get_mut(split).context("a split")? = length;
+        }
         *record.statistics.get_mut(split).context("a split")? = statistics;
     }
     maps.set("SERVICES", id, record)?;
     maps.set("CURRENT", id, id)?;
-    for slot in first..first.saturating_add(SLOTS) {
-        maps.set("SLOTS", slot, id)?;
+    for pair in first / 2..first.saturating_add(SLOTS) / 2 {
+        maps.set("SLOTS", pair, [id, id])?;
     }
     // Its histograms are row 0.
     maps.set("SPLITS", id, [1_u64, 0, 0])
@@ -130,24 +280,21 @@ fn endpoint(maps: &mut Maps<'_>, mask: u32, endpoint: Endpoint, occupant: Occupa
     table.set(bucket, filled, 0).context("write ENDPOINTS")
 }
 
-fn add_flows(maps: &mut Maps<'_>, transport: Transport, id: u32, flows: u32) -> Result<()> {
-    let marks = Marks::ANSWERED | Marks::CLIENT_PAYLOAD | Marks::SERVER_PAYLOAD;
-    let marks = if transport.is_udp { marks } else { marks | Marks::TCP };
-    let owner = u32::from(GENERATION) << 16 | id;
-    let words = FlowWords([id, owner, marks, 0, ALWAYS, 0]);
-    let client = transport.client();
-    let [a, b] = client.port;
-    for flow in 0..flows {
-        let [low, high, ..] = flow.to_le_bytes();
-        let port = [a ^ low, b ^ high];
-        if transport.is_v6 {
-            let key = FlowKey { client: client.address.0, peer: id, port, generation: GENERATION };
-            maps.hash("FLOWS6")?.insert(key, words, 0)?;
-        } else {
-            let client = client.address.as_v4().context("an IPv4 client")?;
-            let key = FlowKey { client, peer: id, port, generation: GENERATION };
-            maps.hash("FLOWS4")?.insert(key, words, 0)?;
-        }
+/// Such tuples, in the hash that `FLOWS` is compared with.
+fn add_tuples(maps: &mut Maps<'_>, flows: impl Iterator<Item = u32>) -> Result<()> {
+    let mut table = maps.hash::<[u64; 5], [u64; 4]>("BENCH_TUPLES")?;
+    for flow in flows {
+        table.insert(tuple(flow).0, [0; 4], 0).context("fill BENCH_TUPLES")?;
+    }
+    Ok(())
+}
+
+/// Keys as the programs make them of a flow's number.
+fn add_keys(maps: &mut Maps<'_>, name: &str, flows: impl Iterator<Item = u32>) -> Result<()> {
+    let mut table = maps.hash::<[u32; 3], [u32; 6]>(name)?;
+    for flow in flows {
+        let key = [flow >> 15, 7, flow & 0x7fff];
+        table.insert(key, [0; 6], 0).with_context(|| format!("fill {name}"))?;
     }
     Ok(())
 }

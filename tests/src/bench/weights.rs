@@ -13,7 +13,7 @@ use canary_userspace::compile::{
 use canary_userspace::datapath::Datapath;
 use canary_userspace::kernel::Kernel;
 use canary_userspace::settings::{
-    Api, Idle, Limits, LogFormat, Settings, SocketLb, Source, UplinkMode,
+    Api, Idle, Limits, LogFormat, Settings, SocketLb, Source, SourcePorts, UplinkMode,
 };
 
 use super::sample::Samples;
@@ -76,6 +76,7 @@ fn settings(bpffs: PathBuf) -> Settings {
         log_format: LogFormat::Text,
         limits: Limits { services, flows: Some(16_384), ..Limits::default() },
         idle: Idle::default(),
+        source_ports: SourcePorts::default(),
     }
 }
 
@@ -91,6 +92,7 @@ fn service(number: u16, first: u16) -> DesiredService {
                 endpoint: at([10, 0, 0, 0], number, third.saturating_add(last)),
                 weight: 1,
                 healthy: true,
+                second: false,
             })
             .to_vec(),
         standby: Vec::new(),

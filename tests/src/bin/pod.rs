@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use canary_tests::workload::{control, echo, syn, tutorial};
+use canary_tests::workload::{control, crowd, echo, syn, tutorial};
 use clap::Parser;
 
 /// Serves until its standard input closes.
@@ -37,6 +37,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    crowd::raise_open_files()?;
     let counters = control::Counters::default();
     for port in &arguments.echo {
         echo::serve_name(*port, &arguments.name, &counters)?;

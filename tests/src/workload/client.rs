@@ -28,6 +28,17 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// Its name, as configuration and rules of netfilter have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// Who answered, and what failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
@@ -61,7 +72,7 @@ impl Answers {
         }
     }
 
-    fn count(&mut self, answer: io::Result<String>) {
+    pub(super) fn count(&mut self, answer: io::Result<String>) {
         match answer {
             Ok(name) => *self.by_name.entry(name).or_default() += 1,
             Err(error) => *self.failures.entry(error.to_string()).or_default() += 1,

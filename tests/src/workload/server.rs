@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use super::control::{READY, REPORT, Report};
 use crate::lab::{Lab, Namespace, Process, binaries};
@@ -107,6 +108,24 @@ impl Server {
         let mut line = String::new();
         stdout.read_line(&mut line).with_context(|| format!("hear pod {}", self.name))?;
         serde_json::from_str(&line).with_context(|| format!("pod {} said {line:?}", self.name))
+    }
+
+    /// Lets it serve nobody, and what comes wait, until it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal(Signal::SIGCONT)
     }
 
     /// Ends it without warning.

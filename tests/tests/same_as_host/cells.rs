@@ -10,17 +10,23 @@ use canary_common::{endpoint::UDP, reason::Reason};
 use crate::{twin::Hook, world::Kind};
 
 /// Packets a cell must have.
-pub(crate) const ENOUGH: u32 = 100;
+pub(crate) const ENOUGH: u32 = 40;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     Forwarded,
+    /// The same with another source port.
+    Translated,
+    /// Passed to the backend that the client dialled, with another source port.
+    Direct,
     /// Forwarded to its sender, who serves.
     Turned,
     /// Restored, as an answer of a pod to itself.
     Returned,
     Restored,
+    /// The same, and the client's own port with it.
+    Untranslated,
     Not(Reason),
 }
 
@@ -28,9 +34,12 @@ impl Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Forwarded => "forward",
+            Self::Translated => "forward, port",
+            Self::Direct => "straight, port",
             Self::Turned => "forward, hairpin",
             Self::Returned => "restore, hairpin",
             Self::Restored => "restore",
+            Self::Untranslated => "restore, port",
             Self::Not(reason) => reason.word(),
         })
     }
@@ -100,9 +109,17 @@ impl Cells {
 }
 
 fn fates() -> impl Iterator<Item = Fate> {
-    [Fate::Forwarded, Fate::Turned, Fate::Returned, Fate::Restored]
-        .into_iter()
-        .chain(Reason::ALL.iter().map(|reason| Fate::Not(*reason)))
+    [
+        Fate::Forwarded,
+        Fate::Translated,
+        Fate::Direct,
+        Fate::Turned,
+        Fate::Returned,
+        Fate::Restored,
+        Fate::Untranslated,
+    ]
+    .into_iter()
+    .chain(Reason::ALL.iter().map(|reason| Fate::Not(*reason)))
 }
 
 fn every() -> impl Iterator<Item = Cell> {
@@ -116,9 +133,8 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
     let is_inbound = Hook::INBOUND.contains(&hook);
     match fate {
         Fate::Not(Reason::NotReady) => Some("an array map always has its row of settings"),
-        Fate::Not(Reason::FlowTableFull) => Some("an LRU table makes room for itself"),
-        Fate::Not(Reason::TupleClash) if kind.protocol == UDP => {
-            Some("of datagrams by two ways the last one wins")
+        Fate::Not(Reason::Stray) => {
+            Some("what cannot be answered counts as what it was refused for")
         }
         Fate::Not(
             Reason::NotOurs
@@ -128,8 +144,18 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
             | Reason::Truncated
             | Reason::Malformed,
         ) => None,
-        Fate::Restored if is_inbound => Some("answers go by the outbound hooks"),
-        Fate::Restored => None,
+        Fate::Restored | Fate::Untranslated if is_inbound => {
+            Some("answers go by the outbound hooks")
+        }
+        Fate::Restored | Fate::Untranslated => None,
+        Fate::Not(Reason::Severed) if is_inbound && kind.protocol == UDP => {
+            Some("a datagram starts a flow anew")
+        }
+        Fate::Not(Reason::Severed) => None,
+        Fate::Not(Reason::Spoofed) if matches!(hook, Hook::FromNet | Hook::FromNetXdp) => {
+            Some("uplinks and tunnels are one group")
+        }
+        Fate::Not(Reason::Spoofed) => None,
         _ if !is_inbound => Some("only on the way to a frontend"),
         Fate::Turned | Fate::Returned if hook != Hook::FromPod => {
             Some("only a pod of this node talks to itself")
@@ -137,7 +163,7 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
         Fate::Not(Reason::NotServedHere) if hook == Hook::FromPod => {
             Some("pods are served everywhere")
         }
-        Fate::Not(Reason::FlowLost | Reason::Stray | Reason::BackendGone) if !kind.is_tcp() => {
+        Fate::Not(Reason::FlowLost | Reason::BackendGone) if !kind.is_tcp() => {
             Some("a datagram starts a flow anew")
         }
         _ => None,

@@ -1,7 +1,7 @@
 //! The kernel does with each packet what the same code does on the host, and shares are exact.
 //!
 //! Needs root. Nothing is attached anywhere: packets are handed to the programs by
-//! `BPF_PROG_TEST_RUN`, whose interface is the loopback of this namespace.
+//! `BPF_PROG_TEST_RUN`, in network namespaces of the tests' own.
 #![expect(
     clippy::as_conversions,
     clippy::expect_used,
@@ -11,6 +11,7 @@
 )]
 
 mod cells;
+mod side;
 mod traffic;
 mod twin;
 mod world;
@@ -18,12 +19,12 @@ mod world;
 use std::{env, time::Instant};
 
 use anyhow::{Result, ensure};
-use canary_common::{endpoint::TCP, packets::Draft, stats::Counter, wire::tcp::SYN};
+use canary_common::{endpoint::TCP, flows::Head, packets::Draft, stats::Counter, wire::tcp::SYN};
 
 use crate::{
     cells::ENOUGH,
     traffic::Traffic,
-    twin::{Hook, Twin},
+    twin::{Hook, Twin, Way},
     world::{Kind, Served, Service, put_shares},
 };
 
@@ -65,6 +66,20 @@ fn one_wrong_counter_is_found() -> Result<()> {
     canary_common::tables::Tables::count(&traffic.twin.memory, 1, Counter::Closed, 1);
 
     ensure!(traffic.twin.compare_tables().is_err(), "one count was planted");
+    Ok(())
+}
+
+#[test]
+fn one_wrong_bit_of_an_entry_is_found() -> Result<()> {
+    let mut traffic = Traffic::new(None)?;
+    traffic.play(1)?;
+    traffic.twin.compare_flows()?;
+    let heads = traffic.twin.memory.flows.iter().flat_map(|bucket| &bucket.heads);
+    let head = heads.into_iter().find(|head| head.load() != 0).expect("there are entries");
+
+    head.store(head.load() ^ Head::PAYLOAD);
+
+    ensure!(traffic.twin.compare_flows().is_err(), "one bit was planted");
     Ok(())
 }
 
@@ -118,7 +133,7 @@ fn open_many(twin: &Twin, served: Served, round: u8, flows: u32) -> Result<()> {
         let port = u16::from_be_bytes([0x80 | high, low]);
         let client = served.kind.at(100 + round, u16::from(host) << 8 | 7, port);
         let packet = Draft::new(client, served.frontend(Service::Split)).flags(SYN).build();
-        let run = twin.in_kernel(Hook::FromPod, &packet)?;
+        let run = twin.in_kernel(Hook::FromPod, Way::USUAL, &packet)?;
         ensure!(run.verdict == u32::MAX, "verdict {} for flow {flow}", run.verdict);
     }
     Ok(())

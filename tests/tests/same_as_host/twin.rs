@@ -1,48 +1,70 @@
 //! The datapath twice, with equal tables: in the kernel, and in memory.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     env, fs,
     mem::offset_of,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
+use crate::side::Side;
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
-    Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
+    Ebpf, EbpfLoader, TestRun, TestRunOptions,
     maps::{HashMap, MapData, PerCpuArray, PerCpuValues},
     programs::{ProgramError, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use canary_common::{
+    addresses,
     backend::{Backend, Frontend},
     directory::Bucket,
-    endpoint::Endpoint,
-    flow::{Family, Flow, FlowKey, FlowWords, V4, V6},
-    forward::Origin,
+    endpoint::Address,
+    flows::{self, Client, Entry, Flows as _, Hash, Head, Key, Request, Stored, Values},
     hooks::{self, Outcome, Verdict},
-    memory::{Flows, Memory},
+    interface::Interface,
+    memory::Memory,
+    packets::RECEIVER_MAC,
     reason::Reason,
-    segment::Version,
+    route::Origin,
     service::Record,
     settings::Settings,
-    stats::{COUNTERS, Counts},
+    stats::{COUNTERS, Counts, Histograms, SplitRow, Timing},
     wire::ethernet,
 };
 use canary_userspace::{
-    kernel::{load, writer::Writer},
+    kernel::{flows::FlowTable, load, mapped::Mapped, writer::Writer},
     plan::Write,
 };
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
 
 /// Rows of the small tables.
 pub(crate) const ROWS: u32 = 128;
-/// Rows of the flow tables: more than any test has flows, so that none is ever recycled.
-const FLOWS: u32 = 1 << 16;
 /// Slots of Maglev slices.
 const SLOTS: u32 = 4096;
+/// Buckets of `FLOWS`, of which a test may use fewer.
+pub(crate) const BUCKETS: u32 = 1 << 13;
+/// Seed of `FLOWS`.
+const FLOW_SEED: u64 = 0x7461_626c_6573_6565;
+/// What we send back by an interface bears this word.
+const SENT_BACK: u32 = 0x5e47_bac4;
+/// Source ports for connections whose own is taken: so few that they are used again and again.
+pub(crate) const PORTS: u32 = 48;
+const FIRST_PORT: u32 = 61_000;
+
+/// Hardware address of the bridge that the first interface is a port of.
+pub(crate) const BRIDGE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0b];
+/// The net to which no route leads, and the one to which it leads by the second interface, which
+/// stands for the bridge as well; all others are reached by the first.
+pub(crate) const NOWHERE: u8 = 201;
+pub(crate) const BY_BRIDGE: u8 = 202;
 
 /// `TCX_NEXT`, `TC_ACT_REDIRECT`, `TC_ACT_SHOT`.
 const TC_VERDICTS: [u32; 3] = [u32::MAX, 7, 2];
@@ -90,6 +112,22 @@ pub(crate) struct Run {
     pub(crate) packet: Vec<u8>,
 }
 
+/// How a packet comes, beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// The interface of the hook: [`Twin::interfaces`].
+    pub(crate) by: usize,
+    /// On its way out, the interface it came by; `None` for one that the node made.
+    pub(crate) came_by: Option<usize>,
+    /// Whether it bears the word of what we have sent back.
+    pub(crate) is_sent_back: bool,
+}
+
+impl Way {
+    /// By the first interface, and in by it.
+    pub(crate) const USUAL: Self = Self { by: 0, came_by: Some(0), is_sent_back: false };
+}
+
 /// A bpffs of its own, gone with this.
 struct Bpffs(PathBuf);
 
@@ -117,49 +155,105 @@ impl Drop for Bpffs {
     }
 }
 
+/// Two interfaces in a network namespace of this thread's own, and routes; their indices.
+fn make_interfaces() -> Result<[u32; 2]> {
+    unshare(CloneFlags::CLONE_NEWNET).context("leave the network namespace: is this root?")?;
+    let [a, b, c, d, e, f] = RECEIVER_MAC;
+    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let ends = format!("twin0 address {mac} type veth peer name twin1 address {mac}");
+    let lines = [
+        format!("link add {ends}"),
+        "link set lo up".to_owned(),
+        "link set twin0 up".to_owned(),
+        "link set twin1 up".to_owned(),
+        "route add 10.0.0.0/8 dev twin0".to_owned(),
+        "-6 route add fd00::/8 dev twin0".to_owned(),
+        format!("route add 10.{BY_BRIDGE}.0.0/16 dev twin1"),
+        format!("-6 route add fd00:{BY_BRIDGE}::/32 dev twin1"),
+        format!("route add unreachable 10.{NOWHERE}.0.0/16"),
+        format!("-6 route add unreachable fd00:{NOWHERE}::/32"),
+    ];
+    for line in lines {
+        let done = Command::new("ip").args(line.split(' ')).status().context("run ip")?;
+        ensure!(done.success(), "ip {line}");
+    }
+    for family in ["ipv4", "ipv6"] {
+        let setting = format!("/proc/sys/net/{family}/conf/all/forwarding");
+        fs::write(&setting, "1").with_context(|| format!("write {setting}"))?;
+    }
+    Ok([index("twin0")?, index("twin1")?])
+}
+
+fn index(name: &str) -> Result<u32> {
+    nix::net::if_::if_nametoindex(name).with_context(|| format!("find {name}"))
+}
+
 /// Both datapaths.
 pub(crate) struct Twin {
     pub(crate) memory: Memory,
     writer: Writer,
     ebpf: Ebpf,
     stats: PerCpuArray<MapData, Counts>,
+    histograms: PerCpuArray<MapData, Histograms>,
     reasons: PerCpuArray<MapData, u64>,
     refusals: PerCpuArray<MapData, [u32; 2]>,
-    interfaces: HashMap<MapData, u32, u32>,
-    tables: FlowMaps,
+    rows: HashMap<MapData, u32, Row>,
+    table: FlowTable,
+    /// Indices of the interfaces.
+    pub(crate) interfaces: [u32; 2],
     /// Packets by reason, as the host counted them.
     told: BTreeMap<Reason, u64>,
+    clock: Clock,
     // Last: it goes when nothing uses it any more.
     _bpffs: Bpffs,
 }
 
-/// The tables that the datapath owns.
-struct FlowMaps {
-    flows4: [HashMap<MapData, FlowKey<[u8; 4]>, FlowWords>; 2],
-    flows6: [HashMap<MapData, FlowKey<[u8; 16]>, FlowWords>; 2],
-    returns4: HashMap<MapData, FlowKey<[u8; 4]>, [u32; 2]>,
-    returns6: HashMap<MapData, FlowKey<[u8; 16]>, [u32; 2]>,
-    foreign4: HashMap<MapData, FlowKey<[u8; 4]>, u32>,
-    foreign6: HashMap<MapData, FlowKey<[u8; 16]>, u32>,
+/// A row of `INTERFACES`.
+type Row = [u32; 4];
+
+/// The kernel's clock: jiffies, and when they were read.
+struct Clock(Cell<(u64, Instant)>);
+
+impl Clock {
+    fn new() -> Result<Self> {
+        Ok(Self(Cell::new((read_jiffies()?, Instant::now()))))
+    }
+
+    fn jiffies(&self) -> Result<u64> {
+        if self.0.get().1.elapsed() > Duration::from_secs(1) {
+            self.0.set((read_jiffies()?, Instant::now()));
+        }
+        Ok(self.0.get().0)
+    }
+}
+
+fn read_jiffies() -> Result<u64> {
+    let timers = fs::read_to_string("/proc/timer_list").context("read /proc/timer_list")?;
+    let line = timers.lines().find_map(|line| line.strip_prefix("jiffies: "));
+    Ok(line.context("no jiffies in /proc/timer_list")?.trim().parse()?)
 }
 
 impl Twin {
     /// Both, with empty tables and clocks that stand still.
     pub(crate) fn new() -> Result<Self> {
         let bpffs = Bpffs::mount()?;
+        let interfaces = make_interfaces()?;
         let mut ebpf = load_object(&bpffs.0)?;
+        let table = FlowTable::new(Mapped::from_ebpf(&ebpf, "FLOWS")?, FLOW_SEED)?;
         let writer = load::writer(&mut ebpf)?;
-        let tables = FlowMaps::take(&mut ebpf)?;
         let mut twin = Self {
             memory: Memory::default(),
             writer,
             stats: PerCpuArray::try_from(load::take(&mut ebpf, "STATS")?)?,
+            histograms: PerCpuArray::try_from(load::take(&mut ebpf, "HISTOGRAMS")?)?,
             reasons: PerCpuArray::try_from(load::take(&mut ebpf, "REASONS")?)?,
             refusals: PerCpuArray::try_from(load::take(&mut ebpf, "REFUSALS")?)?,
-            interfaces: HashMap::try_from(load::take(&mut ebpf, "INTERFACES")?)?,
-            tables,
+            rows: HashMap::try_from(load::take(&mut ebpf, "INTERFACES")?)?,
+            table,
+            interfaces,
             ebpf,
             told: BTreeMap::new(),
+            clock: Clock::new()?,
             _bpffs: bpffs,
         };
         twin.prepare()?;
@@ -174,44 +268,129 @@ impl Twin {
         memory.current = vec![0; ROWS as usize];
         memory.records = vec![Record::default(); ROWS as usize];
         memory.slots = vec![0; SLOTS as usize];
+        memory.flows = (0..BUCKETS).map(|_| flows::Bucket::default()).collect();
         let seed = 0x005e_ed0f_ca9a_4711;
-        let idle = [60, 7_860, 10, 180];
+        let idle = [60, 7_860, 120, 10, 30, 180];
         memory.settings.bucket_mask.store(ROWS - 1);
         memory.settings.seed.store(seed);
+        memory.settings.flow_seed.store(FLOW_SEED);
+        memory.settings.first_port.store(FIRST_PORT);
+        memory.settings.sent_back.store(SENT_BACK);
         for (word, limit) in memory.settings.idle.iter().zip(idle) {
             word.store(limit);
         }
         let settings = &self.writer.settings;
         settings.store(0, offset_of!(Settings, bucket_mask), ROWS - 1)?;
         settings.store_wide(0, offset_of!(Settings, seed), seed)?;
+        settings.store_wide(0, offset_of!(Settings, flow_seed), FLOW_SEED)?;
+        settings.store(0, offset_of!(Settings, first_port), FIRST_PORT)?;
+        settings.store(0, offset_of!(Settings, sent_back), SENT_BACK)?;
         for (place, limit) in idle.into_iter().enumerate() {
             settings.store(0, offset_of!(Settings, idle) + 4 * place, limit)?;
         }
-        self.set_clock(0)
+        self.set_ports(PORTS)?;
+        self.set_buckets(BUCKETS)?;
+        self.set_flags(0)?;
+        self.set_clock(1_000)
     }
 
-    /// Makes it about this second on both sides: to a few seconds in the kernel, whose clock
-    /// stands still at 0.
+    /// Makes it this second on both sides, or the next one that the kernel can be told: its
+    /// jiffies times a whole number, shifted, are to stay the same for a while.
     pub(crate) fn set_clock(&mut self, second: u32) -> Result<()> {
-        // Jiffies begin 300 s before they overflow 32 bits: their high half is 1, or soon is.
-        let scale = u64::from(second);
-        let at = offset_of!(Settings, seconds_per_jiffy);
-        self.writer.settings.store_wide(0, at, scale)?;
+        // A minute at least.
+        const WHILE: u64 = 60_000;
+        let jiffies = self.clock.jiffies()?;
+        let scale_of = |second: u32| (u64::from(second) << 32).div_ceil(jiffies);
+        let second = (second..=second.saturating_add(1 << 20)).find(|second| {
+            let at = |jiffies: u64| (jiffies.wrapping_mul(scale_of(*second))) >> 32;
+            [jiffies, jiffies + WHILE].iter().all(|jiffies| at(*jiffies) == u64::from(*second))
+        });
+        let second = second.context("no such second")?;
         self.memory.now.set(second);
+        let at = offset_of!(Settings, seconds_per_jiffy);
+        self.writer.settings.store_wide(0, at, scale_of(second))
+    }
+
+    pub(crate) fn pass_time(&mut self, seconds: u32) -> Result<()> {
+        self.set_clock(self.memory.now.get() + seconds)
+    }
+
+    /// What both know of all interfaces beside that they are pods'.
+    pub(crate) fn set_flags(&mut self, flags: u32) -> Result<()> {
+        let flags = flags | Interface::POD;
+        self.memory.interface.flags.store(flags);
+        let [first, second] = self.interfaces;
+        let [a, b, c, d, e, f] = BRIDGE_MAC;
+        let mac = [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, 0, 0])];
+        self.rows.insert(first, [flags, second, mac[0], mac[1]], 0)?;
+        self.rows.insert(second, [flags, 0, 0, 0], 0)?;
+        // XDP runs have the loopback.
+        let [a, b, c, d, e, f] = RECEIVER_MAC;
+        let own = [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, 0, 0])];
+        self.rows.insert(1, [flags, 0, own[0], own[1]], 0)?;
         Ok(())
     }
 
-    /// Whether the interface is new to both.
-    pub(crate) fn set_young(&mut self, is_young: bool) -> Result<()> {
-        // A test run's interface is the loopback.
-        const LOOPBACK: u32 = 1;
-        self.memory.young.set(is_young);
-        if is_young {
-            self.interfaces.insert(LOOPBACK, self.memory.now.get(), 0)?;
-        } else {
-            self.interfaces.remove(&LOOPBACK)?;
+    /// How many source ports there are for connections whose own is taken.
+    pub(crate) fn set_ports(&mut self, ports: u32) -> Result<()> {
+        self.memory.settings.ports.store(ports);
+        self.writer.settings.store(0, offset_of!(Settings, ports), ports)
+    }
+
+    /// Uses so many buckets of `FLOWS`, which is emptied.
+    pub(crate) fn set_buckets(&mut self, buckets: u32) -> Result<()> {
+        self.memory.settings.flow_buckets.store(buckets);
+        self.writer.settings.store(0, offset_of!(Settings, flow_buckets), buckets)?;
+        self.each_bucket(BUCKETS, |tables, bucket| {
+            let bodies = bucket.bodies.iter().flat_map(|body| &body.words);
+            for word in bucket.heads.iter().chain(bodies).chain([&bucket.own]) {
+                tables.store(word, 0);
+            }
+        })
+    }
+
+    /// Locks all buckets as an insert does, or unlocks them.
+    pub(crate) fn set_locked(&self, is_locked: bool) -> Result<()> {
+        let by = if is_locked { 1 } else { u64::MAX };
+        let buckets = self.memory.settings.flow_buckets.load();
+        self.each_bucket(buckets, |tables, bucket| tables.add(&bucket.own, by))
+    }
+
+    fn sides(&self) -> [Side<'_>; 2] {
+        [Side::Host(&self.memory), Side::Kernel(&self.table)]
+    }
+
+    fn each_bucket(&self, count: u32, work: impl Fn(Side<'_>, &flows::Bucket)) -> Result<()> {
+        for number in 0..count {
+            for tables in self.sides() {
+                work(tables, tables.flows(number).context("no such bucket")?);
+            }
         }
         Ok(())
+    }
+
+    /// Stores an entry on both sides, as the agent does.
+    pub(crate) fn insert(&self, request: &Request) -> Result<Stored> {
+        let by = self.memory.settings.flows();
+        let [host, kernel] = self.sides().map(|tables| flows::insert(&tables, request, by));
+        ensure!(host == kernel, "{kernel:?} in the kernel, {host:?} here");
+        Ok(host)
+    }
+
+    /// Marks the entries of a client's flow on both sides, as the agent does that ends it.
+    pub(crate) fn sever(&self, key: &Key) -> Result<bool> {
+        let hash = Hash::of(key, Client::IsSource, self.memory.settings.flows());
+        let sever = |tables: Side<'_>| {
+            let Some(entry) = flows::find(&tables, key, hash, Client::IsSource) else {
+                return false;
+            };
+            let back = flows::partner(&tables, &entry);
+            flows::mark(&tables, &entry, Head::SEVERED, 0);
+            back.is_there() && flows::mark(&tables, &back, Head::SEVERED, 0).is_some()
+        };
+        let [host, kernel] = self.sides().map(sever);
+        ensure!(host == kernel, "severed in the kernel: {kernel}, here: {host}");
+        Ok(host)
     }
 
     /// Whether too many refusals were sent already.
@@ -224,20 +403,30 @@ impl Twin {
         Ok(())
     }
 
+    /// Takes times of a split: histograms of the same number.
+    pub(crate) fn time(&mut self, statistics: u16) -> Result<()> {
+        self.memory.timed.insert(statistics);
+        let at = offset_of!(SplitRow, histogram);
+        self.writer.splits.store(u32::from(statistics), at, u32::from(statistics) + 1)
+    }
+
     /// Performs a store on both sides.
     pub(crate) fn perform(&mut self, write: &Write) -> Result<()> {
         self.writer.perform(write)?;
         let memory = &mut self.memory;
         match write {
-            Write::Backend { id, endpoint, home, home_generation } => {
+            Write::Addresses { row, set, clear } => {
+                let mut words = memory.addresses.borrow_mut();
+                let word = words.entry(*row).or_default();
+                *word = *word & !clear | set;
+            }
+            Write::Backend { id, endpoint } => {
                 let row = memory.backends.get_mut(*id as usize).context("no such backend")?;
                 (row.address, row.port) = (endpoint.address.0, endpoint.port);
                 row.protocol = endpoint.protocol;
-                row.home.store(*home);
-                row.home_generation.store(u32::from(*home_generation));
             }
-            Write::BackendStatus { id, status } => {
-                memory.backends[*id as usize].status.store(*status);
+            Write::BackendState { id, state } => {
+                memory.backends[*id as usize].state.store(*state);
             }
             Write::EndpointKey { bucket, entry, endpoint } => {
                 let entry = &mut memory.buckets[*bucket as usize].entries[usize::from(*entry)];
@@ -253,12 +442,11 @@ impl Twin {
             }
             Write::Record { index, record } => memory.records[*index as usize] = **record,
             Write::Current { service, record } => memory.current[*service as usize] = *record,
-            Write::Frontend { id, endpoint, generation, service } => {
+            Write::Frontend { id, endpoint, service } => {
                 let row = memory.frontends.get_mut(*id as usize).context("no such frontend")?;
                 (row.address, row.port) = (endpoint.address.0, endpoint.port);
                 row.protocol = endpoint.protocol;
                 row.service.store(*service);
-                row.generation.store(u32::from(*generation));
             }
             other => bail!("no test needs {other:?}"),
         }
@@ -273,33 +461,19 @@ impl Twin {
         Ok(())
     }
 
-    /// Leaves a flow to somebody else.
-    pub(crate) fn set_foreign(
-        &mut self,
-        client: Endpoint,
-        frontend: u32,
-        generation: u16,
-    ) -> Result<()> {
-        let port = client.port;
-        if client.address.as_v4().is_some() {
-            let client = V4::bytes(client.address);
-            let key = FlowKey { client, peer: frontend, port, generation };
-            self.memory.flows4.foreign.borrow_mut().insert(key);
-            self.tables.foreign4.insert(key, 0, 0)?;
-        } else {
-            let client = V6::bytes(client.address);
-            let key = FlowKey { client, peer: frontend, port, generation };
-            self.memory.flows6.foreign.borrow_mut().insert(key);
-            self.tables.foreign6.insert(key, 0, 0)?;
-        }
-        Ok(())
-    }
-
     /// Runs a packet in memory.
-    pub(crate) fn on_host(&mut self, hook: Hook, packet: &[u8]) -> (Run, Outcome) {
+    pub(crate) fn on_host(&mut self, hook: Hook, way: Way, packet: &[u8]) -> (Run, Outcome) {
         let mut bytes = packet.to_vec();
-        let outcome = hook_on_host(hook, &mut bytes, &self.memory);
-        if let Some(reason) = outcome.reason {
+        let outcome = if is_seen(hook, way, packet) {
+            self.memory.index.set(self.interfaces[way.by]);
+            self.tell_routes(hook, way, packet);
+            hook_on_host(hook, &mut bytes, &self.memory)
+        } else {
+            Outcome { verdict: Verdict::Pass, reason: Some(Reason::NotOurs) }
+        };
+        if let Some(reason) = outcome.reason
+            && reason.is_counted()
+        {
             *self.told.entry(reason).or_default() += 1;
         }
         let verdicts = if hook == Hook::FromNetXdp { XDP_VERDICTS } else { TC_VERDICTS };
@@ -312,10 +486,43 @@ impl Twin {
         (Run { verdict, packet: bytes }, outcome)
     }
 
+    /// What `make_interfaces` has told the kernel of the routes, for the packet's source.
+    fn tell_routes(&self, hook: Hook, way: Way, packet: &[u8]) {
+        let by = if Hook::INBOUND.contains(&hook) { Some(way.by) } else { way.came_by };
+        let mut elsewhere = self.memory.elsewhere.borrow_mut();
+        elsewhere.clear();
+        let source = match packet.get(12..14) {
+            Some([8, 0]) => {
+                packet.get(26..30).and_then(<[u8]>::first_chunk).copied().map(Address::v4)
+            }
+            Some([0x86, 0xdd]) => {
+                packet.get(22..38).and_then(<[u8]>::first_chunk).copied().map(Address)
+            }
+            _ => None,
+        };
+        let (Some(source), Some(by)) = (source, by) else { return };
+        // The first is a port of the bridge that the second stands for.
+        let leads = match out(source) {
+            Some(out) => out == by || (by, out) == (0, 1),
+            None => false,
+        };
+        if !leads {
+            elsewhere.insert(source);
+        }
+    }
+
     /// Runs a packet in the kernel.
-    pub(crate) fn in_kernel(&self, hook: Hook, packet: &[u8]) -> Result<Run> {
+    pub(crate) fn in_kernel(&self, hook: Hook, way: Way, packet: &[u8]) -> Result<Run> {
         let mut bytes = vec![0; packet.len() + 64];
-        let options = TestRunOptions {
+        let mut context = [0_u8; 68];
+        let mut put = |at: usize, word: u32| {
+            context[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+        };
+        // `ingress_ifindex`, `ifindex` and `cb[0]` of `__sk_buff`.
+        put(36, way.came_by.map_or(0, |by| self.interfaces[by]));
+        put(40, self.interfaces[way.by]);
+        put(48, if way.is_sent_back { SENT_BACK } else { 0 });
+        let mut options = TestRunOptions {
             data_in: Some(packet),
             data_out: Some(&mut bytes),
             ..TestRunOptions::default()
@@ -324,6 +531,7 @@ impl Twin {
         let result = if hook == Hook::FromNetXdp {
             <&Xdp>::try_from(program)?.test_run(options)
         } else {
+            options.ctx_in = Some(&context);
             <&SchedClassifier>::try_from(program)?.test_run(options)
         };
         let result = result.with_context(|| format!("run {} bytes", packet.len()))?;
@@ -352,8 +560,43 @@ impl Twin {
                 host.iter().filter(|((id, _), _)| u32::from(*id) == statistics).map(|(_, n)| n),
             );
             ensure!(kernel == host.sum::<u64>(), "counters of {statistics}");
+            self.compare_times(statistics)?;
         }
-        self.tables.compare(&self.memory)
+        for row in 0..addresses::ROWS {
+            let kernel = self.writer.addresses.load_wide(row, 0)?;
+            let host = self.memory.addresses.borrow().get(&row).copied().unwrap_or(0);
+            ensure!(kernel == host, "bits of row {row}: {kernel:x}, {host:x} here");
+        }
+        self.compare_flows()
+    }
+
+    /// How many times were taken; how long they are is each side's own.
+    fn compare_times(&self, statistics: u32) -> Result<()> {
+        let host = self.memory.times.borrow();
+        let mut kernel = [0_u64; 2];
+        for histograms in self.histograms.get(&statistics, 0)?.iter() {
+            kernel[0] += histograms.connect.iter().sum::<u64>();
+            kernel[1] += histograms.response.iter().sum::<u64>();
+        }
+        for (kernel, timing) in kernel.into_iter().zip([Timing::Connect, Timing::Response]) {
+            let host =
+                host.iter().filter(|(id, kind, _)| u32::from(*id) == statistics && *kind == timing);
+            let host = u64::try_from(host.count())?;
+            ensure!(kernel == host, "{timing:?} of {statistics}: {kernel} times, {host} here");
+        }
+        Ok(())
+    }
+
+    /// Every word of `FLOWS`: the same entries at the same places, for seed and size are the same.
+    pub(crate) fn compare_flows(&self) -> Result<()> {
+        for number in 0..self.memory.settings.flow_buckets.load() {
+            let [host, kernel] = self.sides().map(|tables| Copied::of(tables, number));
+            ensure!(
+                kernel == host,
+                "bucket {number}:\n{kernel:02x?} in the kernel\n{host:02x?} here"
+            );
+        }
+        Ok(())
     }
 
     /// What a split counted, over all CPUs.
@@ -368,6 +611,72 @@ impl Twin {
     }
 }
 
+/// A bucket as it was: its own word, the heads, and keys and values of what lives.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Copied {
+    own: u64,
+    heads: Vec<u64>,
+    entries: Vec<(Key, Values)>,
+}
+
+impl Copied {
+    fn of(tables: Side<'_>, number: u32) -> Self {
+        let Some(bucket) = tables.flows(number) else { return Self::default() };
+        let entries = (0..7).filter_map(|place| flows::find_at(&tables, number << 3 | place));
+        Self {
+            own: tables.load(&bucket.own),
+            heads: bucket.heads.iter().map(|head| tables.load(head)).collect(),
+            entries: entries
+                .map(|entry| (flows::key_of(&tables, &entry), without_tick(&entry)))
+                .collect(),
+        }
+    }
+}
+
+/// The ticks of an open question are each side's own; that there is one is not.
+fn without_tick(entry: &Entry<'_>) -> Values {
+    let mark = match entry.head.kind() {
+        flows::Kind::Return => entry.values.mark.min(1),
+        _ => entry.values.mark,
+    };
+    Values { mark, ..entry.values }
+}
+
+/// Which interface the route to an address leads to.
+fn out(address: Address) -> Option<usize> {
+    let net = match address.as_v4() {
+        Some([10, net, ..]) => Some(net),
+        Some(_) => None,
+        None => match address.0 {
+            // The nets of IPv6 are written as they are in decimal.
+            [0xfd, 0, high, low, ..] => {
+                let digits = format!("{:x}", u16::from_be_bytes([high, low]));
+                Some(digits.parse().unwrap_or(0))
+            }
+            [0xfd, ..] => Some(0),
+            _ => None,
+        },
+    }?;
+    match net {
+        NOWHERE => None,
+        BY_BRIDGE => Some(1),
+        _ => Some(0),
+    }
+}
+
+/// Whether a program looks at the packet at all.
+fn is_seen(hook: Hook, way: Way, packet: &[u8]) -> bool {
+    match hook {
+        // The plain case does not look; the scene of others' frames has none of it.
+        Hook::FromNetXdp => packet.get(..6) == Some(&RECEIVER_MAC),
+        Hook::FromPod | Hook::FromNet => {
+            let to = packet.get(..6);
+            to == Some(&RECEIVER_MAC) || way.by == 0 && to == Some(&BRIDGE_MAC)
+        }
+        Hook::ToPod | Hook::ToNet => !(way.is_sent_back && way.came_by == Some(way.by)),
+    }
+}
+
 fn error_of(what: &str, error: impl std::fmt::Display) -> anyhow::Error {
     anyhow::anyhow!("{what}: {error}")
 }
@@ -379,13 +688,21 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
     let object = fs::read(&path).with_context(|| format!("read {}", Path::new(&path).display()))?;
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(pins);
-    for table in ["ENDPOINTS", "FRONTENDS", "BACKENDS", "CURRENT", "SERVICES", "STATS"] {
+    let small = [
+        "ENDPOINTS",
+        "FRONTENDS",
+        "BACKENDS",
+        "CURRENT",
+        "SERVICES",
+        "SPLITS",
+        "STATS",
+        "HISTOGRAMS",
+    ];
+    for table in small {
         loader.map_max_entries(table, ROWS);
     }
-    loader.map_max_entries("SLOTS", SLOTS);
-    for table in ["OPENING4", "OPENING6", "FLOWS4", "FLOWS6"] {
-        loader.map_max_entries(table, FLOWS);
-    }
+    loader.map_max_entries("SLOTS", SLOTS / 2);
+    loader.map_max_entries("FLOWS", BUCKETS);
     let mut ebpf = loader.load(&object).context("load the BPF object")?;
     for hook in Hook::ALL {
         let program = ebpf.program_mut(hook.name()).context("no such program")?;
@@ -400,89 +717,10 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
 }
 
 fn hook_on_host(hook: Hook, packet: &mut Vec<u8>, memory: &Memory) -> Outcome {
-    match hooks::version(packet, ethernet::LEN) {
-        Ok(Version::V4) => family_on_host::<V4>(hook, packet, memory),
-        Ok(Version::V6) => family_on_host::<V6>(hook, packet, memory),
-        Err(outcome) => outcome,
-    }
-}
-
-fn family_on_host<F: Family>(hook: Hook, packet: &mut Vec<u8>, memory: &Memory) -> Outcome
-where
-    Memory: canary_common::tables::FlowTables<F>,
-{
     let l2 = ethernet::LEN;
     match hook {
-        Hook::FromPod => hooks::inbound::<F, _, _>(packet, memory, l2, Origin::Pod),
-        Hook::FromNet | Hook::FromNetXdp => {
-            hooks::inbound::<F, _, _>(packet, memory, l2, Origin::Net)
-        }
-        Hook::ToPod | Hook::ToNet => hooks::outbound::<F, _, _>(packet, memory, l2),
+        Hook::FromPod => hooks::inbound(packet, memory, l2, Origin::Pod),
+        Hook::FromNet | Hook::FromNetXdp => hooks::inbound(packet, memory, l2, Origin::Net),
+        Hook::ToPod | Hook::ToNet => hooks::outbound(packet, memory, l2),
     }
-}
-
-impl FlowMaps {
-    fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        Ok(Self {
-            flows4: [map(ebpf, "OPENING4")?, map(ebpf, "FLOWS4")?],
-            flows6: [map(ebpf, "OPENING6")?, map(ebpf, "FLOWS6")?],
-            returns4: map(ebpf, "RETURNS4")?,
-            returns6: map(ebpf, "RETURNS6")?,
-            foreign4: map(ebpf, "FOREIGN4")?,
-            foreign6: map(ebpf, "FOREIGN6")?,
-        })
-    }
-
-    fn compare(&self, memory: &Memory) -> Result<()> {
-        compare_flows(&self.flows4, &memory.flows4).context("flows of IPv4")?;
-        compare_flows(&self.flows6, &memory.flows6).context("flows of IPv6")?;
-        let host =
-            memory.flows4.returns.borrow().iter().map(|(key, value)| (*key, *value)).collect();
-        ensure!(all(&self.returns4)? == host, "returns of IPv4");
-        let host =
-            memory.flows6.returns.borrow().iter().map(|(key, value)| (*key, *value)).collect();
-        ensure!(all(&self.returns6)? == host, "returns of IPv6");
-        let keys: BTreeMap<_, _> = all(&self.foreign4)?;
-        ensure!(keys.into_keys().eq(sorted(&memory.flows4)), "foreign flows of IPv4");
-        let keys: BTreeMap<_, _> = all(&self.foreign6)?;
-        ensure!(keys.into_keys().eq(sorted(&memory.flows6)), "foreign flows of IPv6");
-        Ok(())
-    }
-}
-
-fn map<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &str) -> Result<HashMap<MapData, K, V>> {
-    HashMap::try_from(load::take(ebpf, name)?).with_context(|| name.to_owned())
-}
-
-fn sorted<F: Family>(flows: &Flows<F>) -> Vec<FlowKey<F::Bytes>> {
-    let mut keys: Vec<_> = flows.foreign.borrow().iter().copied().collect();
-    keys.sort();
-    keys
-}
-
-fn all<K: Pod + Ord, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<BTreeMap<K, V>> {
-    Ok(map.iter().collect::<Result<_, _>>()?)
-}
-
-/// Backend, owner and marks of every flow; the times differ, for the clocks do.
-fn compare_flows<F: Family>(
-    kernel: &[HashMap<MapData, FlowKey<F::Bytes>, FlowWords>; 2],
-    host: &Flows<F>,
-) -> Result<()>
-where
-    FlowKey<F::Bytes>: Pod,
-{
-    let words = |flow: &Flow| [flow.backend(), flow.owner.load(), flow.marks().0];
-    for (kernel, host) in kernel.iter().zip([&host.opening, &host.established]) {
-        let kernel: BTreeMap<_, _> =
-            all(kernel)?.into_iter().map(|(key, flow)| (key, words(&Flow::from(flow)))).collect();
-        let host: BTreeMap<_, _> =
-            host.borrow().iter().map(|(key, flow)| (*key, words(flow))).collect();
-        for (key, flow) in &host {
-            let there = kernel.get(key);
-            ensure!(there == Some(flow), "{key:?}: {there:?} in the kernel, {flow:?} here");
-        }
-        ensure!(kernel.len() == host.len(), "{} flows, {} here", kernel.len(), host.len());
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use canary_common::{
+    addresses::{self, Place},
     backend::{Backend, State},
     directory::{Occupant, buckets},
     endpoint::{Endpoint, TCP, UDP},
@@ -16,10 +17,6 @@ use crate::twin::{ROWS, Twin};
 
 /// Shares in ten-thousandths, each with its backends.
 type Shares<'a> = &'a [(u16, &'a [u32])];
-
-/// Generations of every frontend and backend.
-pub(crate) const FRONTEND_GENERATION: u16 = 7;
-pub(crate) const BACKEND_GENERATION: u16 = 3;
 
 /// A family and a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,10 +73,12 @@ pub(crate) enum Service {
     Fickle = 4,
     /// As the first, but for pods only.
     Inside = 5,
+    /// The backend that comes and goes by another name.
+    Other = 6,
 }
 
 /// Rows of each kind.
-const EACH: u32 = 6;
+const EACH: u32 = 7;
 /// The backend that comes and goes, and how many there are.
 pub(crate) const FICKLE: u32 = 3;
 const BACKENDS: u32 = 4;
@@ -110,33 +109,30 @@ impl Served {
 
     /// Gives a backend another state.
     pub(crate) fn set_state(self, twin: &mut Twin, nth: u32, state: State) -> Result<()> {
-        let flags = if nth == FICKLE { 0 } else { Backend::HAS_RETURNS };
-        let status = Backend::status_of(state, flags, BACKEND_GENERATION);
-        twin.perform(&Write::BackendStatus { id: self.backend_id(nth), status })
+        twin.perform(&Write::BackendState {
+            id: self.backend_id(nth),
+            state: Backend::word_of(state),
+        })
     }
 
     fn put(twin: &mut Twin, kind: Kind, first: u32) -> Result<Self> {
         let served = Self { kind, first };
         for nth in 0..BACKENDS {
-            let home = if nth == FICKLE { Service::Fickle } else { Service::Split };
-            twin.perform(&Write::Backend {
-                id: served.backend_id(nth),
-                endpoint: served.backend(nth),
-                home: served.frontend_id(home),
-                home_generation: FRONTEND_GENERATION,
-            })?;
+            let (id, endpoint) = (served.backend_id(nth), served.backend(nth));
+            twin.perform(&Write::Backend { id, endpoint })?;
             served.set_state(twin, nth, State::Alive)?;
             let occupant = Occupant::Backend(served.backend_id(nth));
             put_endpoint(twin, served.backend(nth), occupant)?;
         }
         let both: &[(u16, &[u32])] = &[(6_000, &[0, 1]), (4_000, &[2])];
-        let services: [(Service, Shares<'_>); 6] = [
+        let services: [(Service, Shares<'_>); 7] = [
             (Service::Split, both),
             (Service::Alias, both),
             (Service::Nobody, &[(10_000, &[])]),
             (Service::Empty, &[]),
             (Service::Fickle, &[(10_000, &[FICKLE])]),
             (Service::Inside, both),
+            (Service::Other, &[(10_000, &[FICKLE])]),
         ];
         for (service, splits) in services {
             served.put_service(twin, service, splits)?;
@@ -157,18 +153,23 @@ impl Served {
         for (split, (_, backends)) in splits.iter().enumerate() {
             let ids: Vec<u32> = backends.iter().map(|nth| self.backend_id(*nth)).collect();
             record.statistics[split] = u16::try_from(2 * id + u32::try_from(split)?)?;
-            record.lengths[split] = u32::try_from(ids.len())?;
-            record.slots[split] = match ids.as_slice() {
+            let own = usize::from(self.kind.v6);
+            record.lengths[own][split] = u32::try_from(ids.len())?;
+            record.slots[own][split] = match ids.as_slice() {
                 [id] => *id,
                 _ => 4 * id,
             };
+            // One that no client of this family is ever given.
+            (record.lengths[1 - own][split], record.slots[1 - own][split]) = (1, self.first);
+            if matches!(service, Service::Split | Service::Fickle) {
+                twin.time(record.statistics[split])?;
+            }
             twin.perform(&Write::Slots { start: 4 * id, ids })?;
         }
         twin.perform(&Write::Record { index: id, record: Box::new(record) })?;
         twin.perform(&Write::Current { service: id, record: id })?;
         let endpoint = self.frontend(service);
-        let generation = FRONTEND_GENERATION;
-        twin.perform(&Write::Frontend { id, endpoint, generation, service: id })?;
+        twin.perform(&Write::Frontend { id, endpoint, service: id })?;
         if service != Service::Inside {
             twin.serve_the_network(id)?;
         }
@@ -182,13 +183,19 @@ pub(crate) fn put_shares(twin: &mut Twin, service: u32, shares: &[u16]) -> Resul
     let mut record = Record { bounds: bounds(shares), count, ..Record::default() };
     for split in 0..shares.len() {
         record.statistics[split] = u16::try_from(split)?;
-        record.lengths[split] = 1;
+        record.lengths[0][split] = 1;
     }
     twin.perform(&Write::Record { index: service, record: Box::new(record) })
 }
 
 /// Makes an endpoint be found.
 fn put_endpoint(twin: &mut Twin, endpoint: Endpoint, occupant: Occupant) -> Result<()> {
+    let bit = match occupant {
+        Occupant::Frontend(_) => addresses::FRONTEND,
+        Occupant::Backend(_) => addresses::BACKEND,
+    };
+    let Place { row, shift } = addresses::place(endpoint.address);
+    twin.perform(&Write::Addresses { row, set: bit << shift, clear: 0 })?;
     let (bucket, entry) = buckets(endpoint, ROWS - 1)
         .into_iter()
         .flat_map(|bucket| [(bucket, 0_u8), (bucket, 1)])

@@ -95,11 +95,10 @@ mod tests {
         for reason in Reason::ALL {
             assert!(page.contains(&format!("| `{}` |", reason.word())), "{page}");
         }
-        assert!(
-            page.contains(
-                "| 9 | `no-backend` | refuse | The picked split has no healthy backend. |"
-            )
-        );
+        assert!(page.contains(
+            "| 9 | `no-backend` | refuse | The picked split has no healthy backend of the \
+                 client's family. |"
+        ));
     }
 
     #[test]
