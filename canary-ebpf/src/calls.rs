@@ -35,8 +35,11 @@ pub(crate) struct Scratch {
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one
 /// are more than the verifier walks. The place, or one of the codes above every place.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn put() -> u64 {
+pub(crate) extern "C" fn put() -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return FULL;
     };
@@ -64,8 +67,11 @@ const BUSY: u64 = 2 << 32;
 const FULL: u64 = 3 << 32;
 
 /// Frees the connection of an entry: a function of its own, as above.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn release(place: u32, head: u64, stays: u32) -> u32 {
+extern "C" fn release(place: u32, head: u64, stays: u32) -> u32 {
     let Some(settings) = settings() else { return 0 };
     let back = if stays == 0 { Back::Goes } else { Back::Stays };
     let Some(entry) = flows::find_at(&Table, place) else { return 0 };
@@ -76,8 +82,11 @@ fn release(place: u32, head: u64, stays: u32) -> u32 {
 
 /// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the
 /// scratch row.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn find_flow(is_source: u32) -> u64 {
+extern "C" fn find_flow(is_source: u32) -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return 0;
     };
