@@ -21,7 +21,9 @@ mod key;
 mod rank;
 mod values;
 
-pub use self::change::{Back, NO_PARTNER, ask, free, free_pair, link, mark, partner, touch};
+pub use self::change::{
+    Back, NO_PARTNER, ask, end_severed, free, free_pair, link, mark, partner, touch,
+};
 pub(crate) use self::find::index;
 pub use self::find::{Entry, find, find_at, key_of};
 pub use self::hash::{Hash, Seed};

@@ -112,9 +112,13 @@ fn known<'t, T: Tables + ?Sized>(
         release(node, entry, if segment.is_udp() { Back::Goes } else { Back::Stays });
         return Ok(None);
     }
-    if entry.head.has(Head::SEVERED) || is_elsewhere && first {
+    if first && (entry.head.has(Head::SEVERED) || is_elsewhere) {
         release(node, entry, Back::Goes);
-        return if first { Ok(None) } else { Err(Reason::Severed) };
+        return Ok(None);
+    }
+    if entry.head.has(Head::SEVERED) && !is_reset(segment) {
+        node.tables.end_severed(entry.place, entry.head, node.now);
+        return Err(Reason::Severed);
     }
     let backend = node.tables.backend(entry.values.backend).ok_or(Reason::BackendGone)?;
     let unanswered_syn = segment.is_syn() && !back.head.has(Head::ANSWERED);
@@ -130,6 +134,17 @@ fn known<'t, T: Tables + ?Sized>(
             return Ok(None);
         }
         State::Gone => return Err(Reason::BackendGone),
+        State::Alive
+            if entry.values.has(Values::FOLLOWS)
+                && node.tables.falls_elsewhere(
+                    node.settings.seed.load(),
+                    [segment.source, segment.destination],
+                    &entry.values,
+                ) =>
+        {
+            release(node, entry, Back::Stays);
+            return Ok(None);
+        }
         State::Alive | State::Draining | State::Resting => {}
     }
     note_client(node, segment, entry, &back);

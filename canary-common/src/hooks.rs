@@ -220,6 +220,9 @@ pub fn inbound_act<P: Packet + ?Sized>(
     let sent = Segment::of(packet, l2, version)
         .and_then(|segment| act(packet, &segment, origin, decision));
     match sent {
+        Ok(_) if matches!(decision, Decision::Hairpin(ends) if ends.severed) => {
+            Outcome::because(Verdict::Back, Reason::Severed)
+        }
         Ok(sent) => Outcome::of(sent),
         Err(reason) => unforwarded(reason),
     }
@@ -308,6 +311,10 @@ where
         Segment::of(packet, l2, version).and_then(|segment| ends(Node::new(tables)?, &segment));
     match ends {
         Ok(ends) => outbound_act(packet, l2, version, ends),
+        // The client is told already: now its backend is.
+        Err(reason) if reason.action() == Action::Refuse => {
+            refused(packet, tables, l2, version, reason)
+        }
         Err(reason) => unrestored(reason),
     }
 }
@@ -323,18 +330,17 @@ pub fn outbound_act<P: Packet + ?Sized>(
     let sent =
         Segment::of(packet, l2, version).and_then(|segment| act_back(packet, &segment, ends));
     match sent {
+        Ok(_) if ends.severed => Outcome::because(Verdict::Pass, Reason::Severed),
         Ok(sent) => Outcome::of(sent),
         Err(reason) => unrestored(reason),
     }
 }
 
-/// The outcome for a backend's packet that is not restored: the answer of a connection that was
-/// severed does not reach its client.
+/// The outcome for a backend's packet that is not restored.
 #[inline(always)]
 #[must_use]
-pub fn unrestored(reason: Reason) -> Outcome {
-    let is_severed = matches!(reason, Reason::Severed);
-    Outcome::because(if is_severed { Verdict::Drop } else { Verdict::Pass }, reason)
+pub const fn unrestored(reason: Reason) -> Outcome {
+    Outcome::because(Verdict::Pass, reason)
 }
 
 /// Whether a packet to a backend's own address is in the middle of its connection: only those

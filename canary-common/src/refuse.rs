@@ -164,6 +164,27 @@ fn reset<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, l2: usize) -> Re
     )
 }
 
+/// Turns a TCP packet on its way into a reset from its sender: what it acknowledges and its
+/// sequence number are right already.
+///
+/// # Errors
+///
+/// [`Reason::Truncated`] if the packet is shorter than when it was read.
+#[inline(always)]
+pub(crate) fn cut<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Result<(), Reason> {
+    let at = segment.l4_at.wrapping_add(tcp::OFFSET_AT);
+    let old = packet.read::<2>(at)?;
+    let [offset, flags] = old;
+    let new = [offset, flags & tcp::ACK | tcp::RST];
+    packet.write(at, new)?;
+    packet.patch_checksum(
+        segment.checksum_at(),
+        false,
+        Covers::Segment,
+        Difference::between(old, new),
+    )
+}
+
 /// Exchanges the addresses, which changes no sum, and sets a fresh time to live.
 #[inline(always)]
 fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Result<(), Reason> {

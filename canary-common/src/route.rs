@@ -3,6 +3,7 @@
 use crate::endpoint::{Address, Endpoint, Version};
 use crate::packet::Packet;
 use crate::reason::Reason;
+use crate::refuse;
 use crate::segment::{Segment, Side};
 use crate::wire::ethernet;
 
@@ -47,6 +48,8 @@ pub struct Ends {
     pub from: Endpoint,
     /// The client's own port.
     pub port: [u8; 2],
+    /// The connection was severed: the client is told so, with this packet.
+    pub severed: bool,
 }
 
 /// What is done with a packet.
@@ -102,7 +105,7 @@ pub fn act<P: Packet + ?Sized>(
     let (source, destination) = match decision {
         Decision::Forward(Route { to, port }) => (client(segment, origin, to.address, port), to),
         // Client and backend are the same pod; only the ports differ.
-        Decision::Hairpin(Ends { from, port }) => (from, Endpoint { port, ..segment.source }),
+        Decision::Hairpin(Ends { from, port, .. }) => (from, Endpoint { port, ..segment.source }),
     };
     segment.readdress(packet, Side::Destination, destination)?;
     segment.readdress(packet, Side::Source, source)?;
@@ -110,6 +113,9 @@ pub fn act<P: Packet + ?Sized>(
         Decision::Forward(route) => is_hairpin(segment, origin, route.to.address),
         Decision::Hairpin(_) => true,
     };
+    if matches!(decision, Decision::Hairpin(ends) if ends.severed) {
+        refuse::cut(packet, segment)?;
+    }
     if back {
         ethernet::swap(packet)?;
         return Ok(Sent::Back);
@@ -131,5 +137,8 @@ pub fn act_back<P: Packet + ?Sized>(
     let client = Endpoint { port: ends.port, ..segment.destination };
     segment.readdress(packet, Side::Destination, client)?;
     segment.readdress(packet, Side::Source, ends.from)?;
+    if ends.severed {
+        refuse::cut(packet, segment)?;
+    }
     Ok(Sent::On)
 }

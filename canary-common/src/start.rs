@@ -82,9 +82,10 @@ pub fn fresh<T: Tables + ?Sized>(
     }
     let to = Endpoint { protocol: segment.source.protocol, ..backend.endpoint() };
     let timed = if node.tables.is_timed(picked.statistics) { Values::TIMED } else { 0 };
+    let follows = if picked.follows && segment.is_udp() { Values::FOLLOWS } else { 0 };
     let values = Values {
         statistics: picked.statistics,
-        flags: timed,
+        flags: timed | follows,
         backend: backend_id,
         interface: interface(node, origin),
         port: segment.source.port,

@@ -2,8 +2,9 @@
 
 use crate::backend::{Backend, Frontend};
 use crate::directory::{Bucket, OverflowKey};
-use crate::endpoint::Address;
-use crate::flows::{self, Back, Client, Flows, Hash, Head, Key, Request, Seed, Stored};
+use crate::draw;
+use crate::endpoint::{Address, Endpoint};
+use crate::flows::{self, Back, Client, Flows, Hash, Head, Key, Request, Seed, Stored, Values};
 use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
@@ -80,6 +81,24 @@ pub trait Tables: Flows {
             Some(entry) if entry.head.is_of_same(head) => flows::free_pair(self, &entry, by, back),
             _ => false,
         }
+    }
+
+    /// As [`flows::end_severed`] of what is at `place`, if it is still the entry of this head: a
+    /// function of its own in the kernel.
+    #[inline(always)]
+    fn end_severed(&self, place: u32, head: Head, now: u32) {
+        if let Some(entry) = flows::find_at(self, place)
+            && entry.head.is_of_same(head)
+        {
+            flows::end_severed(self, &entry, now);
+        }
+    }
+
+    /// As [`draw::falls_elsewhere`] of the flow of the packet that is looked at: a function of its
+    /// own in the kernel.
+    #[inline(always)]
+    fn falls_elsewhere(&self, seed: u64, ends: [Endpoint; 2], values: &Values) -> bool {
+        draw::falls_elsewhere(self, seed, ends, values.frontend, values.statistics)
     }
 
     /// As [`flows::find`], its head and its place: a function of its own in the kernel.

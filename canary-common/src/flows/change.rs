@@ -139,6 +139,27 @@ fn end_back<T: Flows + ?Sized>(tables: &T, back: &Entry<'_>, by: Seed, how: Back
     }
 }
 
+/// Notes that one end of a severed connection is told: its other end has the time of a reset to be
+/// told as well. Its split has one less, once.
+#[inline(always)]
+pub fn end_severed<T: Flows + ?Sized>(tables: &T, entry: &Entry<'_>, now: u32) {
+    let other = partner(tables, entry);
+    let is_back = entry.head.kind() == Kind::Return;
+    let (forward, back) = if is_back { (&other, entry) } else { (entry, &other) };
+    if !back.is_there() || back.head.has(Head::RESET) {
+        return;
+    }
+    let Some(before) = mark(tables, back, Head::RESET, 0) else { return };
+    touch(tables, back, now);
+    if forward.is_there() {
+        mark(tables, forward, Head::RESET, 0);
+    }
+    let lives = before.has(Head::ANSWERED) && !before.ended();
+    if lives && !back.values.has(Values::DIRECT) {
+        tables.pushed_out(back.values.statistics);
+    }
+}
+
 /// The partner of an entry whose partner is still to be stored.
 pub const NO_PARTNER: u32 = u32::MAX;
 

@@ -32,6 +32,8 @@ impl Values {
     pub const TRANSLATED: u8 = 1 << 1;
     /// The client dialled the backend itself: only its port is translated.
     pub const DIRECT: u8 = 1 << 2;
+    /// Datagrams of a service whose datagrams follow its weights.
+    pub const FOLLOWS: u8 = 1 << 3;
     /// It is in its second choice.
     pub const SPILLED: u8 = 1 << 7;
 
