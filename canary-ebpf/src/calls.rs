@@ -3,13 +3,14 @@
 
 use core::ffi::c_void;
 
+use canary_common::draw;
 use canary_common::endpoint::Address;
 use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored};
 use canary_common::route::{Decision, Ends};
 use canary_common::segment::Segment;
 use canary_common::start::Beginning;
 
-use crate::maps::{Table, low, scratch, settings};
+use crate::maps::{Maps, Table, low, scratch, settings};
 use crate::route;
 
 /// What one step leaves for the next: programs have 512 bytes of stack, for all functions of a
@@ -72,6 +73,33 @@ fn release(place: u32, head: u64, stays: u32) -> u32 {
     let freed = entry.head.is_of_same(Head(head))
         && flows::free_pair(&Table, &entry, settings.flows(), back);
     u32::from(freed)
+}
+
+/// Notes that an end of a severed connection is told: a function of its own, as above.
+#[inline(never)]
+pub(crate) fn sever(place: u32, head: u64, now: u32) -> u32 {
+    if let Some(entry) = flows::find_at(&Table, place)
+        && entry.head.is_of_same(Head(head))
+    {
+        flows::end_severed(&Table, &entry, now);
+    }
+    0
+}
+
+/// Whether the draw of the scratch row's segment falls to another split than this one: a function
+/// of its own for the draw's stack.
+#[inline(never)]
+pub(crate) fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
+    let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
+    let (Some(settings), Some(scratch), Ok(statistics)) =
+        (settings(), scratch(), u16::try_from(statistics))
+    else {
+        return 0;
+    };
+    let Segment { source, destination, .. } = scratch.segment;
+    let seed = settings.seed.load();
+    let falls = draw::falls_elsewhere(&tables, seed, [source, destination], frontend, statistics);
+    u32::from(falls)
 }
 
 /// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the

@@ -11,8 +11,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use canary_common::addresses;
 use canary_common::backend::{Backend, Frontend};
 use canary_common::directory::{Bucket, OverflowKey};
-use canary_common::endpoint::Address;
-use canary_common::flows::{self, Back, Client, Head, Key, Request, Seed, Stored};
+use canary_common::endpoint::{Address, Endpoint};
+use canary_common::flows::{self, Back, Client, Head, Key, Request, Seed, Stored, Values};
 use canary_common::interface::Interface;
 use canary_common::label::{ServiceLabel, SplitLabel};
 use canary_common::limits;
@@ -326,6 +326,16 @@ impl Tables for Maps {
     #[inline(always)]
     fn free_flow(&self, place: u32, head: Head, _by: Seed, back: Back) -> bool {
         calls::free_flow(place, head, back)
+    }
+
+    #[inline(always)]
+    fn end_severed(&self, place: u32, head: Head, now: u32) {
+        calls::sever(place, head.0, now);
+    }
+
+    #[inline(always)]
+    fn falls_elsewhere(&self, _seed: u64, _ends: [Endpoint; 2], values: &Values) -> bool {
+        calls::falls_elsewhere(values.frontend, values.statistics.into()) != 0
     }
 
     #[inline(always)]

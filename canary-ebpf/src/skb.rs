@@ -7,7 +7,7 @@ use canary_common::route::Origin;
 
 use crate::steps::{self, About, NONE};
 use crate::tc::Skb;
-use crate::verdict::{NEXT, of_skb};
+use crate::verdict::{NEXT, of_answer, of_skb};
 
 /// Towards frontends.
 #[inline(always)]
@@ -72,11 +72,16 @@ pub(crate) fn outbound(context: &TcContext, l2: usize) -> i32 {
         First::Whole { version, bits } => {
             steps::start(About::new(version, l2, Origin::Net, bits));
             outbound_known(skb.context());
-            outbound_act(skb.context());
+            if steps::is_refused() {
+                // As on the way in: to whom the packet came from.
+                inbound_refuse(skb.context());
+            } else {
+                outbound_act(skb.context());
+            }
             steps::told()
         }
     };
-    of_skb(outcome, &skb, Origin::Net)
+    of_answer(outcome, &skb)
 }
 
 #[inline(never)]

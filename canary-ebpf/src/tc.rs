@@ -1,6 +1,6 @@
 //! Packets of the tcx hooks.
 
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
     bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_change_type,
     bpf_skb_pull_data,
@@ -136,6 +136,15 @@ impl Skb {
         unsafe { (*self.context).cb[0] = word };
         // SAFETY: the helper only notes the index for when the program returns.
         unsafe { bpf_redirect(self.interface(), 0) }
+    }
+
+    /// Has the packet come in by the interface that it was to go out of: the stack routes it to
+    /// the backend that it came from. The verdict to return.
+    #[expect(unsafe_code, reason = "calls a helper")]
+    #[inline(always)]
+    pub(crate) fn send_inwards(self) -> i64 {
+        // SAFETY: the helper only notes the index for when the program returns.
+        unsafe { bpf_redirect(self.interface(), u64::from(BPF_F_INGRESS)) }
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]
