@@ -103,6 +103,7 @@ fn service(number: u16, first: u16) -> DesiredService {
         splits: vec![split("blue", first, 0), split("green", WHOLE.saturating_sub(first), 100)],
         histograms: false,
         affinity: Affinity::Flow,
+        follows: false,
         name,
     }
 }
