@@ -87,6 +87,7 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/canary/status/{service}", get(canary::service_status))
         .route("/v1/canary/split/{service}", get(canary::split).put(canary::set_split))
         .route("/v1/canary/rollback/{service}", put(canary::roll_back))
+        .route("/v1/canary/sever/{service}", get(canary::severing).put(canary::sever))
         .route("/v1/canary/undo/{service}", put(canary::undo))
         .route("/v1/canary/history", get(history::all))
         .route("/v1/canary/history/{service}", get(history::of_service))

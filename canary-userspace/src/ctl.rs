@@ -34,6 +34,7 @@ pub mod reload;
 pub mod rollback;
 mod screen;
 pub mod service;
+pub mod sever;
 pub mod split;
 pub mod status;
 pub mod table;
@@ -130,6 +131,7 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Split(Split::Show(options)) => split::show(options, client, console).await,
         Verb::Split(Split::Set(options)) => split::set(options, client, console).await,
         Verb::Rollback(options) => rollback::run(options, client, console).await,
+        Verb::Sever(options) => sever::run(options, client, console).await,
         Verb::Undo(options) => undo::run(options, client, console).await,
         Verb::Status(options) => status::run(options, client, console).await,
         Verb::Explain(options) => explain::run(options, client, console).await,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use canary_common::endpoint::Endpoint;
+use tokio::sync::oneshot;
 
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::foresee::Foreseen;
+use crate::sever::{Order, Progress};
 
 /// Counters of one split since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,6 +150,16 @@ pub trait Datapath: Send {
 
     /// Live flows of backends that take no new ones, by split: what still drains.
     fn draining(&self) -> BTreeMap<SplitKey, u64>;
+
+    /// Looks for the connections of an order, and begins to end them unless they are only to be
+    /// counted; whoever waits for the answer hears what was found. `None` if the order names a
+    /// backend that is not known.
+    ///
+    /// An order for a service replaces the one before.
+    fn sever(&mut self, order: Order) -> Option<oneshot::Receiver<Progress>>;
+
+    /// How far the last order for a service has come.
+    fn severing(&self, service: &str) -> Option<Progress>;
 
     /// What a flow from `client` to `frontend` gets and has; `None` if no frontend is there.
     ///

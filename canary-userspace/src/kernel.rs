@@ -26,6 +26,7 @@ mod pinned;
 pub mod pins;
 mod rounds;
 mod seed;
+mod sever;
 pub mod sizes;
 pub mod sweep;
 mod tell;
@@ -47,6 +48,7 @@ use canary_common::backend::{Backend, State};
 use canary_common::endpoint::Endpoint;
 use canary_common::settings::Settings as Row;
 use canary_common::socket::SocketPick;
+use tokio::sync::oneshot;
 
 use self::attach::Attachments;
 use self::counters::PerCpu;
@@ -63,6 +65,7 @@ use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
+use crate::sever::{Order, Progress, Share};
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
 const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
@@ -100,6 +103,8 @@ pub struct Kernel {
     /// Since when each leaving row (backend or not, id) is known to leave.
     leaving: BTreeMap<(bool, u32), Instant>,
     walked: Instant,
+    /// Shares under which connections of services are being ended.
+    severed: BTreeMap<String, Vec<Share>>,
     /// When the last pass for rows began.
     passed: Instant,
     hertz: u64,
@@ -263,6 +268,14 @@ impl Datapath for Kernel {
         draining
     }
 
+    fn sever(&mut self, order: Order) -> Option<oneshot::Receiver<Progress>> {
+        self.begin_to_sever(order)
+    }
+
+    fn severing(&self, service: &str) -> Option<Progress> {
+        self.sweep.severing(service)
+    }
+
     fn reasons(&self) -> Vec<(&'static str, u64)> {
         self.per_cpu.reasons()
     }
@@ -310,6 +323,7 @@ impl Datapath for Kernel {
         for interface in self.attachments.take_gone() {
             self.sweep.forget(interface);
         }
+        self.stop_severing();
         let aged = self.attachments.table().tick();
         let heeded = self.heed_conntrack(false);
         let rest = [followed, aged, heeded, self.go_round(), self.let_go()];

@@ -22,6 +22,7 @@ pub mod metrics;
 mod pem;
 pub mod plan;
 pub mod settings;
+pub mod sever;
 pub mod source;
 pub mod store;
 pub mod syntax;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use canary_common::endpoint::Endpoint;
+use tokio::sync::oneshot;
 
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
 use crate::foresee::Foreseen;
+use crate::sever::{Found, Order, Progress, Stage, Which};
 
 /// Shared with the test, which looks at what was published and says what goes wrong.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,10 @@ pub(crate) struct Inner {
     pub(crate) ticks: u64,
     /// Services at most; more are refused.
     pub(crate) limit: Option<usize>,
+    /// Live connections by split.
+    pub(crate) live: BTreeMap<SplitKey, u64>,
+    /// Orders to end connections that were begun, with what was found.
+    pub(crate) orders: Vec<(Order, Progress)>,
     /// Why the kernel refuses everything.
     pub(crate) broken: Option<&'static str>,
     /// Why the kernel refuses the next change, when it has made it.
@@ -99,6 +105,46 @@ impl Datapath for Memory {
 
     fn draining(&self) -> BTreeMap<SplitKey, u64> {
         BTreeMap::new()
+    }
+
+    fn sever(&mut self, order: Order) -> Option<oneshot::Receiver<Progress>> {
+        let mut inner = self.get();
+        let has_share = |key: &SplitKey| order.shares.iter().any(|share| share.key == *key);
+        let takes = |key: &SplitKey| match &order.which {
+            Which::Shareless | Which::Unwanted => !has_share(key),
+            Which::Subset(subset) => key.is_named(subset),
+            Which::Backend(_) => true,
+            Which::Surplus => has_share(key),
+        };
+        if matches!(&order.which, Which::Backend(at) if at.port() == 1) {
+            return None;
+        }
+        let all = inner.live.iter().filter(|(key, _)| key.service == order.service);
+        let found: BTreeMap<SplitKey, Found> = all
+            .filter(|(key, _)| takes(key))
+            .map(|(key, live)| (key.clone(), Found { tcp: *live, udp: 0 }))
+            .collect();
+        let total = found.values().map(|found| found.total()).sum();
+        let progress = Progress {
+            found,
+            rate: order.rate,
+            per_second: order.rate.per_second(total),
+            left: total,
+            stage: if order.dry_run { Stage::Counted } else { Stage::Running },
+            ..Progress::default()
+        };
+        let (answer, answered) = oneshot::channel();
+        answer.send(progress.clone()).unwrap();
+        if !order.dry_run {
+            inner.orders.push((order, progress));
+        }
+        Some(answered)
+    }
+
+    fn severing(&self, service: &str) -> Option<Progress> {
+        let inner = self.get();
+        let last = inner.orders.iter().rev().find(|(order, _)| order.service == service);
+        last.map(|(_, progress)| progress.clone())
     }
 
     fn reasons(&self) -> Vec<(&'static str, u64)> {

@@ -223,6 +223,45 @@ pub struct Changed {
     /// What people should know.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// Live connections that end because of it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severing: Option<Severing>,
+}
+
+/// Answer to `PUT /v1/canary/sever/:service`, and how far that is: `GET` of the same path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Severing {
+    /// The service.
+    pub service: String,
+    /// Connections that were found, by split.
+    pub splits: Vec<SeveredSplit>,
+    /// All of them.
+    pub found: u64,
+    /// The pace as it was asked for.
+    pub rate: String,
+    /// The pace in connections a second; `null` for all at once.
+    pub per_second: Option<u64>,
+    /// Connections that were ended.
+    pub ended: u64,
+    /// Connections that had gone by themselves when it was their turn.
+    pub gone: u64,
+    /// Connections whose turn is still to come.
+    pub left: u64,
+    /// `counted` (by a dry run), `running`, `done`, or `stopped` by other shares.
+    pub state: String,
+}
+
+/// Live connections of a split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeveredSplit {
+    /// The service it goes to.
+    pub service: String,
+    /// The subset; empty for the default.
+    pub subset: String,
+    /// Connections.
+    pub tcp: u64,
+    /// Flows of datagrams.
+    pub udp: u64,
 }
 
 /// Answer to an import, and to a reload of which only the effect was asked for.

@@ -1,6 +1,7 @@
 //! The command line's shape.
 
 mod config;
+mod ending;
 mod reading;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ pub use self::config::{
     Cas, Config, ConfigDelete, ConfigDiff, ConfigList, ConfigRead, ConfigValidate, ConfigWrite,
     EntryFormat, EntryName,
 };
+pub use self::ending::{Rollback, Sever, SplitSet};
 pub use self::reading::{Explain, Export, History, Import};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
@@ -64,6 +66,8 @@ pub enum Verb {
     Split(Split),
     /// Send everything to one subset at once: the emergency brake
     Rollback(Rollback),
+    /// End live connections that a service should not have, at a pace
+    Sever(Sever),
     /// Put back what was in force before a service's last change; twice is redo
     Undo(Undo),
     /// Show who changed a service, when, and what moved
@@ -185,32 +189,6 @@ pub struct SplitShow {
     pub json: bool,
 }
 
-/// `split set`
-#[derive(Debug, Args)]
-pub struct SplitSet {
-    /// The service
-    pub service: String,
-    /// New weights in percent, such as blue=90 green=10
-    #[arg(required = true, value_name = "SUBSET=WEIGHT", value_parser = super::split::parse_weight)]
-    pub weights: Vec<(String, f64)>,
-    /// Only look.
-    #[command(flatten)]
-    pub dry_run: DryRun,
-}
-
-/// `rollback`
-#[derive(Debug, Args)]
-pub struct Rollback {
-    /// The service
-    pub service: String,
-    /// Subset that gets everything, the resolver's default subset where absent
-    #[arg(long, value_name = "SUBSET")]
-    pub to: Option<String>,
-    /// Only look.
-    #[command(flatten)]
-    pub dry_run: DryRun,
-}
-
 /// `undo`
 #[derive(Debug, Args)]
 pub struct Undo {
@@ -305,6 +283,28 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_pace_of_nothing_is_a_usage_error() {
+        for wrong in [
+            &["sever", "web", "--rate", "0/s"][..],
+            &["sever", "web", "--rate", "fast"],
+            &["sever", "web", "--subset", "blue", "--backend", "10.0.0.1:80"],
+            &["sever", "web", "--backend", "10.0.0.1"],
+            &["sever", "web", "--timeout", "3s"],
+            &["sever", "web", "--wait", "--dry-run"],
+            &["sever", "web", "--progress", "--rate", "all"],
+            &["sever"],
+            &["rollback", "web", "--rate", "all"],
+            &["rollback", "web", "--rebalance"],
+            &["split", "set", "web", "blue=100", "--rate", "all"],
+            &["split", "set", "web", "blue=100", "--sever"],
+        ] {
+            let words = ["canaryctl"].iter().chain(wrong);
+            let error = Options::try_parse_from(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Kernel {
             took: Took::default(),
             leaving: BTreeMap::new(),
             walked: Instant::now(),
+            severed: BTreeMap::new(),
             passed: Instant::now(),
             hertz,
             sockets,

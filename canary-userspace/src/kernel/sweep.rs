@@ -6,12 +6,14 @@
 
 mod age;
 mod alive;
+mod jobs;
 mod pass;
+mod sever;
 mod task;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -21,14 +23,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use canary_common::backend::{Backend, State};
 use canary_common::stats::SplitRow;
+use tokio::sync::oneshot;
 
 pub use self::age::Limits;
 pub use self::alive::{Alive, Fill};
 use self::pass::{Given, Passed, pass};
+pub use self::sever::{Choice, Chosen};
+use self::sever::{Job, STEP};
 pub use self::task::{Conntrack, Depth, Rows, Task};
 use super::flows::FlowTable;
 use super::mapped::Mapped;
 use super::node;
+use crate::sever::Progress;
 
 /// Time between two passes while there is room, and while there is little.
 const EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(200));
@@ -62,6 +68,8 @@ enum Ask {
     Counts,
     Gone(u32),
     Task(Task),
+    Sever(Box<Choice>, oneshot::Sender<Progress>),
+    StopSevering(String),
 }
 
 /// The thread that passes, from outside.
@@ -77,6 +85,8 @@ pub struct Sweep {
 struct Latest {
     fill: Fill,
     alive: Option<Alive>,
+    /// How far connections are ended, by service.
+    severing: BTreeMap<String, Progress>,
 }
 
 impl Sweep {
@@ -97,6 +107,7 @@ impl Sweep {
             fill: Fill::default(),
             counted: None,
             read_all: None,
+            jobs: BTreeMap::new(),
         };
         thread::Builder::new()
             .name("sweep".to_owned())
@@ -156,6 +167,25 @@ impl Sweep {
         self.done.recv().context("the thread that sweeps flows is gone")?
     }
 
+    /// Looks for connections, and begins to end them; whoever waits hears what was found.
+    #[must_use]
+    pub fn sever(&self, choice: Choice) -> oneshot::Receiver<Progress> {
+        let (answer, answered) = oneshot::channel();
+        _ = self.ask.send(Ask::Sever(Box::new(choice), answer));
+        answered
+    }
+
+    /// How far the last order for a service has come.
+    #[must_use]
+    pub fn severing(&self, service: &str) -> Option<Progress> {
+        self.latest.lock().ok()?.severing.get(service).cloned()
+    }
+
+    /// Leaves the connections of a service that are not ended yet.
+    pub fn stop_severing(&self, service: &str) {
+        _ = self.ask.send(Ask::StopSevering(service.to_owned()));
+    }
+
     /// What the last pass that counts found, once.
     #[must_use]
     pub fn take(&self) -> Option<Alive> {
@@ -179,13 +209,17 @@ struct Walker {
     fill: Fill,
     counted: Option<Instant>,
     read_all: Option<Instant>,
+    /// Connections that are being ended, by service.
+    jobs: BTreeMap<String, Job>,
 }
 
 impl Walker {
     fn run(mut self, asked: &Receiver<Ask>, done: &Sender<Result<()>>) {
         let mut next = Instant::now();
         loop {
-            let wait = next.saturating_duration_since(Instant::now());
+            self.step();
+            let due = if self.jobs.is_empty() { next } else { next.min(Instant::now() + STEP) };
+            let wait = due.saturating_duration_since(Instant::now());
             let mut task = None;
             let depth = match asked.recv_timeout(wait) {
                 Ok(Ask::Gone(interface)) => {
@@ -197,6 +231,21 @@ impl Walker {
                     task = Some(asked);
                     Depth::All
                 }
+                Ok(Ask::Sever(choice, answer)) => {
+                    match self.sever(*choice) {
+                        // Whoever asked may be gone: nobody else wants to hear it.
+                        Ok(progress) => _ = answer.send(progress),
+                        Err(error) => tracing::warn!("sever connections: {error:#}"),
+                    }
+                    continue;
+                }
+                Ok(Ask::StopSevering(service)) => {
+                    if let Some(job) = self.jobs.get_mut(&service) {
+                        job.stop();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() < next => continue,
                 Err(RecvTimeoutError::Timeout) => self.usual_depth(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::story::{Lab, example};
+use crate::compile::SplitKey;
 
 const BAD: &str = "kind = \"service-splitter\"\nname = \"payments\"\nsplits = [\n  \
                    { weight = 90, service_subset = \"blue\" },\n  \
@@ -27,6 +28,12 @@ fn files(lab: &Lab) {
         )
     });
     put("payments.hcl", &services.concat());
+    let live = [("blue", 120), ("green", 41)].map(|(subset, live)| {
+        let subset = subset.to_owned();
+        let key = SplitKey { service: "payments".into(), target: "payments".into(), subset };
+        (key, live)
+    });
+    lab.memory.get().live = live.into();
 }
 
 /// What a command of the manual prints, data first.
