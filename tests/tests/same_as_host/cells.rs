@@ -148,8 +148,8 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
             Some("answers go by the outbound hooks")
         }
         Fate::Restored | Fate::Untranslated => None,
-        Fate::Not(Reason::Severed) if is_inbound && kind.protocol == UDP => {
-            Some("a datagram starts a flow anew")
+        Fate::Not(Reason::Severed) if kind.protocol == UDP => {
+            Some("a datagram starts a flow anew, and its answers come back")
         }
         Fate::Not(Reason::Severed) => None,
         Fate::Not(Reason::Spoofed) if matches!(hook, Hook::FromNet | Hook::FromNetXdp) => {

@@ -101,11 +101,12 @@ impl Traffic {
 
     fn scenes(&mut self, hook: Hook, served: Served) -> Result<()> {
         type Scene = fn(&mut Traffic, Hook, Served) -> Result<()>;
-        let all: [(&str, Scene); 19] = [
+        let all: [(&str, Scene); 20] = [
             ("connection", |this, hook, served| this.connection(hook, served, Service::Split)),
             ("another", |this, hook, served| this.connection(hook, served, Service::Alias)),
             ("two names", Self::by_two_names),
             ("moved", Self::moved),
+            ("follows", Self::follows),
             ("gone", Self::gone),
             ("straight", Self::straight),
             ("dialled", Self::dialled),
@@ -188,6 +189,19 @@ impl Traffic {
         self.ask(hook, served, other, Service::Fickle, SYN)?;
         self.ask(hook, served, other, Service::Fickle, SYN)?;
         served.set_state(&mut self.twin, FICKLE, State::Alive)
+    }
+
+    /// A flow whose service changes its weights, and says that its datagrams follow.
+    fn follows(&mut self, hook: Hook, served: Served) -> Result<()> {
+        let client = self.client(served.kind);
+        let talk = self.open(hook, served, client, Service::Alias)?;
+        for share in [10_000, 0, 5_000, 10_000] {
+            served.set_share(&mut self.twin, Service::Alias, share)?;
+            let run = self.ask(hook, served, client, Service::Alias, PSH | ACK)?;
+            self.reply(hook.back(), talk_of(&run, served.kind), PSH | ACK)?;
+            self.reply(hook.back(), talk, PSH | ACK)?;
+        }
+        served.set_share(&mut self.twin, Service::Alias, 6_000)
     }
 
     /// A backend that goes under its flows.
@@ -309,7 +323,11 @@ impl Traffic {
             let client = self.client(served.kind);
             let talk = self.open(hook, served, client, Service::Fickle)?;
             self.twin.sever(&Key::new(client, served.frontend(Service::Fickle)))?;
-            self.reply(hook.back(), talk, PSH | ACK)?;
+            if self.dice.below(2) == 0 {
+                self.reply(hook.back(), talk, PSH | ACK)?;
+            }
+            let flags = [PSH | ACK, FIN | ACK, RST | ACK][self.dice.below(3)];
+            self.reply(hook.back(), talk, flags)?;
             self.ask(hook, served, client, Service::Fickle, first)?;
             self.reply(hook.back(), talk, ACK)?;
             self.ask(hook, served, client, Service::Fickle, PSH | ACK)?;
