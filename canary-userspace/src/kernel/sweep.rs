@@ -1,12 +1,9 @@
 //! Passes over `FLOWS`: ends what went idle or lost its end, and tells what is alive.
-//!
-//! The counts of spilled entries that buckets keep are not corrected: only a holder of a bucket's
-//! lock could, and the agent takes none. They are exact as long as nobody dies between a free and
-//! its count, and one that is too high only costs lookups a second bucket.
 
 mod age;
 mod alive;
 mod pass;
+mod spilled;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -25,6 +22,7 @@ use canary_common::stats::SplitRow;
 pub use self::age::Limits;
 pub use self::alive::{Alive, Fill};
 use self::pass::{Given, Passed, pass};
+use self::spilled::Recount;
 pub use self::task::{Conntrack, Depth, Rows, Task};
 use super::flows::FlowTable;
 use super::mapped::Mapped;
@@ -97,6 +95,7 @@ impl Sweep {
             fill: Fill::default(),
             counted: None,
             read_all: None,
+            recount: Recount::default(),
         };
         thread::Builder::new()
             .name("sweep".to_owned())
@@ -179,6 +178,7 @@ struct Walker {
     fill: Fill,
     counted: Option<Instant>,
     read_all: Option<Instant>,
+    recount: Recount,
 }
 
 impl Walker {
@@ -254,7 +254,7 @@ impl Walker {
             task,
             states: &states,
         };
-        let Passed { alive, ends, left } = pass(&given, &mut *self.conntrack);
+        let Passed { alive, ends, numbers, spilled, left } = pass(&given, &mut *self.conntrack);
         for (statistics, ends) in ends {
             self.add(statistics, offset_of!(SplitRow, timed_out), ends.timed_out)?;
             self.add(statistics, offset_of!(SplitRow, expired), ends.expired)?;
@@ -263,6 +263,11 @@ impl Walker {
         let time = Some(Instant::now());
         if task.depth >= Depth::All {
             self.read_all = time;
+            let table = &*self.tables.table;
+            let repaired = self.recount.repair(table, Instant::now(), numbers, &spilled);
+            if repaired > 0 {
+                tracing::info!("{repaired} entries of FLOWS counted as spilled that are gone");
+            }
         }
         if task.depth >= Depth::Counts {
             self.counted = time;
