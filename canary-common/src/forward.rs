@@ -98,7 +98,10 @@ fn known<'t, T: Tables + ?Sized>(
     entry: &Entry<'t>,
 ) -> Result<Option<Route>, Reason> {
     if entry.head.kind() == Kind::Foreign {
-        touch(node.tables, entry, node.now);
+        // Of a second's packets the first is asked for: no liar keeps it alive.
+        if entry.head.seen() != node.now && is_believed(node, segment, origin) {
+            touch(node.tables, entry, node.now);
+        }
         return Err(Reason::Foreign);
     }
     let first = segment.is_syn() || segment.is_udp();

@@ -40,6 +40,8 @@ pub struct Memory {
     pub flows: Vec<flows::Bucket>,
     /// Counters by statistics id and counter.
     pub counts: RefCell<HashMap<(u16, Counter), u64>>,
+    /// `EVICTIONS`.
+    pub evictions: [Cell<u64>; flows::EVICTIONS],
     /// Statistics ids that have histograms.
     pub timed: HashSet<u16>,
     /// Times that were taken: statistics id, kind, microseconds.
@@ -114,6 +116,13 @@ impl Flows for Memory {
 
     fn pushed_out(&self, statistics: u16) {
         self.count(statistics, Counter::PushedOut, 1);
+    }
+
+    fn evicts(&self, rank: u64) {
+        let slot = usize::try_from(rank).ok().and_then(|rank| self.evictions.get(rank));
+        if let Some(slot) = slot {
+            slot.set(slot.get().saturating_add(1));
+        }
     }
 }
 

@@ -96,7 +96,7 @@ reasons! {
     BackendGone = 13, "backend-gone", Refuse;
     /// The client's port is taken towards the backend, and so are the others that were tried.
     NoPort = 14, "no-port", Refuse;
-    /// A reset, or a packet that cannot be answered, of a connection that is not known.
+    /// A reset of a connection that is not known, from a port that is another one's by now.
     Stray = 15, "stray", Drop;
     /// Refused, and too many refusals were sent in this second.
     RefusalLimited = 16, "refusal-limited", Drop;

@@ -70,7 +70,9 @@ fn note_straight<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, entry
         set |= Head::FIN;
     }
     let clear = if set & Head::RESET == 0 { Head::RESET } else { 0 };
-    if set & !entry.head.0 != 0 || entry.head.0 & clear != 0 {
+    if (set & !entry.head.0 != 0 || entry.head.0 & clear != 0)
+        && node.tables.leads_back(segment.source.address, segment.destination.address)
+    {
         mark(node.tables, entry, set, clear);
     }
 }

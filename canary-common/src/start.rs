@@ -68,11 +68,14 @@ pub fn fresh<T: Tables + ?Sized>(
         return Err(Reason::NotServedHere);
     }
     let flags = node.tables.interface().map_or(0, |interface| interface.flags.load());
-    if is_late(segment) && flags & (Interface::YOUNG | Interface::BLIND) != 0 {
+    if is_late(segment) && flags & Interface::YOUNG != 0 {
         return Err(Reason::Foreign);
     }
     if !is_believed(node, segment, origin) {
         return Err(Reason::Spoofed);
+    }
+    if flags & Interface::CROWDED != 0 {
+        return Err(Reason::FlowTableFull);
     }
     let picked = pick(node, segment.source, segment.destination, frontend)?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
@@ -81,6 +84,13 @@ pub fn fresh<T: Tables + ?Sized>(
         return Err(Reason::NoBackend);
     }
     let to = Endpoint { protocol: segment.source.protocol, ..backend.endpoint() };
+    if is_reset(segment) {
+        // It has the client's own port, which may be another connection's towards the backend.
+        let own = Key::new(to, client(segment, origin, to.address, segment.source.port));
+        if node.tables.find_flow(&own, Client::IsDestination, node.settings.flows()).is_some() {
+            return Err(Reason::Stray);
+        }
+    }
     let timed = if node.tables.is_timed(picked.statistics) { Values::TIMED } else { 0 };
     let follows = if picked.follows && segment.is_udp() { Values::FOLLOWS } else { 0 };
     let values = Values {
@@ -122,11 +132,7 @@ pub fn back<T: Tables + ?Sized>(
     let translated = if port == segment.source.port { 0 } else { Values::TRANSLATED };
     let again = if is_late(segment) { Head::AGAIN } else { 0 };
     let udp = if segment.is_udp() { Head::UDP } else { 0 };
-    let limit = match (flags & Interface::CROWDED != 0, again) {
-        (true, _) => Limit::Free,
-        (false, 0) => Limit::Idle,
-        (false, _) => Limit::Again,
-    };
+    let limit = if again == 0 { Limit::Idle } else { Limit::Again };
     Ok(Request {
         key,
         values: Values { flags: values.flags | translated, ..*values },
@@ -146,13 +152,12 @@ pub fn trace<T: Tables + ?Sized>(
     segment: &Segment,
     beginning: &Beginning,
 ) -> Request {
-    let crowded = beginning.flags & Interface::CROWDED != 0;
     Request {
         key: Key::new(segment.destination, segment.source),
         values: beginning.values,
         kind: Kind::Straight,
         state: if segment.is_udp() { Head::UDP } else { 0 },
-        limit: if crowded { Limit::Free } else { Limit::Traces },
+        limit: Limit::Traces,
         spare: NO_PARTNER,
         now: node.now,
     }
@@ -270,8 +275,9 @@ fn free_key<T: Tables + ?Sized>(
 ) -> Result<Key, Reason> {
     // Who is in the middle of a connection keeps its port: the backend knows it by no other.
     let must = flags & (Interface::YOUNG | Interface::BLIND) != 0 && !is_late(segment);
+    let is_free = is_taken(node, &own) == Taken::No;
     if !must {
-        if is_taken(node, &own) == Taken::No {
+        if is_free {
             return Ok(own);
         }
         if is_late(segment) {
@@ -279,11 +285,15 @@ fn free_key<T: Tables + ?Sized>(
         }
     }
     let ports = node.settings.ports.load();
+    // What is done as a precaution leaves half of the ports to those whose own is taken.
+    let half = if must { ports >> 1 } else { 0 };
+    let count = ports.wrapping_sub(half);
+    let first = node.settings.first_port.load().wrapping_add(if is_free { 0 } else { half });
     let mut draw = low(Hash::of(&own, Client::IsDestination, node.settings.flows()).draw());
     let tries = if ports == 0 { 0 } else { limits::PORT_TRIES };
     for _ in 0..tries {
-        let step = low(u64::from(draw).wrapping_mul(u64::from(ports)) >> 32);
-        let [a, b, ..] = node.settings.first_port.load().wrapping_add(step).to_le_bytes();
+        let step = low(u64::from(draw).wrapping_mul(u64::from(count)) >> 32);
+        let [a, b, ..] = first.wrapping_add(step).to_le_bytes();
         let key = own.with_destination_port([b, a]);
         if key != own && is_taken(node, &key) == Taken::No {
             return Ok(key);

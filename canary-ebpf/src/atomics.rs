@@ -98,7 +98,7 @@ pub(crate) fn opaque(mut number: u64) -> u64 {
 
 /// Implements `Flows` for a type over the map's bucket function.
 macro_rules! touches_flows {
-    ($type:ty, $bucket:path, $pushed_out:path) => {
+    ($type:ty, $bucket:path, $pushed_out:path, $evicts:path) => {
         impl canary_common::flows::Flows for $type {
             #[inline(always)]
             fn flows(&self, bucket: u32) -> Option<&canary_common::flows::Bucket> {
@@ -138,6 +138,11 @@ macro_rules! touches_flows {
             #[inline(always)]
             fn pushed_out(&self, statistics: u16) {
                 $pushed_out(statistics);
+            }
+
+            #[inline(always)]
+            fn evicts(&self, rank: u64) {
+                $evicts(rank);
             }
 
             #[inline(always)]

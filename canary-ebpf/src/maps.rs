@@ -74,6 +74,9 @@ static HISTOGRAMS: PerCpuArray<Histograms> = PerCpuArray::pinned(limits::MAX_HIS
 /// Packets that were not forwarded, by reason.
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
+/// What inserts into `FLOWS` pushed out, by rank, and how many found no room: one row.
+#[map]
+static EVICTIONS: PerCpuArray<[u64; flows::EVICTIONS]> = PerCpuArray::pinned(1, 0);
 /// Refusals of this second: the second, then their number.
 #[map]
 static REFUSALS: PerCpuArray<[u32; 2]> = PerCpuArray::pinned(1, 0);
@@ -189,8 +192,19 @@ fn count_split(statistics: u16, counter: Counter, by: u64) {
     }
 }
 
-atomics::touches_flows!(Table, flow_bucket, count_pushed_out);
-atomics::touches_flows!(Maps, flow_bucket, count_pushed_out);
+/// Counts what an insert pushed out, by rank.
+#[inline(always)]
+fn count_evicted(rank: u64) {
+    if let Some(slots) = own_row(&EVICTIONS, 0)
+        // Verifier: as for the steps of histograms.
+        && let Some(slot) = slots.get_mut(black_box(crate::tc::wide(low(rank))))
+    {
+        *slot = slot.wrapping_add(1);
+    }
+}
+
+atomics::touches_flows!(Table, flow_bucket, count_pushed_out, count_evicted);
+atomics::touches_flows!(Maps, flow_bucket, count_pushed_out, count_evicted);
 
 impl Tables for Maps {
     #[inline(always)]

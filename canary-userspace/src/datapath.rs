@@ -91,6 +91,27 @@ pub struct MapUsage {
     pub capacity: u64,
     /// Memory in bytes.
     pub bytes: u64,
+    /// What else is known of it, if it is the flow table.
+    pub flows: Option<FlowUsage>,
+}
+
+/// What fills the flow table, and what became of inserts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowUsage {
+    /// Share of the places that are in use, in percent.
+    pub percent: u64,
+    /// Connections that go through us.
+    pub connections: u64,
+    /// Entries by what they are: connections by how far they got, and what is none of ours.
+    pub kinds: Vec<(&'static str, u64)>,
+    /// Entries in their second choice.
+    pub spilled: u64,
+    /// Entries that others pushed out, by what they were.
+    pub evicted: Vec<(&'static str, u64)>,
+    /// Inserts that found no room.
+    pub refused: u64,
+    /// Interfaces that hold half of the places and get no more.
+    pub crowded: Vec<String>,
 }
 
 /// Why a publication was refused; what was in force stays in force.

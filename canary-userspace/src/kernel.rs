@@ -62,7 +62,7 @@ use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::datapath::{Counters, Datapath, FlowUsage, InterfaceStatus, MapUsage, PublishError};
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
 use crate::sever::{Order, Progress, Share};
@@ -211,6 +211,15 @@ fn nearly_full(fill: &Fill) -> Option<Warning> {
     })
 }
 
+/// Says that an interface gets no more of the flow table.
+fn is_crowded(interface: &str) -> Warning {
+    let text = format!(
+        "interface {interface} holds half of FLOWS with connections that are alive: its new ones \
+         are refused until some of them end"
+    );
+    Warning { service: String::new(), text }
+}
+
 /// Whether a store says that a backend takes no datagrams any more.
 fn ends_datagrams(write: &Write) -> bool {
     let alive = Backend::word_of(State::Alive);
@@ -292,6 +301,16 @@ impl Datapath for Kernel {
         for map in maps.iter_mut().filter(|map| map.name == "FLOWS") {
             // A row is a bucket of seven places.
             map.capacity = flows::places(self.flows.seed().buckets);
+            let (evicted, refused) = self.per_cpu.evictions();
+            map.flows = Some(FlowUsage {
+                percent: fill.percent(),
+                connections: fill.connections,
+                kinds: fill.kinds().to_vec(),
+                spilled: fill.spilled,
+                evicted,
+                refused,
+                crowded: self.attachments.crowded_now(),
+            });
         }
         maps
     }
@@ -300,6 +319,7 @@ impl Datapath for Kernel {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
         warnings.extend(nearly_full(&self.sweep.fill()));
+        warnings.extend(self.attachments.crowded_now().iter().map(|name| is_crowded(name)));
         if let Some(brought) = &self.brought {
             warnings.push(Warning { service: String::new(), text: brought.to_string() });
         }

@@ -84,6 +84,13 @@ pub(super) fn first_choice<T: Flows + ?Sized>(tables: &T, entry: &Entry<'_>, by:
     Hash::of(&key_of(tables, entry), entry.head.kind().client(), by).first
 }
 
+/// The first choice of an entry that is in its second; `None` for one that is in its first.
+#[must_use]
+pub fn spilled_from<T: Flows + ?Sized>(tables: &T, entry: &Entry<'_>, by: Seed) -> Option<u32> {
+    let first = first_choice(tables, entry, by);
+    (first != NO_BUCKET).then_some(first)
+}
+
 /// No bucket.
 const NO_BUCKET: u32 = u32::MAX;
 

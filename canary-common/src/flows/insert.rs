@@ -2,13 +2,15 @@
 
 use super::change::{NO_PARTNER, first_choice, unspill};
 use super::find::{find_in, index};
-use super::rank::{Limit, Scan, place_of, rank, rank_of};
-use super::{Body, Bucket, Flows, Hash, Head, Key, Kind, Seed, Values, find_at, free, partner};
+use super::rank::{Limit, NO_ROOM, Scan, place_of, rank, rank_of};
+use super::{
+    Body, Bucket, Flows, Hash, Head, Key, Kind, Seed, Values, find_at, free, high, partner,
+};
 use crate::word::Word;
 
 /// Times the lock of a bucket is tried; few where each interleaving is tried as well.
 const TRIES: u32 = if cfg!(test) { 2 } else { 64 };
-/// The lock bit of a bucket's own word.
+/// The lock bit of a bucket's own word; the 31 bits above it count the inserts that held it.
 const LOCK: u64 = 1;
 /// What an entry in its second choice adds to the own word of its first.
 const SPILL: u64 = 1 << 32;
@@ -57,23 +59,46 @@ pub fn insert<T: Flows + ?Sized>(tables: &T, request: &Request, by: Seed) -> Sto
     let hash = Hash::of(&request.key, request.kind.client(), by);
     let Some(first) = tables.flows(hash.first) else { return Stored::Full };
     let Some(second) = tables.flows(hash.second) else { return Stored::Full };
-    if !lock(tables, &first.own) {
-        return Stored::Busy;
-    }
+    let Some(seen) = lock(tables, &first.own) else { return Stored::Busy };
     let stored = insert_locked(tables, request, [first, second], hash, by);
-    tables.add(&first.own, LOCK.wrapping_neg());
+    unlock(tables, &first.own, seen);
     stored
 }
 
+/// Locks a bucket; what its own word was.
 #[inline(always)]
-fn lock<T: Flows + ?Sized>(tables: &T, own: &Word<u64>) -> bool {
+fn lock<T: Flows + ?Sized>(tables: &T, own: &Word<u64>) -> Option<u64> {
     for _ in 0..TRIES {
         let seen = tables.load(own);
         if seen & LOCK == 0 && tables.exchange(own, seen, seen | LOCK) {
-            return true;
+            return Some(seen);
         }
     }
-    false
+    None
+}
+
+/// Lets go of the lock, and counts that: who recounts what spilled sees that an insert was there.
+#[inline(always)]
+fn unlock<T: Flows + ?Sized>(tables: &T, own: &Word<u64>, seen: u64) {
+    let all = u64::from(u32::MAX);
+    // From its end the count goes to 0, and leaves the upper half alone.
+    let by = if (seen | LOCK) & all == all { all.wrapping_neg() } else { LOCK };
+    tables.add(own, by);
+}
+
+/// Takes `drift` off the number of spilled entries that a bucket keeps, if its own word is still
+/// `seen`; whether it was.
+///
+/// A number that is too high costs lookups a second bucket, one that is too low hides an entry.
+/// So `seen` must be older than the count of the entries that are really there, by more than any
+/// free may take between the entry and its number. Whatever spilled since has changed the word.
+#[inline(always)]
+pub fn repair<T: Flows + ?Sized>(tables: &T, bucket: u32, seen: u64, drift: u64) -> bool {
+    let Some(bucket) = tables.flows(bucket) else { return false };
+    let spilled = u64::from(high(seen));
+    seen & LOCK == 0
+        && drift <= spilled
+        && tables.exchange(&bucket.own, seen, seen.wrapping_sub(drift.wrapping_mul(SPILL)))
 }
 
 #[inline(always)]
@@ -102,6 +127,7 @@ fn insert_locked<T: Flows + ?Sized>(
         }
     }
     if rank_of(choice) > request.limit.rank() {
+        tables.evicts(NO_ROOM);
         return Stored::Full;
     }
     take(tables, request, hash, choice, by)
@@ -174,7 +200,8 @@ fn push_out<T: Flows + ?Sized>(
     by: Seed,
 ) -> Option<Head> {
     let victim = find_at(tables, place)?;
-    if rank(tables, victim.head, request.now) > worst {
+    let its_rank = rank(tables, victim.head, request.now);
+    if its_rank > worst {
         return None;
     }
     if victim.head.kind() == Kind::Return
@@ -203,5 +230,6 @@ fn push_out<T: Flows + ?Sized>(
     {
         tables.pushed_out(victim.values.statistics);
     }
+    tables.evicts(its_rank);
     Some(claimed)
 }

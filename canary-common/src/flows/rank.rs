@@ -25,6 +25,11 @@ pub enum Limit {
     Idle = 6,
 }
 
+/// Slots of `EVICTIONS`: by the rank of what was pushed out, and [`NO_ROOM`].
+pub const EVICTIONS: usize = 8;
+/// The slot for inserts that found nothing to push out.
+pub const NO_ROOM: u64 = 7;
+
 /// The rank of what no insert pushes out.
 const NEVER: u16 = 15;
 /// Seconds for which a closed connection is rather kept.
@@ -33,6 +38,33 @@ const CLOSING: u16 = 10;
 const STREAM: u16 = 30;
 
 impl Limit {
+    /// Every limit, by number.
+    pub const ALL: [Self; 7] = [
+        Self::Free,
+        Self::Closed,
+        Self::Traces,
+        Self::Again,
+        Self::HalfOpen,
+        Self::Exchange,
+        Self::Idle,
+    ];
+
+    /// The limit of a number; `None` for one that is none's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Free),
+            1 => Some(Self::Closed),
+            2 => Some(Self::Traces),
+            3 => Some(Self::Again),
+            4 => Some(Self::HalfOpen),
+            5 => Some(Self::Exchange),
+            6 => Some(Self::Idle),
+            _ => None,
+        }
+    }
+
     #[inline(always)]
     #[expect(clippy::as_conversions, reason = "the discriminant of a field-less enum")]
     pub(super) const fn rank(self) -> u64 {
@@ -107,6 +139,12 @@ pub(super) fn rank<T: Flows + ?Sized>(tables: &T, head: Head, now: u32) -> u64 {
     // All bits set while it is younger than the threshold.
     let young = tables.opaque(idle(tables, head, now).wrapping_sub(ranks >> 8) >> 32);
     ranks >> (4 & !young) & 15
+}
+
+/// Whether nothing pushes out the entry of a head, as it is now.
+#[must_use]
+pub fn is_kept<T: Flows + ?Sized>(tables: &T, head: Head, now: u32) -> bool {
+    rank(tables, head, now) == u64::from(NEVER)
 }
 
 /// As [`Head::idle`].

@@ -284,6 +284,20 @@ fn what_conntrack_translates_is_left_alone_and_kept_in_mind() {
 }
 
 #[test]
+fn a_stranger_keeps_no_connection_of_conntracks_in_mind() {
+    for world in World::all() {
+        make_foreign(&world);
+        world.pass_time(100);
+        world.move_elsewhere(world.client, true);
+        let before = world.content();
+
+        assert_eq!(world.ask(world.kind.data(), b"x"), passes(Reason::Foreign));
+
+        assert!(before == world.content(), "its port would be deaf for as long as somebody lies");
+    }
+}
+
+#[test]
 fn the_network_is_served_only_where_all_backends_are_here() {
     for world in World::all() {
         let mut packet = world.question(world.kind.first(), b"").build();

@@ -162,6 +162,7 @@ impl Datapath for Memory {
             entries: Some(2),
             capacity: 32_768,
             bytes: 8_388_608,
+            flows: None,
         }]
     }
 

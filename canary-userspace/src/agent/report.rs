@@ -11,7 +11,7 @@ use super::follow::Followed;
 use crate::api::document;
 use crate::catalog::Origin;
 use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
-use crate::datapath::{Counters, Histogram, MapUsage};
+use crate::datapath::{Counters, FlowUsage, Histogram, MapUsage};
 use crate::source::files::place;
 use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
 
@@ -72,12 +72,13 @@ impl Agent {
     /// The tables' sizes.
     #[must_use]
     pub fn maps(&self) -> Vec<document::Map> {
-        let map = |MapUsage { name, kind, entries, capacity, bytes }| document::Map {
+        let map = |MapUsage { name, kind, entries, capacity, bytes, flows }| document::Map {
             name,
             kind,
             entries,
             capacity,
             bytes,
+            flows: flows.map(flow_usage),
         };
         self.datapath.maps().into_iter().map(map).collect()
     }
@@ -209,6 +210,15 @@ fn quantiles(histogram: &Histogram) -> document::Quantiles {
 
 pub(super) fn warning(Warning { service, text }: Warning) -> document::Warning {
     document::Warning { service, text }
+}
+
+fn flow_usage(usage: FlowUsage) -> document::Flows {
+    let named = |counts: Vec<(&str, u64)>| {
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    };
+    let FlowUsage { percent, connections, kinds, spilled, evicted, refused, crowded } = usage;
+    let (kinds, evicted) = (named(kinds), named(evicted));
+    document::Flows { percent, connections, kinds, spilled, evicted, refused, crowded }
 }
 
 fn origin_name(origin: &Origin) -> String {

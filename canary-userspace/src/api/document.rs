@@ -348,4 +348,26 @@ pub struct Map {
     pub capacity: u64,
     /// Memory in bytes as the kernel accounts it.
     pub bytes: u64,
+    /// What else is known of it, if it is the flow table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<Flows>,
+}
+
+/// What fills the flow table, and what became of inserts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Share of the places that are in use, in percent.
+    pub percent: u64,
+    /// Connections that go through us; each has two entries.
+    pub connections: u64,
+    /// Entries by what they are: connections by how far they got, and what is none of ours.
+    pub kinds: BTreeMap<String, u64>,
+    /// Entries in their second choice: lookups that miss may take two buckets.
+    pub spilled: u64,
+    /// Entries that others pushed out, by what they were.
+    pub evicted: BTreeMap<String, u64>,
+    /// Inserts that found no room.
+    pub refused: u64,
+    /// Interfaces that hold half of the places and get no more.
+    pub crowded: Vec<String>,
 }

@@ -117,6 +117,13 @@ impl Attachments {
         self.table.crowded(&all)
     }
 
+    /// Names of the interfaces that get no more places of the flow table.
+    #[must_use]
+    pub fn crowded_now(&self) -> Vec<String> {
+        let name = |index| self.attached.get(&index).map(|attached| attached.name.clone());
+        self.table.crowded_now().filter_map(name).collect()
+    }
+
     fn forget(&mut self, index: u32) {
         self.table.forget(index);
         self.gone.insert(index);

@@ -148,7 +148,7 @@ impl Kernel {
             answer => answer,
         };
         if let Some(answer) = answer {
-            self.attachments.table().answered(answer.asked, answer.blind)?;
+            self.attachments.table().answered(answer)?;
         }
         Ok(())
     }

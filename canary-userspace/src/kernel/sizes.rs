@@ -26,8 +26,12 @@ const ENTRIES: u64 = 2;
 pub fn flow_buckets(limits: &Limits) -> Result<u32> {
     let buckets = match limits.flows {
         Some(connections) => buckets_for(u64::from(connections)),
-        None => default_buckets(node::memory()?),
+        None => return default_buckets(node::memory()?),
     };
+    checked(buckets)
+}
+
+fn checked(buckets: u64) -> Result<u32> {
     u32::try_from(buckets).ok().filter(|buckets| *buckets <= MOST_BUCKETS).with_context(|| {
         format!("a flow table of {buckets} buckets is too large: lower `limits.flows`")
     })
@@ -46,9 +50,14 @@ fn buckets_for(connections: u64) -> u64 {
     connections.saturating_mul(ENTRIES).saturating_mul(100).div_ceil(places).max(1)
 }
 
-fn default_buckets(memory: u64) -> u64 {
+/// Buckets of a machine with so much memory, in bytes, where no setting says otherwise.
+///
+/// # Errors
+///
+/// If that is more than a table can have.
+pub fn default_buckets(memory: u64) -> Result<u32> {
     let (least, most) = FLOWS_BYTES;
-    (memory / MEMORY_PART).clamp(least, most) / bucket_len()
+    checked((memory / MEMORY_PART).clamp(least, most) / bucket_len())
 }
 
 /// Connections that so many buckets hold at [`FILL`] percent.
@@ -134,7 +143,7 @@ mod tests {
         });
         let overflow = u64::from(limits::MAX_OVERFLOW) * element::<OverflowKey, u32>();
         let addresses = u64::from(addresses::ROWS) * 8;
-        // SETTINGS, REASONS, REFUSALS, GRACE, and what each map takes beside its rows.
+        // SETTINGS, REASONS, REFUSALS, EVICTIONS, GRACE, and what each map takes beside its rows.
         let rest = 20 * 4096 + 64 * (8 * cpus + 8);
         of_rows.iter().sum::<u64>() + overflow + addresses + rest
     }
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn all_tables_of_a_node_of_24_gib_take_100_mib_at_most() {
         let limits = Limits::default();
-        let buckets = u32::try_from(default_buckets(24 * GIB)).unwrap();
+        let buckets = default_buckets(24 * GIB).unwrap();
 
         for cpus in [2, 8] {
             let bytes = bytes(&limits, buckets, cpus);
@@ -155,9 +164,10 @@ mod tests {
 
     #[test]
     fn the_flow_table_follows_the_memory_within_bounds() {
-        assert_eq!(default_buckets(GIB), (4 << 20) / 512);
-        assert_eq!(default_buckets(64 * GIB), 64 * GIB / 640 / 512);
-        assert_eq!(default_buckets(4096 * GIB), (1_200 << 20) / 512);
+        let buckets = |memory| u64::from(default_buckets(memory).unwrap());
+        assert_eq!(buckets(GIB), (4 << 20) / 512);
+        assert_eq!(buckets(64 * GIB), 64 * GIB / 640 / 512);
+        assert_eq!(buckets(4096 * GIB), (1_200 << 20) / 512);
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! Passes over `FLOWS`: ends what went idle or lost its end, and tells what is alive.
-//!
-//! The counts of spilled entries that buckets keep are not corrected: only a holder of a bucket's
-//! lock could, and the agent takes none. They are exact as long as nobody dies between a free and
-//! its count, and one that is too high only costs lookups a second bucket.
 
 mod age;
 mod alive;
 mod jobs;
 mod pass;
 mod sever;
+mod spilled;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -30,6 +27,7 @@ pub use self::alive::{Alive, Fill};
 use self::pass::{Given, Passed, pass};
 pub use self::sever::{Choice, Chosen};
 use self::sever::{Job, STEP};
+use self::spilled::Recount;
 pub use self::task::{Conntrack, Depth, Rows, Task};
 use super::flows::FlowTable;
 use super::mapped::Mapped;
@@ -108,6 +106,7 @@ impl Sweep {
             counted: None,
             read_all: None,
             jobs: BTreeMap::new(),
+            recount: Recount::default(),
         };
         thread::Builder::new()
             .name("sweep".to_owned())
@@ -211,6 +210,7 @@ struct Walker {
     read_all: Option<Instant>,
     /// Connections that are being ended, by service.
     jobs: BTreeMap<String, Job>,
+    recount: Recount,
 }
 
 impl Walker {
@@ -303,7 +303,7 @@ impl Walker {
             task,
             states: &states,
         };
-        let Passed { alive, ends, left } = pass(&given, &mut *self.conntrack);
+        let Passed { alive, ends, numbers, spilled, left } = pass(&given, &mut *self.conntrack);
         for (statistics, ends) in ends {
             self.add(statistics, offset_of!(SplitRow, timed_out), ends.timed_out)?;
             self.add(statistics, offset_of!(SplitRow, expired), ends.expired)?;
@@ -312,6 +312,11 @@ impl Walker {
         let time = Some(Instant::now());
         if task.depth >= Depth::All {
             self.read_all = time;
+            let table = &*self.tables.table;
+            let repaired = self.recount.repair(table, Instant::now(), numbers, &spilled);
+            if repaired > 0 {
+                tracing::info!("{repaired} entries of FLOWS counted as spilled that are gone");
+            }
         }
         if task.depth >= Depth::Counts {
             self.counted = time;

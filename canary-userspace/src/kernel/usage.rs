@@ -62,6 +62,7 @@ impl Usage {
                     .and_then(|count| u64::try_from(*count).ok()),
                 capacity: u64::from(table.capacity),
                 bytes: memory(&table.file).unwrap_or_default(),
+                flows: None,
             })
             .collect()
     }

@@ -133,9 +133,6 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
     let is_inbound = Hook::INBOUND.contains(&hook);
     match fate {
         Fate::Not(Reason::NotReady) => Some("an array map always has its row of settings"),
-        Fate::Not(Reason::Stray) => {
-            Some("what cannot be answered counts as what it was refused for")
-        }
         Fate::Not(
             Reason::NotOurs
             | Reason::NotIp
@@ -163,7 +160,7 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
         Fate::Not(Reason::NotServedHere) if hook == Hook::FromPod => {
             Some("pods are served everywhere")
         }
-        Fate::Not(Reason::FlowLost | Reason::BackendGone) if !kind.is_tcp() => {
+        Fate::Not(Reason::FlowLost | Reason::BackendGone | Reason::Stray) if !kind.is_tcp() => {
             Some("a datagram starts a flow anew")
         }
         _ => None,

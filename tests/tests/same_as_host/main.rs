@@ -11,6 +11,8 @@
 )]
 
 mod cells;
+mod full;
+mod ranks;
 mod side;
 mod traffic;
 mod twin;

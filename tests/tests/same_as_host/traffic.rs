@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Chance that is the same in each run.
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// The next number below `limit`; the step of splitmix64.
@@ -299,7 +299,9 @@ impl Traffic {
             let run = self.ask(hook, served, client, Service::Other, flags)?;
             self.reply(hook.back(), talk_of(&run, served.kind), PSH | ACK)?;
         }
-        self.ask(hook, served, client, Service::Fickle, PSH | ACK)?;
+        for flags in [RST, RST | ACK, PSH | ACK] {
+            self.ask(hook, served, client, Service::Fickle, flags)?;
+        }
         let run = self.ask(hook, served, client, Service::Fickle, SYN)?;
         self.reply(hook.back(), talk_of(&run, served.kind), RST | ACK)?;
         self.ask(hook, served, client, Service::Fickle, ACK).map(drop)
@@ -632,11 +634,11 @@ fn talk_of(run: &Run, kind: Kind) -> Talk {
     Talk { server: destination(&run.packet, kind), client: source(&run.packet, kind) }
 }
 
-fn source(packet: &[u8], kind: Kind) -> Endpoint {
+pub(crate) fn source(packet: &[u8], kind: Kind) -> Endpoint {
     end(packet, kind, 0)
 }
 
-fn destination(packet: &[u8], kind: Kind) -> Endpoint {
+pub(crate) fn destination(packet: &[u8], kind: Kind) -> Endpoint {
     end(packet, kind, 1)
 }
 

@@ -24,7 +24,9 @@ use canary_common::{
     backend::{Backend, Frontend},
     directory::Bucket,
     endpoint::Address,
-    flows::{self, Client, Entry, Flows as _, Hash, Head, Key, Request, Stored, Values},
+    flows::{
+        self, Client, EVICTIONS, Entry, Flows as _, Hash, Head, Key, Request, Seed, Stored, Values,
+    },
     hooks::{self, Outcome, Verdict},
     interface::Interface,
     memory::Memory,
@@ -37,7 +39,7 @@ use canary_common::{
     wire::ethernet,
 };
 use canary_userspace::{
-    kernel::{flows::FlowTable, load, mapped::Mapped, writer::Writer},
+    kernel::{flows::FlowTable, insert::Inserter, load, mapped::Mapped, writer::Writer},
     plan::Write,
 };
 use nix::{
@@ -196,6 +198,7 @@ pub(crate) struct Twin {
     stats: PerCpuArray<MapData, Counts>,
     histograms: PerCpuArray<MapData, Histograms>,
     reasons: PerCpuArray<MapData, u64>,
+    evictions: PerCpuArray<MapData, [u64; EVICTIONS]>,
     refusals: PerCpuArray<MapData, [u32; 2]>,
     rows: HashMap<MapData, u32, Row>,
     table: FlowTable,
@@ -205,7 +208,7 @@ pub(crate) struct Twin {
     told: BTreeMap<Reason, u64>,
     clock: Clock,
     // Last: it goes when nothing uses it any more.
-    _bpffs: Bpffs,
+    bpffs: Bpffs,
 }
 
 /// A row of `INTERFACES`.
@@ -247,6 +250,7 @@ impl Twin {
             stats: PerCpuArray::try_from(load::take(&mut ebpf, "STATS")?)?,
             histograms: PerCpuArray::try_from(load::take(&mut ebpf, "HISTOGRAMS")?)?,
             reasons: PerCpuArray::try_from(load::take(&mut ebpf, "REASONS")?)?,
+            evictions: PerCpuArray::try_from(load::take(&mut ebpf, "EVICTIONS")?)?,
             refusals: PerCpuArray::try_from(load::take(&mut ebpf, "REFUSALS")?)?,
             rows: HashMap::try_from(load::take(&mut ebpf, "INTERFACES")?)?,
             table,
@@ -254,7 +258,7 @@ impl Twin {
             ebpf,
             told: BTreeMap::new(),
             clock: Clock::new()?,
-            _bpffs: bpffs,
+            bpffs,
         };
         twin.prepare()?;
         Ok(twin)
@@ -375,6 +379,16 @@ impl Twin {
         let [host, kernel] = self.sides().map(|tables| flows::insert(&tables, request, by));
         ensure!(host == kernel, "{kernel:?} in the kernel, {host:?} here");
         Ok(host)
+    }
+
+    /// Stores an entry in the kernel's table alone.
+    pub(crate) fn insert_in_kernel(&self, request: &Request) -> Stored {
+        flows::insert(&self.table, request, self.memory.settings.flows())
+    }
+
+    /// Whether the kernel's table has an entry of a tuple.
+    pub(crate) fn has(&self, key: &Key, client: Client, by: Seed) -> bool {
+        flows::find(&self.table, key, Hash::of(key, client, by), client).is_some()
     }
 
     /// Marks the entries of a client's flow on both sides, as the agent does that ends it.
@@ -546,6 +560,8 @@ impl Twin {
             let host = self.told.get(reason).copied().unwrap_or(0);
             ensure!(kernel == host, "{}: {kernel} in the kernel, {host} here", reason.word());
         }
+        let evictions = self.memory.evictions.each_ref().map(Cell::get);
+        ensure!(self.evictions()? == evictions, "{:?}, {evictions:?} here", self.evictions()?);
         let host = self.memory.counts.borrow();
         for statistics in 0..ROWS {
             let kernel = self.counts(statistics)?;
@@ -585,6 +601,43 @@ impl Twin {
             ensure!(kernel == host, "{timing:?} of {statistics}: {kernel} times, {host} here");
         }
         Ok(())
+    }
+
+    /// What inserts of packets and of [`Self::inserter`] pushed out, over all CPUs.
+    pub(crate) fn evictions(&self) -> Result<[u64; EVICTIONS]> {
+        let mut sums = [0; EVICTIONS];
+        for slots in self.evictions.get(&0, 0)?.iter() {
+            for (sum, count) in sums.iter_mut().zip(slots) {
+                *sum += count;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Packets that the programs did not forward for a reason.
+    pub(crate) fn reason(&self, reason: Reason) -> Result<u64> {
+        Ok(self.reasons.get(&reason.slot(), 0)?.iter().sum())
+    }
+
+    /// The program that inserts for the agent.
+    pub(crate) fn inserter(&mut self) -> Result<Inserter> {
+        let pin = self.bpffs.0.join("put_flow");
+        let program = self.ebpf.program_mut("put_flow").context("no such program")?;
+        let program: &mut SchedClassifier = program.try_into()?;
+        program.load()?;
+        program.pin(&pin)?;
+        let again = SchedClassifier::from_pin(&pin)?;
+        fs::remove_file(&pin)?;
+        Ok(Inserter::new(again))
+    }
+
+    /// Places of the kernel's table that are in use.
+    pub(crate) fn in_use(&self) -> usize {
+        let buckets = (0..self.memory.settings.flow_buckets.load()).filter_map(|number| {
+            let bucket = self.table.flows(number)?;
+            Some(bucket.heads.iter().filter(|head| self.table.load(head) & 7 << 20 != 0).count())
+        });
+        buckets.sum()
     }
 
     /// Every word of `FLOWS`: the same entries at the same places, for seed and size are the same.
