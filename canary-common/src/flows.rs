@@ -23,7 +23,7 @@ mod values;
 
 pub use self::change::{Back, NO_PARTNER, ask, free, free_pair, link, mark, partner, touch};
 pub(crate) use self::find::index;
-pub use self::find::{Entry, find, find_at, key_of};
+pub use self::find::{Entry, expect, find, find_at, key_of};
 pub use self::hash::{Hash, Seed};
 pub use self::insert::{Request, Stored, insert};
 pub use self::key::Key;
@@ -273,6 +273,10 @@ pub trait Flows {
 
     /// An answered flow was pushed out by another: its split has one less.
     fn pushed_out(&self, statistics: u16);
+
+    /// Has a body on its way from memory, for a look that comes soon.
+    #[inline(always)]
+    fn fetch(&self, _body: &Body) {}
 
     /// The same number, about which the compiler knows nothing.
     #[inline(always)]
