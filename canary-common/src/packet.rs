@@ -38,8 +38,8 @@ pub trait Packet {
             return Err(Reason::Truncated);
         }
         let mut words = [0; 8];
-        for (at, word) in (0..).zip(words.iter_mut().take(W)) {
-            *word = u64::from_ne_bytes(self.read(offset.wrapping_add(at * 8))?);
+        for (at, word) in (0_usize..).zip(words.iter_mut().take(W)) {
+            *word = u64::from_ne_bytes(self.read(offset.wrapping_add(at << 3))?);
         }
         Ok(words)
     }

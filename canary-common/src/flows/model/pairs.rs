@@ -123,7 +123,7 @@ fn replaced(places: [u32; 2], other: fn(Seed) -> Program) -> Scenario {
     let frees = pair_freer(1, Kind::Forward, by);
     // One whose `return` takes place 5 when 5 and 6 are free.
     let takes_five = |number: &u16| hash(&request(*number, Kind::Return), by).home() & 2 == 0;
-    let number = (10..).find(takes_five).unwrap();
+    let number = (10..100).find(takes_five).unwrap();
     let replaces: Program = Box::new(move |cpu| {
         cpu.part(|| frees(cpu).unwrap_or(0));
         Ok(store_answered(cpu, number, [6, 5], by))
