@@ -235,7 +235,18 @@ pub(crate) fn count_bytes<T: Tables + ?Sized>(
     values: &Values,
     counter: Counter,
 ) {
-    if segment.payload > 0 && !values.has(Values::DIRECT) {
-        node.tables.count(values.statistics, counter, u64::from(segment.payload));
+    count_payload(node, segment.payload, values, counter);
+}
+
+/// Adds payload to a counter of a connection's split; one that dialled a backend has none.
+#[inline(always)]
+pub(crate) fn count_payload<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    payload: u32,
+    values: &Values,
+    counter: Counter,
+) {
+    if payload > 0 && !values.has(Values::DIRECT) {
+        node.tables.count(values.statistics, counter, u64::from(payload));
     }
 }

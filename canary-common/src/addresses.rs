@@ -36,7 +36,13 @@ pub struct Place {
 #[inline(always)]
 #[must_use]
 pub const fn place(address: Address) -> Place {
-    let [a, b] = address.words();
+    place_of(address.words())
+}
+
+/// Where the bits are of an address of these words.
+#[inline(always)]
+#[must_use]
+pub const fn place_of([a, b]: [u64; 2]) -> Place {
     // Not keyed: whoever finds an address with set bits has found a slower way to be passed.
     let hash = (a ^ b.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b;
     let hash = hash.wrapping_mul(0xb7e1_5162_8aed_2a6b);

@@ -25,7 +25,7 @@ pub use self::change::{
     Back, NO_PARTNER, ask, end_severed, free, free_pair, link, mark, partner, spilled_from, touch,
 };
 pub(crate) use self::find::index;
-pub use self::find::{Entry, find, find_at, key_of};
+pub use self::find::{Entry, expect, find, find_at, key_of};
 pub use self::hash::{Hash, Seed};
 pub use self::insert::{Request, Stored, insert, repair};
 pub use self::key::Key;
@@ -278,6 +278,10 @@ pub trait Flows {
 
     /// An insert pushed out an entry of this rank, or, with [`NO_ROOM`], found none to push out.
     fn evicts(&self, _rank: u64) {}
+
+    /// Has a body on its way from memory, for a look that comes soon.
+    #[inline(always)]
+    fn fetch(&self, _body: &Body) {}
 
     /// The same number, about which the compiler knows nothing.
     #[inline(always)]

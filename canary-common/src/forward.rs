@@ -38,7 +38,12 @@ pub fn of_flow<T: Tables + ?Sized>(
         return Ok(None);
     }
     let key = Key::new(segment.source, segment.destination);
-    match node.entry(&key, Client::IsSource) {
+    let entry = if segment.is_syn() {
+        node.entry_of_first(&key, Client::IsSource)
+    } else {
+        node.entry(&key, Client::IsSource)
+    };
+    match entry {
         Some(entry) => Ok(known(node, segment, origin, &entry)?.map(Decision::Forward)),
         None => Ok(None),
     }

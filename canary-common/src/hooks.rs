@@ -1,9 +1,9 @@
 //! One function a hook: a packet in, an outcome out.
 
 use crate::addresses;
-use crate::endpoint::{Address, Version};
+use crate::endpoint::Version;
 use crate::forward::{of_flow, of_none};
-use crate::node::{Node, bits};
+use crate::node::{Node, bits_of};
 use crate::packet::Packet;
 use crate::plain;
 use crate::reason::{Action, Reason};
@@ -129,16 +129,15 @@ where
         Ok(front) => front,
         Err(reason) => return First::pass(reason),
     };
-    let bits = bits(tables, front.address) & addresses::ALL;
+    let bits = bits_of(tables, front.address) & addresses::ALL;
     let is_hairpin =
-        origin == Origin::Pod && front.address.words() == hairpin_address(front.version).words();
+        origin == Origin::Pod && front.address == hairpin_address(front.version).words();
     if bits == 0 && !is_hairpin {
         return First::pass(Reason::NotOurs);
     }
     if bits & addresses::FRONTEND != 0
         && let Ok(node) = Node::new(tables)
-        && let Ok(segment) = Segment::of(packet, l2, front.version)
-        && let Some(outcome) = plain::forward(packet, node, &segment, l2, origin)
+        && let Some(outcome) = plain::forward(packet, node, front.version, l2, origin)
     {
         return First::Done(outcome);
     }
@@ -287,13 +286,12 @@ where
         Ok(front) => front,
         Err(reason) => return First::pass(reason),
     };
-    let bits = bits(tables, front.address);
+    let bits = bits_of(tables, front.address);
     if bits & addresses::BACKEND == 0 {
         return First::pass(Reason::NotOurs);
     }
     if let Ok(node) = Node::new(tables)
-        && let Ok(segment) = Segment::of(packet, l2, front.version)
-        && let Some(outcome) = plain::restore(packet, node, &segment, l2)
+        && let Some(outcome) = plain::restore(packet, node, front.version, l2)
     {
         return First::Done(outcome);
     }
@@ -363,25 +361,29 @@ enum Towards {
 /// As much of a packet as says whether it is ours.
 struct Front {
     version: Version,
-    address: Address,
+    /// The address as words: of bytes the compiler would keep pieces apart.
+    address: [u64; 2],
 }
 
 impl Front {
     #[inline(always)]
     fn read<P: Packet + ?Sized>(packet: &P, l2: usize, end: Towards) -> Result<Self, Reason> {
         let version = segment::version(packet, l2)?;
-        let address = match (version, end) {
-            (Version::V4, Towards::Destination) => {
-                Address::v4(packet.read(l2.wrapping_add(ipv4::DESTINATION_AT))?)
+        let within = match (version, end) {
+            (Version::V4, Towards::Destination) => ipv4::DESTINATION_AT,
+            (Version::V4, Towards::Source) => ipv4::SOURCE_AT,
+            (Version::V6, Towards::Destination) => ipv6::DESTINATION_AT,
+            (Version::V6, Towards::Source) => ipv6::SOURCE_AT,
+        };
+        let at = l2.wrapping_add(within);
+        let address = match version {
+            Version::V4 => {
+                let [a, b, c, d] = packet.read(at)?;
+                [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])]
             }
-            (Version::V4, Towards::Source) => {
-                Address::v4(packet.read(l2.wrapping_add(ipv4::SOURCE_AT))?)
-            }
-            (Version::V6, Towards::Destination) => {
-                Address(packet.read(l2.wrapping_add(ipv6::DESTINATION_AT))?)
-            }
-            (Version::V6, Towards::Source) => {
-                Address(packet.read(l2.wrapping_add(ipv6::SOURCE_AT))?)
+            Version::V6 => {
+                let [a, b, ..] = packet.words::<2>(at, 16)?;
+                [a, b]
             }
         };
         Ok(Self { version, address })

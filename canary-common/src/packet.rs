@@ -27,6 +27,23 @@ pub trait Packet {
     /// [`Reason::Truncated`] if the packet ends before `offset + N`.
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason>;
 
+    /// The `W` words at `offset`, at most eight; what is not asked for is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if the packet ends before `offset + room`, which is beyond them.
+    #[inline(always)]
+    fn words<const W: usize>(&self, offset: usize, room: usize) -> Result<[u64; 8], Reason> {
+        if self.len() < offset.wrapping_add(room) {
+            return Err(Reason::Truncated);
+        }
+        let mut words = [0; 8];
+        for (at, word) in (0_usize..).zip(words.iter_mut().take(W)) {
+            *word = u64::from_ne_bytes(self.read(offset.wrapping_add(at << 3))?);
+        }
+        Ok(words)
+    }
+
     /// Overwrites the `N` bytes at `offset`.
     ///
     /// # Errors
@@ -88,6 +105,22 @@ pub trait Packet {
         [address, port]: [Difference; 2],
     ) -> Result<(), Reason> {
         self.patch_checksum(offset, udp, covers, address.and(port))
+    }
+
+    /// The same for a TCP checksum that stands there as `sum`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::patch_checksum`].
+    #[inline(always)]
+    fn patch_tcp(
+        &mut self,
+        offset: usize,
+        sum: [u8; 2],
+        _covers: Covers,
+        [address, port]: [Difference; 2],
+    ) -> Result<(), Reason> {
+        self.write(offset, address.and(port).patch(sum))
     }
 }
 

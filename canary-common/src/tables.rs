@@ -107,4 +107,10 @@ pub trait Tables: Flows {
         let entry = flows::find(self, key, Hash::of(key, client, by), client)?;
         Some((entry.head, entry.place))
     }
+
+    /// As [`Tables::find_flow`] for a tuple that is most likely new, and about to be stored.
+    #[inline(always)]
+    fn find_new(&self, key: &Key, client: Client, by: Seed) -> Option<(Head, u32)> {
+        self.find_flow(key, client, by)
+    }
 }

@@ -105,12 +105,15 @@ pub(crate) fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
 /// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the
 /// scratch row.
 #[inline(never)]
-fn find_flow(is_source: u32) -> u64 {
+fn find_flow(is_source: u32, is_new: u32) -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return 0;
     };
     let client = if is_source == 0 { Client::IsDestination } else { Client::IsSource };
     let hash = Hash::of(&scratch.key, client, settings.flows());
+    if is_new != 0 {
+        flows::expect(&Table, hash);
+    }
     match flows::find(&Table, &scratch.key, hash, client) {
         Some(entry) => {
             scratch.place = entry.place;
@@ -143,12 +146,13 @@ pub(crate) fn free_flow(place: u32, head: Head, back: Back) -> bool {
     release(place, head.0, u32::from(back == Back::Stays)) != 0
 }
 
-/// The entry of a tuple: its head and its place.
+/// The entry of a tuple: its head and its place. One that is most likely new is looked up so that
+/// its insert waits for memory no more.
 #[inline(always)]
-pub(crate) fn find(key: &Key, client: Client) -> Option<(Head, u32)> {
+pub(crate) fn find(key: &Key, client: Client, is_new: bool) -> Option<(Head, u32)> {
     let scratch = scratch()?;
     scratch.key = *key;
-    let head = find_flow(u32::from(client == Client::IsSource));
+    let head = find_flow(u32::from(client == Client::IsSource), u32::from(is_new));
     (head != 0).then_some((Head(head), scratch.place))
 }
 

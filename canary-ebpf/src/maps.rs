@@ -354,7 +354,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn find_flow(&self, key: &Key, client: Client, _by: Seed) -> Option<(Head, u32)> {
-        calls::find(key, client)
+        calls::find(key, client, false)
+    }
+
+    #[inline(always)]
+    fn find_new(&self, key: &Key, client: Client, _by: Seed) -> Option<(Head, u32)> {
+        calls::find(key, client, true)
     }
 }
 

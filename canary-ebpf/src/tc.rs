@@ -6,13 +6,13 @@ use aya_ebpf::helpers::{
     bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
-use canary_common::checksum::Difference;
+use canary_common::checksum::{Difference, fold};
 use canary_common::packet::{Covers, Packet};
 use canary_common::reason::Reason;
 use canary_common::tables::Tables;
 
 use crate::maps::Maps;
-use crate::memory::{load, store};
+use crate::memory::{load, store, words};
 
 /// Ethernet, the longest IPv4 header and the fixed TCP header: all that any step reads.
 const HEADERS: u32 = 14 + 60 + 20;
@@ -181,10 +181,16 @@ impl Skb {
     /// The address of `N` bytes at `offset`.
     #[inline(always)]
     fn at<const N: usize>(self, offset: usize) -> Result<usize, Reason> {
+        self.within(offset, N)
+    }
+
+    /// The address of `room` bytes at `offset`.
+    #[inline(always)]
+    fn within(self, offset: usize, room: usize) -> Result<usize, Reason> {
         let [data, end] = self.bounds();
         // Verifier: one addition, then the check against the very same register.
         let at = data.wrapping_add(offset);
-        if at.wrapping_add(N) > end { Err(Reason::Truncated) } else { Ok(at) }
+        if at.wrapping_add(room) > end { Err(Reason::Truncated) } else { Ok(at) }
     }
 }
 
@@ -201,6 +207,13 @@ impl Packet for Skb {
         let at = self.at::<N>(offset)?;
         // SAFETY: `at` has just checked the bounds.
         Ok(unsafe { load(at as *const u8) })
+    }
+
+    #[inline(always)]
+    fn words<const W: usize>(&self, offset: usize, room: usize) -> Result<[u64; 8], Reason> {
+        let at = self.within(offset, room)?;
+        // SAFETY: `within` has just checked the bounds.
+        Ok(unsafe { words::<W>(at as *const u8) })
     }
 
     #[inline(always)]
@@ -262,5 +275,31 @@ impl Packet for Skb {
     ) -> Result<(), Reason> {
         self.patch_checksum(offset, udp, covers, address)?;
         self.patch_checksum(offset, udp, Covers::Segment, port)
+    }
+
+    /// One call where it is enough. The kernel takes the change of an address off a sum that is
+    /// whole, and adds it to one that is only the pseudo-header's: what stands there afterwards
+    /// tells which of both it was. The port is ours to patch in the first, and not covered by the
+    /// second. Where both come to the same, it is asked again.
+    #[inline(always)]
+    fn patch_tcp(
+        &mut self,
+        offset: usize,
+        sum: [u8; 2],
+        covers: Covers,
+        [address, port]: [Difference; 2],
+    ) -> Result<(), Reason> {
+        self.patch_checksum(offset, false, covers, address)?;
+        if port == Difference::default() {
+            return Ok(());
+        }
+        if matches!(fold(address.0), 0 | 0xffff) {
+            return self.patch_checksum(offset, false, Covers::Segment, port);
+        }
+        let whole = address.patch(sum);
+        if self.read::<2>(offset)? == whole {
+            return self.write(offset, port.patch(whole));
+        }
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ const TRIES: u32 = if cfg!(test) { 2 } else { 64 };
 const LOCK: u64 = 1;
 /// What an entry in its second choice adds to the own word of its first.
 const SPILL: u64 = 1 << 32;
-/// Free places of the first choice below which the second is looked at.
+/// Places of the first choice with room below which the second is looked at.
 const FEW: u64 = 3;
 
 /// Seconds for which a `return` without a partner is a half of an insert that is under way.
@@ -117,12 +117,12 @@ fn insert_locked<T: Flows + ?Sized>(
     {
         return Stored::Exists;
     }
-    let near = scan(tables, first, hash.first, request);
+    let near = scan(tables, first, hash.first, hash, request);
     let mut choice = near.best;
-    if near.free < FEW {
-        let far = scan(tables, second, hash.second, request);
+    if near.room < FEW {
+        let far = scan(tables, second, hash.second, hash, request);
         // Where neither has room: the one that matters least in both.
-        if far.free > near.free || near.free == 0 && far.best < near.best {
+        if far.room > near.room || near.room == 0 && far.best < near.best {
             choice = far.best;
         }
     }
@@ -134,14 +134,27 @@ fn insert_locked<T: Flows + ?Sized>(
 }
 
 #[inline(always)]
-fn scan<T: Flows + ?Sized>(tables: &T, bucket: &Bucket, number: u32, request: &Request) -> Scan {
+fn scan<T: Flows + ?Sized>(
+    tables: &T,
+    bucket: &Bucket,
+    number: u32,
+    hash: Hash,
+    request: &Request,
+) -> Scan {
+    let home = home(hash);
     let mut scan = Scan::START;
     let mut place = number << 3;
     for word in &bucket.heads {
-        scan.add(tables, Head(tables.load(word)), place, request.spare, request.now);
+        scan.add(tables, Head(tables.load(word)), place, home, request.spare, request.now);
         place = place.wrapping_add(1);
     }
     scan
+}
+
+/// The index that the entry is given where it is free.
+#[inline(always)]
+fn home(hash: Hash) -> u32 {
+    u32::try_from(hash.home()).unwrap_or(0)
 }
 
 /// Claims the place of a [`Scan`], writes the body, and lets the entry live.
@@ -153,7 +166,7 @@ fn take<T: Flows + ?Sized>(
     choice: u64,
     by: Seed,
 ) -> Stored {
-    let place = place_of(choice);
+    let place = place_of(choice, home(hash));
     let Some(bucket) = tables.flows(place >> 3) else { return Stored::Full };
     let index = index(place);
     let (Some(word), Some(body)) = (bucket.heads.get(index), bucket.bodies.get(index)) else {

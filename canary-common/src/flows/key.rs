@@ -24,6 +24,18 @@ impl Key {
         Self([a, b, c, d, u64::from_ne_bytes([e, f, g, h, source.protocol, 0, 0, 0])])
     }
 
+    /// The same of words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_words(
+        [a, b]: [u64; 2],
+        [c, d]: [u64; 2],
+        [e, f, g, h]: [u8; 4],
+        protocol: u8,
+    ) -> Self {
+        Self([a, b, c, d, u64::from_ne_bytes([e, f, g, h, protocol, 0, 0, 0])])
+    }
+
     /// Who sends.
     #[must_use]
     pub const fn source(&self) -> Endpoint {

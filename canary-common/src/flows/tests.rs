@@ -209,11 +209,12 @@ fn an_entry_goes_to_its_second_choice_and_is_counted_there() {
     let [number] = twins(Kind::Forward, by, [0, 1]);
     let request = request(number, Kind::Forward);
 
-    assert_eq!(insert(&memory, &request, by), Stored::At(8));
+    let home = 8 + u32::try_from(hash(&request, by).home()).unwrap();
+    assert_eq!(insert(&memory, &request, by), Stored::At(home));
     assert_eq!(insert(&memory, &request, by), Stored::Exists);
 
     let entry = lookup(&memory, &request, by).unwrap();
-    assert!(entry.place == 8 && entry.values.has(Values::SPILLED));
+    assert!(entry.place == home && entry.values.has(Values::SPILLED));
     assert_eq!(spilled_from(&memory, &entry, by), Some(0));
     assert_eq!(memory.flows[0].own.load() >> 32, 1);
     assert!(free(&memory, &entry, by));
@@ -342,8 +343,9 @@ fn a_connection_is_pushed_out_whole() {
         fill(&memory, 0, 2, by);
         let pair = put_pair(&memory, places, 0, by);
 
-        assert_eq!(insert(&memory, &request(2, Kind::Forward), by), Stored::At(5));
+        let stored = insert(&memory, &request(2, Kind::Forward), by);
 
+        assert!(matches!(stored, Stored::At(5 | 6)), "{stored:?}");
         assert_eq!(pair.map(|request| count(&memory, &request)), [0, 0]);
         settled(&memory, by).unwrap();
     }
