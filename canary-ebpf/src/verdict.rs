@@ -23,6 +23,16 @@ pub(crate) fn of_skb(outcome: u32, skb: &Skb, origin: Origin) -> i32 {
     }
 }
 
+/// The verdict of a tcx hook on the way out: what goes back comes in again.
+#[inline(always)]
+pub(crate) fn of_skb_out(outcome: u32, skb: &Skb) -> i32 {
+    match verdict(outcome) {
+        Verdict::Pass => NEXT,
+        Verdict::Back => i32::try_from(skb.send_in()).unwrap_or(DROP),
+        Verdict::Drop => DROP,
+    }
+}
+
 /// The verdict of an outcome, whose reason is counted, unless it has nothing to do with us.
 #[inline(always)]
 fn verdict(outcome: u32) -> Verdict {

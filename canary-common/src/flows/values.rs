@@ -32,6 +32,12 @@ impl Values {
     pub const TRANSLATED: u8 = 1 << 1;
     /// The client dialled the backend itself: only its port is translated.
     pub const DIRECT: u8 = 1 << 2;
+    /// `Fragment`: its datagram passes as it is.
+    pub const PASSES: u8 = 1 << 3;
+    /// `Fragment`: of an answer, whose source is replaced.
+    pub const RESTORES: u8 = 1 << 4;
+    /// `Fragment`: its datagram goes back to the pod that sent it.
+    pub const TURNS: u8 = 1 << 5;
     /// It is in its second choice.
     pub const SPILLED: u8 = 1 << 7;
 
