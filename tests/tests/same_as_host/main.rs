@@ -11,6 +11,7 @@
 )]
 
 mod cells;
+mod rare;
 mod side;
 mod traffic;
 mod twin;
