@@ -87,6 +87,8 @@ pub enum Client {
     IsSource,
     /// Its destination: `Return`, `Straight`.
     IsDestination,
+    /// No port tells: `Fragment`.
+    IsUnknown,
 }
 
 /// An entry's head: tag 12 bits, version 8, kind 3, state 9, seconds 32, from the lowest.
@@ -214,9 +216,8 @@ impl Kind {
     const fn client(self) -> Client {
         match self {
             Self::Forward | Self::Foreign => Client::IsSource,
-            Self::Return | Self::Straight | Self::Fragment | Self::Free | Self::Claimed => {
-                Client::IsDestination
-            }
+            Self::Return | Self::Straight | Self::Free | Self::Claimed => Client::IsDestination,
+            Self::Fragment => Client::IsUnknown,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! One function a hook: a packet in, an outcome out.
 
 use crate::addresses;
-use crate::endpoint::Version;
+use crate::endpoint::{Address, Version};
 use crate::forward::{of_flow, of_none};
 use crate::node::{Node, bits_of};
 use crate::packet::Packet;
 use crate::plain;
+use crate::rare;
 use crate::reason::{Action, Reason};
 use crate::refuse;
 use crate::restore::ends;
@@ -13,7 +14,7 @@ use crate::route::{Decision, Ends, Origin, Sent, act, act_back, hairpin_address}
 use crate::segment::{self, Segment};
 use crate::start::{Begun, store, trace};
 use crate::tables::Tables;
-use crate::wire::{ipv4, ipv6, tcp};
+use crate::wire::{icmp, ipv4, ipv6, tcp};
 
 /// What the hook does with the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,17 @@ impl Outcome {
         (verdict, (word >> 8).checked_sub(1))
     }
 
+    /// Whether such a number says that the packet goes on as it came.
     #[inline(always)]
-    const fn of(sent: Sent) -> Self {
+    #[must_use]
+    pub const fn is_untouched(word: u32) -> bool {
+        matches!(Self::of_word(word), (Verdict::Pass, Some(_)))
+    }
+
+    /// The outcome of a packet that was rewritten.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(sent: Sent) -> Self {
         let verdict = match sent {
             Sent::On => Verdict::Pass,
             Sent::Back => Verdict::Back,
@@ -158,67 +168,90 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let decided = inbound_segment(packet, tables, l2, version, bits).and_then(|segment| {
-        let node = Node::new(tables)?;
-        if let Some(decision) = of_flow(node, &segment, origin, bits)? {
-            return Ok(decision);
+    let segment = match Segment::of(packet, l2, version) {
+        Ok(segment) => segment,
+        Err(reason) if rare::may_be(reason) => {
+            return rare::inbound(packet, tables, l2, origin, version, bits);
         }
-        let beginning = of_none(node, &segment, origin)?;
-        match beginning.begun {
-            Begun::Passes => Ok(Decision::Forward(beginning.as_it_is())),
-            Begun::Flow => store(node, &segment, origin, &beginning).map(Decision::Forward),
-            Begun::Trace => {
-                let request = trace(node, &segment, &beginning);
-                tables.store_flow(&request, node.settings.flows());
-                Err(Reason::Straight)
-            }
+        Err(reason) => return unforwarded(reason),
+    };
+    let decided = Node::new(tables).and_then(|node| inbound_decide(node, &segment, origin, bits));
+    inbound_end(packet, tables, l2, origin, &segment, decided)
+}
+
+/// What becomes of a segment towards a frontend; what begins with it is stored.
+///
+/// # Errors
+///
+/// The [`Reason`] why it is not forwarded.
+#[inline(always)]
+pub(crate) fn inbound_decide<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    bits: u64,
+) -> Result<Decision, Reason> {
+    is_ours(node.tables, segment, bits)?;
+    if let Some(decision) = of_flow(node, segment, origin, bits)? {
+        return Ok(decision);
+    }
+    let beginning = of_none(node, segment, origin)?;
+    match beginning.begun {
+        Begun::Passes => Ok(Decision::Forward(beginning.as_it_is())),
+        Begun::Flow => store(node, segment, origin, &beginning).map(Decision::Forward),
+        Begun::Trace => {
+            let request = trace(node, segment, &beginning);
+            node.tables.store_flow(&request, node.settings.flows());
+            Err(Reason::Straight)
         }
-    });
+    }
+}
+
+/// Does with a segment what was decided.
+#[inline(always)]
+pub(crate) fn inbound_end<P, T>(
+    packet: &mut P,
+    tables: &T,
+    l2: usize,
+    origin: Origin,
+    segment: &Segment,
+    decided: Result<Decision, Reason>,
+) -> Outcome
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
     match decided {
-        Ok(decision) => inbound_act(packet, l2, origin, version, decision),
+        Ok(decision) => inbound_act(packet, segment, origin, decision),
         Err(reason) if reason.action() == Action::Refuse => {
-            refused(packet, tables, l2, version, reason)
+            refused(packet, tables, l2, segment, reason)
         }
         Err(reason) => unforwarded(reason),
     }
 }
 
-/// The segment that the whole logic is about.
+/// Whether a segment has to do with us, as far as it says itself.
 ///
 /// # Errors
 ///
-/// The [`Reason`] why it is not ours, or cannot be served.
+/// [`Reason::NotOurs`] if not.
 #[inline(always)]
-pub fn inbound_segment<P, T>(
-    packet: &P,
-    tables: &T,
-    l2: usize,
-    version: Version,
-    bits: u64,
-) -> Result<Segment, Reason>
-where
-    P: Packet + ?Sized,
-    T: Tables + ?Sized,
-{
-    let segment = Segment::of(packet, l2, version)?;
-    if bits == addresses::BACKEND && is_of_straight(tables, &segment) {
+pub fn is_ours<T: Tables + ?Sized>(tables: &T, segment: &Segment, bits: u64) -> Result<(), Reason> {
+    if bits == addresses::BACKEND && is_of_straight(tables, segment) {
         return Err(Reason::NotOurs);
     }
-    Ok(segment)
+    Ok(())
 }
 
 /// The last step: the packet is rewritten.
 #[inline(always)]
 pub fn inbound_act<P: Packet + ?Sized>(
     packet: &mut P,
-    l2: usize,
+    segment: &Segment,
     origin: Origin,
-    version: Version,
     decision: Decision,
 ) -> Outcome {
-    let sent = Segment::of(packet, l2, version)
-        .and_then(|segment| act(packet, &segment, origin, decision));
-    match sent {
+    match act(packet, segment, origin, decision) {
         Ok(_) if matches!(decision, Decision::Hairpin(ends) if ends.severed) => {
             Outcome::because(Verdict::Back, Reason::Severed)
         }
@@ -243,7 +276,7 @@ pub fn refused<P, T>(
     packet: &mut P,
     tables: &T,
     l2: usize,
-    version: Version,
+    segment: &Segment,
     reason: Reason,
 ) -> Outcome
 where
@@ -254,9 +287,7 @@ where
     if !tables.may_refuse(node.now) {
         return Outcome::because(Verdict::Drop, Reason::RefusalLimited);
     }
-    let told =
-        Segment::of(packet, l2, version).and_then(|segment| refuse::refuse(packet, &segment, l2));
-    match told {
+    match refuse::refuse(packet, segment, l2) {
         Ok(()) => Outcome::because(Verdict::Back, reason),
         Err(_) => Outcome::because(Verdict::Drop, reason),
     }
@@ -288,6 +319,10 @@ where
     };
     let bits = bits_of(tables, front.address);
     if bits & addresses::BACKEND == 0 {
+        // An error comes from anywhere: only the packet that it quotes says whose it is.
+        if front.is_icmp(packet, l2) {
+            return First::Whole { version: front.version, bits };
+        }
         return First::pass(Reason::NotOurs);
     }
     if let Ok(node) = Node::new(tables)
@@ -298,6 +333,18 @@ where
     First::Whole { version: front.version, bits }
 }
 
+/// The family and destination of a packet to a frontend's address, as far as its bits tell.
+#[inline(always)]
+pub fn to_frontend<P, T>(packet: &P, tables: &T, l2: usize) -> Option<(Version, Address)>
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
+    let Front { version, address } = Front::read(packet, l2, Towards::Destination).ok()?;
+    let is_frontends = bits_of(tables, address) & addresses::FRONTEND != 0;
+    is_frontends.then_some((version, Address::of_words(address)))
+}
+
 /// The whole logic for a packet that may be a backend's answer.
 #[inline(always)]
 pub fn outbound_whole<P, T>(packet: &mut P, tables: &T, l2: usize, version: Version) -> Outcome
@@ -305,13 +352,35 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let ends =
-        Segment::of(packet, l2, version).and_then(|segment| ends(Node::new(tables)?, &segment));
+    let segment = match Segment::of(packet, l2, version) {
+        Ok(segment) => segment,
+        Err(reason) if rare::may_be(reason) => {
+            return rare::outbound(packet, tables, l2, version);
+        }
+        Err(reason) => return unrestored(reason),
+    };
+    let ends = Node::new(tables).and_then(|node| ends(node, &segment));
+    outbound_end(packet, tables, l2, &segment, ends)
+}
+
+/// What becomes of an answer whose ends are known, or why they are not.
+#[inline(always)]
+pub(crate) fn outbound_end<P, T>(
+    packet: &mut P,
+    tables: &T,
+    l2: usize,
+    segment: &Segment,
+    ends: Result<Ends, Reason>,
+) -> Outcome
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
     match ends {
-        Ok(ends) => outbound_act(packet, l2, version, ends),
+        Ok(ends) => outbound_act(packet, segment, ends),
         // The client is told already: now its backend is.
         Err(reason) if reason.action() == Action::Refuse => {
-            refused(packet, tables, l2, version, reason)
+            refused(packet, tables, l2, segment, reason)
         }
         Err(reason) => unrestored(reason),
     }
@@ -319,15 +388,8 @@ where
 
 /// Its last step: the answer is rewritten.
 #[inline(always)]
-pub fn outbound_act<P: Packet + ?Sized>(
-    packet: &mut P,
-    l2: usize,
-    version: Version,
-    ends: Ends,
-) -> Outcome {
-    let sent =
-        Segment::of(packet, l2, version).and_then(|segment| act_back(packet, &segment, ends));
-    match sent {
+pub fn outbound_act<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, ends: Ends) -> Outcome {
+    match act_back(packet, segment, ends) {
         Ok(_) if ends.severed => Outcome::because(Verdict::Pass, Reason::Severed),
         Ok(sent) => Outcome::of(sent),
         Err(reason) => unrestored(reason),
@@ -387,5 +449,16 @@ impl Front {
             }
         };
         Ok(Self { version, address })
+    }
+
+    /// Whether the packet carries ICMP of its own family.
+    #[inline(always)]
+    fn is_icmp<P: Packet + ?Sized>(&self, packet: &P, l2: usize) -> bool {
+        let (at, wanted) = match self.version {
+            Version::V4 => (ipv4::PROTOCOL_AT, icmp::V4),
+            Version::V6 => (ipv6::NEXT_AT, icmp::V6),
+        };
+        // Verifier: two bytes, as in `segment::version`.
+        packet.read::<2>(l2.wrapping_add(at)).is_ok_and(|[protocol, _]| protocol == wanted)
     }
 }

@@ -17,7 +17,10 @@ pub mod draw;
 pub mod endpoint;
 pub mod flows;
 pub mod forward;
+pub mod fragment;
+pub mod headers;
 pub mod hooks;
+pub mod icmp;
 pub mod interface;
 pub mod label;
 pub mod layout;
@@ -31,6 +34,7 @@ pub mod packets;
 mod plain;
 #[cfg(feature = "user")]
 pub mod pod;
+pub mod rare;
 pub mod reason;
 pub mod refuse;
 pub mod restore;

@@ -49,6 +49,13 @@ pub const PORT_REUSE_IDLE: u32 = 60;
 /// Seconds after which a `return` whose `forward` is not there counts as free: an insert is under
 /// way before.
 pub const ORPHAN_IDLE: u32 = 2;
+/// Seconds for which the fragments of a datagram are known by its first; the kernel gives up
+/// reassembly after 30 s (IPv4) and 60 s (IPv6), and the 16 bits of an IPv4 id come again sooner.
+pub const FRAGMENT_IDLE: u32 = 15;
+/// IPv6 extension headers that are walked.
+pub const MAX_EXTENSIONS: usize = 6;
+/// Bytes of IPv6 extension headers that are walked.
+pub const MAX_EXTENSIONS_LEN: usize = 256;
 /// Source ports that are tried for a connection whose own is taken.
 pub const PORT_TRIES: u32 = 16;
 /// Seconds for which an interface is [`crate::interface::Interface::BLIND`] without conntrack.

@@ -56,6 +56,8 @@ pub struct Memory {
     pub interface: Interface,
     /// Its index.
     pub index: Cell<u32>,
+    /// `VIRTUALS`.
+    pub virtuals: HashSet<Address>,
     /// Addresses that the route does not lead to by the packet's interface.
     pub elsewhere: RefCell<HashSet<Address>>,
 }
@@ -183,6 +185,10 @@ impl Tables for Memory {
 
     fn tick(&self) -> u32 {
         self.tick.get().max(1)
+    }
+
+    fn is_virtual(&self, address: Address) -> bool {
+        self.virtuals.contains(&address)
     }
 
     fn may_refuse(&self, _now: u32) -> bool {

@@ -58,6 +58,12 @@ pub trait Packet {
     /// [`Reason::Truncated`] if it cannot have that length; it is unchanged then.
     fn resize(&mut self, len: usize) -> Result<(), Reason>;
 
+    /// Notes a change that no checksum of the packet makes up for: of the addresses of an IPv6
+    /// fragment without its transport header. The tcx hooks override this, for an `skb` may bear
+    /// the sum of all its bytes.
+    #[inline(always)]
+    fn note_change(&mut self, _change: Difference) {}
+
     /// Length of the whole packet in bytes.
     fn len(&self) -> usize;
 

@@ -70,9 +70,9 @@ reasons! {
     NotOurs = 0, "not-ours", Pass;
     /// Neither IPv4 nor IPv6; not counted.
     NotIp = 1, "not-ip", Pass;
-    /// To a frontend or backend, neither TCP nor UDP, or behind IPv6 extension headers.
+    /// To a frontend or backend, neither TCP nor UDP.
     NotTcpOrUdp = 2, "not-tcp-or-udp", Pass;
-    /// A fragment: only a datagram's first fragment has ports.
+    /// A fragment whose first passed as well, or was not seen, to an address that is not virtual.
     Fragment = 3, "fragment", Pass;
     /// The packet ends inside a header.
     Truncated = 4, "truncated", Pass;
@@ -108,6 +108,18 @@ reasons! {
     Busy = 19, "busy", Drop;
     /// The flow was ended by the operator.
     Severed = 20, "severed", Refuse;
+    /// A fragment to a virtual address that came before its first: no program can hold it back.
+    FragmentEarly = 21, "fragment-early", Drop;
+    /// More IPv6 extension headers than are walked, or a route whose end is another address.
+    Extensions = 22, "extension-headers", Pass;
+    /// An ICMP error about a connection that is not known, or one that contradicts itself.
+    IcmpNoFlow = 23, "icmp-no-flow", Pass;
+    /// An ICMP redirect: never translated, for it would lead a route to a pod.
+    IcmpRedirect = 24, "icmp-redirect", Pass;
+    /// An echo request to a virtual address, which is answered.
+    Echo = 25, "echo", Refuse;
+    /// A port or protocol of a virtual address at which nothing is served.
+    ClosedPort = 26, "closed-port", Refuse;
 }
 
 impl Reason {

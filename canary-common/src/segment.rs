@@ -2,6 +2,7 @@
 
 use crate::checksum::Difference;
 use crate::endpoint::{Address, Endpoint, TCP, UDP, Version};
+use crate::headers::Headers;
 use crate::packet::{Covers, Packet};
 use crate::reason::Reason;
 use crate::wire::ipv4::{self, Ipv4Header};
@@ -82,6 +83,34 @@ impl Segment {
             Version::V4 => Self::read_v4(packet, l3_at),
             Version::V6 => Self::read_v6(packet, l3_at),
         }
+    }
+
+    /// A packet that is neither TCP nor UDP, as what refuses it needs it: without ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn without_ports(headers: &Headers) -> Self {
+        let Headers { l3_at, l4_at, version, source, destination, protocol, .. } = *headers;
+        let end = |address| Endpoint { address, port: [0, 0], protocol };
+        Self {
+            l3_at,
+            l4_at,
+            version,
+            source: end(source),
+            destination: end(destination),
+            flags: 0,
+            payload: 0,
+        }
+    }
+
+    /// Reads what stands behind headers that were walked.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`], [`Reason::Malformed`], [`Reason::NotTcpOrUdp`].
+    #[inline(always)]
+    pub fn behind<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> Result<Self, Reason> {
+        let Headers { l3_at, l4_at, version, source, destination, protocol, length, .. } = *headers;
+        Self::read(packet, [l3_at, l4_at], version, [source, destination], protocol, length)
     }
 
     #[inline(always)]

@@ -80,7 +80,8 @@ pub fn fresh<T: Tables + ?Sized>(
     let picked = pick(node, segment.source, segment.destination, frontend)?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
     let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
-    if backend.state() == State::Gone {
+    // A loopback address is reached by the node's own processes alone, which connect to it.
+    if backend.state() == State::Gone || backend.endpoint().address.is_loopback() {
         return Err(Reason::NoBackend);
     }
     let to = Endpoint { protocol: segment.source.protocol, ..backend.endpoint() };

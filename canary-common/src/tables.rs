@@ -54,6 +54,9 @@ pub trait Tables: Flows {
     /// Ticks of 1.024 µs, wrapping; costs a helper call. Never 0.
     fn tick(&self) -> u32;
 
+    /// Whether an address exists only virtually: a frontend's, and neither a pod's nor the node's.
+    fn is_virtual(&self, address: Address) -> bool;
+
     /// Whether one more refusal may be sent in this second.
     fn may_refuse(&self, now: u32) -> bool;
 

@@ -6,6 +6,9 @@ use core::ffi::c_void;
 use canary_common::draw;
 use canary_common::endpoint::Address;
 use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored};
+use canary_common::fragment::Follows;
+use canary_common::headers::Headers;
+use canary_common::icmp::{Mended, Quote};
 use canary_common::route::{Decision, Ends};
 use canary_common::segment::Segment;
 use canary_common::start::Beginning;
@@ -22,6 +25,10 @@ pub(crate) struct Scratch {
     /// What the last step gave.
     pub(crate) code: u32,
     pub(crate) segment: Segment,
+    pub(crate) headers: Headers,
+    pub(crate) follows: Follows,
+    pub(crate) quote: Quote,
+    pub(crate) mended: Mended,
     pub(crate) decision: Decision,
     pub(crate) ends: Ends,
     pub(crate) beginning: Beginning,
@@ -105,11 +112,15 @@ pub(crate) fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
 /// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the
 /// scratch row.
 #[inline(never)]
-fn find_flow(is_source: u32, is_new: u32) -> u64 {
+fn find_flow(client: u32, is_new: u32) -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return 0;
     };
-    let client = if is_source == 0 { Client::IsDestination } else { Client::IsSource };
+    let client = match client {
+        0 => Client::IsDestination,
+        1 => Client::IsSource,
+        _ => Client::IsUnknown,
+    };
     let hash = Hash::of(&scratch.key, client, settings.flows());
     if is_new != 0 {
         flows::expect(&Table, hash);
@@ -152,7 +163,12 @@ pub(crate) fn free_flow(place: u32, head: Head, back: Back) -> bool {
 pub(crate) fn find(key: &Key, client: Client, is_new: bool) -> Option<(Head, u32)> {
     let scratch = scratch()?;
     scratch.key = *key;
-    let head = find_flow(u32::from(client == Client::IsSource), u32::from(is_new));
+    let client = match client {
+        Client::IsDestination => 0,
+        Client::IsSource => 1,
+        Client::IsUnknown => 2,
+    };
+    let head = find_flow(client, u32::from(is_new));
     (head != 0).then_some((Head(head), scratch.place))
 }
 

@@ -6,7 +6,8 @@ use canary_common::hooks::{self, First};
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
-use crate::steps::{self, About, NONE};
+use crate::rare;
+use crate::steps::{self, About, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -33,8 +34,22 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
 fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
     steps::start(about);
     inbound_known(context);
+    if rare::may_be() {
+        inbound_rare(context);
+        match steps::told() {
+            SEGMENT => {
+                inbound_known(context);
+            }
+            FOLLOWS | MENDS => return rare_act(context),
+            ECHO => return inbound_echo(context),
+            _ => {}
+        }
+    }
     if steps::told() == NONE {
         steps::none(context.cast(), came_by);
+    }
+    if steps::about().is_first() {
+        inbound_remember(context);
     }
     if steps::is_refused() {
         inbound_refuse(context);
@@ -60,4 +75,86 @@ fn inbound_refuse(context: *mut xdp_md) -> u32 {
 #[inline(never)]
 fn inbound_act(context: *mut xdp_md) -> u32 {
     steps::act(&mut Frame::of(context))
+}
+
+/// What the ordinary way does not know: what it is, and what becomes of it.
+#[inline(always)]
+fn inbound_rare(context: *mut xdp_md) {
+    rare_read(context);
+    match steps::told() {
+        SEGMENT => {
+            rare_segment(context);
+        }
+        FRAGMENT => {
+            inbound_follow(context);
+        }
+        ERROR => {
+            rare_quote(context);
+            if steps::told() == QUOTES {
+                inbound_relate(context);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[inline(never)]
+fn rare_read(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    rare::read(&frame)
+}
+
+#[inline(never)]
+fn rare_segment(context: *mut xdp_md) -> u32 {
+    rare::segment(&Frame::of(context))
+}
+
+#[inline(never)]
+fn inbound_follow(context: *mut xdp_md) -> u32 {
+    rare::follow(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn rare_quote(context: *mut xdp_md) -> u32 {
+    rare::quote(&Frame::of(context))
+}
+
+#[inline(never)]
+fn inbound_relate(context: *mut xdp_md) -> u32 {
+    rare::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_echo(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    let tables = frame.tables();
+    rare::echo(&mut frame, &tables);
+    steps::told()
+}
+
+#[inline(never)]
+fn inbound_remember(context: *mut xdp_md) -> u32 {
+    rare::remember(&Frame::of(context).tables());
+    0
+}
+
+/// Rewrites what is no segment.
+#[inline(always)]
+fn rare_act(context: *mut xdp_md) -> u32 {
+    if steps::told() == FOLLOWS {
+        rare_follow(context);
+    } else {
+        rare_mend(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn rare_follow(context: *mut xdp_md) -> u32 {
+    rare::act(&mut Frame::of(context))
+}
+
+#[inline(never)]
+fn rare_mend(context: *mut xdp_md) -> u32 {
+    rare::mend(&mut Frame::of(context))
 }

@@ -12,6 +12,7 @@ mod calls;
 mod frame;
 mod maps;
 mod memory;
+mod rare;
 mod route;
 mod skb;
 mod sock;

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::hint::black_box;
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::{btf_map, map};
@@ -83,6 +83,9 @@ static REFUSALS: PerCpuArray<[u32; 2]> = PerCpuArray::pinned(1, 0);
 /// The interfaces that we are attached to, by index.
 #[map]
 static INTERFACES: HashMap<u32, Interface> = HashMap::pinned(limits::MAX_INTERFACES, 0);
+/// Addresses that exist only virtually: asked where nothing else says whose a packet is.
+#[map]
+static VIRTUALS: HashMap<Address, u32> = HashMap::pinned(limits::MAX_FRONTENDS, BPF_F_NO_PREALLOC);
 /// Connect-time picks by socket cookie. Least recently used out first: a lost one costs its
 /// program the virtual address in `getpeername`.
 #[map]
@@ -297,6 +300,11 @@ impl Tables for Maps {
         // SAFETY: the helper has no conditions.
         let tick = low(unsafe { bpf_ktime_get_ns() } >> 10);
         if tick == 0 { 1 } else { tick }
+    }
+
+    #[inline(always)]
+    fn is_virtual(&self, address: Address) -> bool {
+        VIRTUALS.get_ptr(address).is_some()
     }
 
     #[inline(always)]

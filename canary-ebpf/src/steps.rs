@@ -6,9 +6,11 @@
 
 use core::ffi::c_void;
 
+use canary_common::addresses;
 use canary_common::directory::Occupant;
 use canary_common::endpoint::Version;
 use canary_common::forward::of_flow;
+use canary_common::headers::Headers;
 use canary_common::hooks;
 use canary_common::node::Node;
 use canary_common::packet::Packet;
@@ -31,8 +33,27 @@ pub(crate) const DECIDED: u32 = 1;
 const BEGINS: u32 = 2;
 /// A trace is to be left, which is in the scratch row.
 const TRACES: u32 = 3;
+/// TCP or UDP where the ordinary way does not see it: it is in the scratch row.
+pub(crate) const SEGMENT: u32 = 4;
+/// A fragment behind the first.
+pub(crate) const FRAGMENT: u32 = 5;
+/// What is done with it is in the scratch row.
+pub(crate) const FOLLOWS: u32 = 6;
+/// An ICMP error.
+pub(crate) const ERROR: u32 = 7;
+/// What it quotes is in the scratch row.
+pub(crate) const QUOTES: u32 = 8;
+/// How it is translated is in the scratch row.
+pub(crate) const MENDS: u32 = 9;
+/// An echo request.
+pub(crate) const ECHO: u32 = 10;
+/// An entry is to be stored, or not.
+pub(crate) const STORES: u32 = 11;
 /// This and the slot of the reason why not.
-const REASON: u32 = 4;
+const REASON: u32 = 16;
+
+/// Largest offset of a transport header. Verifier: it has to know one of what comes from a map.
+const MAX_L4_AT: usize = 0x1ff;
 
 /// What a step needs to know of a packet, as bits of a number.
 #[derive(Clone, Copy)]
@@ -42,8 +63,16 @@ impl About {
     const IS_V6: u32 = 1;
     const HAS_L2: u32 = 1 << 1;
     const IS_POD: u32 = 1 << 2;
+    /// The segment is in the scratch row already.
+    const IS_READ: u32 = 1 << 3;
+    /// It is the first fragment of its datagram.
+    const IS_FIRST: u32 = 1 << 4;
+    /// Its sender cannot be told anything.
+    const IS_MUTE: u32 = 1 << 5;
+    /// It is on its way out.
+    pub(crate) const IS_OUT: u32 = 1 << 6;
     /// The bits of `ADDRESSES` follow.
-    const BITS: u32 = 3;
+    const BITS: u32 = 8;
 
     #[inline(always)]
     pub(crate) fn new(version: Version, l2: usize, origin: Origin, bits: u64) -> Self {
@@ -53,18 +82,47 @@ impl About {
         Self(v6 | has_l2 | pod | maps::low(bits) << Self::BITS)
     }
 
+    /// The same of a packet on its way out.
     #[inline(always)]
-    const fn version(self) -> Version {
+    pub(crate) const fn out(self) -> Self {
+        Self(self.0 | Self::IS_OUT)
+    }
+
+    /// The same of a segment that was read, of these.
+    #[inline(always)]
+    pub(crate) const fn read(self, is_first: bool, is_mute: bool) -> Self {
+        let first = if is_first { Self::IS_FIRST } else { 0 };
+        let mute = if is_mute { Self::IS_MUTE } else { 0 };
+        Self(self.0 | Self::IS_READ | first | mute)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_to_frontend(self) -> bool {
+        u64::from(self.0 >> Self::BITS) & addresses::FRONTEND != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_first(self) -> bool {
+        self.0 & Self::IS_FIRST != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_out(self) -> bool {
+        self.0 & Self::IS_OUT != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn version(self) -> Version {
         if self.0 & Self::IS_V6 == 0 { Version::V4 } else { Version::V6 }
     }
 
     #[inline(always)]
-    const fn l2(self) -> usize {
+    pub(crate) const fn l2(self) -> usize {
         if self.0 & Self::HAS_L2 == 0 { 0 } else { ethernet::LEN }
     }
 
     #[inline(always)]
-    const fn origin(self) -> Origin {
+    pub(crate) const fn origin(self) -> Origin {
         if self.0 & Self::IS_POD == 0 { Origin::Net } else { Origin::Pod }
     }
 }
@@ -86,7 +144,7 @@ pub(crate) fn about() -> About {
 /// Leaves a step's result for whoever asks next. What the step returns: the verifier wants
 /// something.
 #[inline(always)]
-fn tell(code: u32) -> u32 {
+pub(crate) fn tell(code: u32) -> u32 {
     if let Some(scratch) = maps::scratch() {
         scratch.code = code;
     }
@@ -102,19 +160,54 @@ pub(crate) fn told() -> u32 {
     unsafe { (&raw const scratch.code).read_volatile() }
 }
 
+/// Reads the packet's segment into the scratch row, where none is yet; whether one is there then.
+#[inline(always)]
+fn has_segment<P: Packet>(packet: &P, about: About) -> bool {
+    let Some(scratch) = maps::scratch() else { return false };
+    if about.0 & About::IS_READ != 0 {
+        return true;
+    }
+    match Segment::of(packet, about.l2(), about.version()) {
+        Ok(segment) => {
+            scratch.segment = segment;
+            true
+        }
+        Err(reason) => {
+            tell(code(reason));
+            false
+        }
+    }
+}
+
+/// The segment of the scratch row, as steps that reach into the packet need it.
+#[inline(always)]
+fn segment(about: About, scratch: &Scratch) -> Segment {
+    let l4_at = scratch.segment.l4_at & MAX_L4_AT;
+    Segment { l3_at: about.l2(), l4_at, version: about.version(), ..scratch.segment }
+}
+
+/// The headers of the scratch row, as such steps need them.
+#[inline(always)]
+pub(crate) fn headers(about: About, scratch: &Scratch) -> Headers {
+    let l4_at = scratch.headers.l4_at & MAX_L4_AT;
+    Headers { l3_at: about.l2(), l4_at, version: about.version(), ..scratch.headers }
+}
+
 /// What becomes of a packet whose flow is there.
 #[inline(always)]
 pub(crate) fn known<P: Packet>(packet: &P, tables: &Maps) -> u32 {
     let about = about();
     let bits = u64::from(about.0 >> About::BITS);
-    let segment = match hooks::inbound_segment(packet, tables, about.l2(), about.version(), bits) {
-        Ok(segment) => segment,
-        Err(reason) => return tell(code(reason)),
-    };
+    if !has_segment(packet, about) {
+        return 0;
+    }
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
-    scratch.segment = segment;
+    let segment = scratch.segment;
+    if let Err(reason) = hooks::is_ours(tables, &segment, bits) {
+        return tell(code(reason));
+    }
     match of_flow(node, &segment, about.origin(), bits) {
         Ok(Some(decision)) => {
             scratch.decision = decision;
@@ -169,6 +262,13 @@ fn occupant() -> u32 {
     let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(&tables)) else { return tell(0) };
     tell(node.find(scratch.segment.destination).map_or(0, Occupant::to_value))
+}
+
+/// Tells that nothing is at the segment's destination, if so.
+#[inline(always)]
+pub(crate) fn closed_port() -> u32 {
+    occupant();
+    tell(if told() == 0 { code(Reason::ClosedPort) } else { NONE })
 }
 
 #[inline(never)]
@@ -261,7 +361,8 @@ fn finish(number: u64) -> u32 {
 /// Whether the packet's sender is to be told.
 #[inline(always)]
 pub(crate) fn is_refused() -> bool {
-    reason(told()).is_some_and(|reason| reason.action() == Action::Refuse)
+    about().0 & About::IS_MUTE == 0
+        && reason(told()).is_some_and(|reason| reason.action() == Action::Refuse)
 }
 
 /// Rewrites the packet, and tells the outcome in one number.
@@ -271,8 +372,8 @@ pub(crate) fn act<P: Packet>(packet: &mut P) -> u32 {
     let (None, Some(scratch)) = (reason(told()), maps::scratch()) else {
         return tell(hooks::unforwarded(reason(told()).unwrap_or(Reason::NotReady)).to_word());
     };
-    let (l2, decision) = (about.l2(), scratch.decision);
-    tell(hooks::inbound_act(packet, l2, about.origin(), about.version(), decision).to_word())
+    let (segment, decision) = (segment(about, scratch), scratch.decision);
+    tell(hooks::inbound_act(packet, &segment, about.origin(), decision).to_word())
 }
 
 /// Tells the packet's sender, and the outcome in one number.
@@ -280,20 +381,22 @@ pub(crate) fn act<P: Packet>(packet: &mut P) -> u32 {
 pub(crate) fn refuse<P: Packet>(packet: &mut P, tables: &Maps) -> u32 {
     let about = about();
     let reason = reason(told()).unwrap_or(Reason::NotReady);
-    tell(hooks::refused(packet, tables, about.l2(), about.version(), reason).to_word())
+    let Some(scratch) = maps::scratch() else { return 0 };
+    let segment = segment(about, scratch);
+    tell(hooks::refused(packet, tables, about.l2(), &segment, reason).to_word())
 }
 
 /// Whom an answer comes from and goes to.
 #[inline(always)]
 pub(crate) fn known_back<P: Packet>(packet: &P, tables: &Maps) -> u32 {
     let about = about();
-    let segment = match Segment::of(packet, about.l2(), about.version()) {
-        Ok(segment) => segment,
-        Err(reason) => return tell(code(reason)),
-    };
+    if !has_segment(packet, about) {
+        return 0;
+    }
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
+    let segment = scratch.segment;
     match ends(node, &segment) {
         Ok(ends) => {
             scratch.ends = ends;
@@ -310,17 +413,18 @@ pub(crate) fn act_back<P: Packet>(packet: &mut P) -> u32 {
     let (None, Some(scratch)) = (reason(told()), maps::scratch()) else {
         return tell(hooks::unrestored(reason(told()).unwrap_or(Reason::NotReady)).to_word());
     };
-    tell(hooks::outbound_act(packet, about.l2(), about.version(), scratch.ends).to_word())
+    tell(hooks::outbound_act(packet, &segment(about, scratch), scratch.ends).to_word())
 }
 
+/// The code of a reason.
 #[inline(always)]
-const fn code(reason: Reason) -> u32 {
+pub(crate) const fn code(reason: Reason) -> u32 {
     reason.slot().wrapping_add(REASON)
 }
 
 /// The reason in a number that a step gave.
 #[inline(always)]
-fn reason(decided: u32) -> Option<Reason> {
+pub(crate) fn reason(decided: u32) -> Option<Reason> {
     if decided == NONE {
         return Some(Reason::NotReady);
     }

@@ -2,8 +2,8 @@
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_change_type,
-    bpf_skb_pull_data,
+    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail,
+    bpf_skb_change_type, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use canary_common::checksum::{Difference, fold};
@@ -20,6 +20,12 @@ const HEADERS: u32 = 14 + 60 + 20;
 /// An address changes that IPv6's pseudo-header covers (Linux 6.16): without it the kernel
 /// spoils the sum of a packet whose checksum the interface has computed.
 const BPF_F_IPV6: u64 = 1 << 7;
+
+/// Of `bpf_redirect`: to the stack, not to the wire.
+const BPF_F_INGRESS: u64 = 1;
+/// What a packet bears from its way in to its way out that is to be looked at once more there; one
+/// that bears it by chance is looked at for nothing.
+const DOUBT: u32 = 0xca7a;
 
 /// Kinds of packets as the stack tells them (`PACKET_HOST`, `PACKET_OTHERHOST`).
 const PACKET_HOST: u32 = 0;
@@ -116,6 +122,32 @@ impl Skb {
         tables.settings().is_some_and(|settings| settings.sent_back.load() == word)
     }
 
+    /// Notes on the packet that it may be to a virtual address and nobody's.
+    #[expect(unsafe_code, reason = "writes the context")]
+    #[inline(always)]
+    pub(crate) fn doubt(self) {
+        // SAFETY: the context is valid for the whole run, and the hook may write this field.
+        unsafe { (*self.context).tc_index = DOUBT };
+    }
+
+    /// Whether it is worth a look if a packet on its way out is to a virtual address and nobody's:
+    /// the node made it, it goes out where it came in, or it was noted when it came in.
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    pub(crate) fn is_doubted(self, tables: &Maps) -> bool {
+        // SAFETY: the context is valid for the whole run.
+        let noted = unsafe { (*self.context).tc_index };
+        tables.came_by == 0 || tables.came_by == tables.interface || noted == DOUBT
+    }
+
+    /// Sends a packet on its way out in by the same interface; the verdict to return.
+    #[expect(unsafe_code, reason = "calls a helper")]
+    #[inline(always)]
+    pub(crate) fn send_in(self) -> i64 {
+        // SAFETY: the helper only notes the index for when the program returns.
+        unsafe { bpf_redirect(self.interface(), BPF_F_INGRESS) }
+    }
+
     /// Sends the packet back to the pod whose interface it came by: into its own end of the
     /// pair, so that no egress program takes it for an answer. The verdict to return.
     #[expect(unsafe_code, reason = "calls helpers")]
@@ -138,13 +170,14 @@ impl Skb {
         unsafe { bpf_redirect(self.interface(), 0) }
     }
 
-    /// Has the packet come in by the interface that it was to go out of: the stack routes it to
-    /// the backend that it came from. The verdict to return.
-    #[expect(unsafe_code, reason = "calls a helper")]
+    /// Has the first `wanted` bytes, or all there are, where programs can read them.
     #[inline(always)]
-    pub(crate) fn send_inwards(self) -> i64 {
-        // SAFETY: the helper only notes the index for when the program returns.
-        unsafe { bpf_redirect(self.interface(), u64::from(BPF_F_INGRESS)) }
+    pub(crate) fn reach(self, wanted: u32) {
+        let wanted = if self.length() < wanted { self.length() } else { wanted };
+        let [data, end] = self.bounds();
+        if end.wrapping_sub(data) < wide(wanted) {
+            self.pull(wanted);
+        }
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]
@@ -230,6 +263,12 @@ impl Packet for Skb {
         // SAFETY: the context is the kernel's own.
         let result = unsafe { bpf_skb_change_tail(self.context, length, 0) };
         if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
+    }
+
+    #[inline(always)]
+    fn note_change(&mut self, change: Difference) {
+        // SAFETY: the context is the kernel's own. It fails where the `skb` bears no sum.
+        let _: i64 = unsafe { bpf_csum_update(self.context, change.0) };
     }
 
     #[inline(always)]

@@ -23,12 +23,12 @@ pub(crate) fn of_skb(outcome: u32, skb: &Skb, origin: Origin) -> i32 {
     }
 }
 
-/// The verdict of a tcx hook on the way out: what goes back does so by the stack.
+/// The verdict of a tcx hook on the way out: what goes back comes in again.
 #[inline(always)]
-pub(crate) fn of_answer(outcome: u32, skb: &Skb) -> i32 {
+pub(crate) fn of_skb_out(outcome: u32, skb: &Skb) -> i32 {
     match verdict(outcome) {
         Verdict::Pass => NEXT,
-        Verdict::Back => i32::try_from(skb.send_inwards()).unwrap_or(DROP),
+        Verdict::Back => i32::try_from(skb.send_in()).unwrap_or(DROP),
         Verdict::Drop => DROP,
     }
 }

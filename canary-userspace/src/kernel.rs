@@ -32,6 +32,7 @@ pub mod sweep;
 mod tell;
 pub mod upgrade;
 pub mod usage;
+pub mod virtuals;
 pub mod writer;
 
 use std::collections::BTreeMap;

@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 pub mod agent;
 pub mod binaries;
 pub mod cgroup;
+pub mod far;
 pub mod firewall;
 pub mod gate;
 pub mod leftovers;
@@ -36,6 +37,7 @@ pub mod wait;
 pub mod wire;
 
 pub use agent::{Agent, AgentOptions};
+pub use far::Far;
 pub use gate::Gate;
 pub use leftovers::Leftovers;
 pub use namespace::Namespace;

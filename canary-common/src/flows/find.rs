@@ -45,13 +45,14 @@ impl Client {
         let kind = match self {
             Self::IsSource => 2,
             Self::IsDestination => 4,
+            Self::IsUnknown => 6,
         };
         tag | kind << 20
     }
 }
 
-/// The entry of a tuple: `Forward` or `Foreign` where the client is its source, else `Return` or
-/// `Straight`.
+/// The entry of a tuple: `Forward` or `Foreign` where the client is its source, `Return` or
+/// `Straight` where it is its destination, else `Fragment`.
 #[inline(always)]
 #[must_use]
 pub fn find<'t, T: Flows + ?Sized>(

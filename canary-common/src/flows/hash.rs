@@ -60,7 +60,8 @@ impl Hash {
         let [a, b, c, d, tail] = key.0;
         let (address, port, other, other_port) = match client {
             Client::IsSource => ([a, b], tail & SOURCE_TAIL, [c, d], tail & DESTINATION_PORT),
-            Client::IsDestination => {
+            // Of fragments the datagram's id stands for both ports: each spreads by half of it.
+            Client::IsDestination | Client::IsUnknown => {
                 ([c, d], first_port(tail) | tail & PROTOCOL, [a, b], tail & SOURCE_PORT)
             }
         };

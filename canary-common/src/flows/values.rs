@@ -34,6 +34,12 @@ impl Values {
     pub const DIRECT: u8 = 1 << 2;
     /// Datagrams of a service whose datagrams follow its weights.
     pub const FOLLOWS: u8 = 1 << 3;
+    /// `Fragment`: its datagram passes as it is.
+    pub const PASSES: u8 = 1 << 4;
+    /// `Fragment`: of an answer, whose source is replaced.
+    pub const RESTORES: u8 = 1 << 5;
+    /// `Fragment`: its datagram goes back to the pod that sent it.
+    pub const TURNS: u8 = 1 << 6;
     /// It is in its second choice.
     pub const SPILLED: u8 = 1 << 7;
 

@@ -498,3 +498,16 @@ fn fill_with(world: &World, kind: Kind, state: u64, flags: u8) {
     let full = (0..64).flat_map(|bucket| (0..7).map(move |at| bucket << 3 | at));
     assert!(full.into_iter().all(|place| find_at(&world.tables, place).is_some()));
 }
+
+#[test]
+fn a_backend_at_a_loopback_address_is_not_for_pods() {
+    for mut world in World::all() {
+        let own = if world.kind.v6 { "[::1]:8080" } else { "127.3.2.1:8080" };
+        let own = crate::packets::endpoint(own.parse().unwrap(), world.kind.protocol);
+        let id = world.add_backend(own);
+        world.publish(0, &[(10_000, &[id], GREEN)]);
+
+        assert_eq!(world.ask(world.kind.first(), b""), refused(Reason::NoBackend));
+        assert_eq!(world.flows(), [0, 0]);
+    }
+}

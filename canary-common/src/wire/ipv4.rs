@@ -7,6 +7,8 @@ use crate::reason::Reason;
 pub const LEN: usize = 20;
 /// Offset of the time to live, from the header's first byte.
 pub const TTL_AT: usize = 8;
+/// Offset of the IANA number of what it carries, from the header's first byte.
+pub const PROTOCOL_AT: usize = 9;
 /// Offset of the header checksum, from the header's first byte.
 pub const CHECKSUM_AT: usize = 10;
 /// Offset of the source address, from the header's first byte.

@@ -9,18 +9,26 @@ use anyhow::Result;
 use canary_common::backend::Frontend;
 
 use super::attach::Attachments;
+use super::virtuals::Virtuals;
 use super::writer::Writer;
 use crate::compile::{Desired, DesiredService, DesiredSplit, Warning, socket};
 use crate::plan::Published;
 
 /// What is known of addresses until routes or interfaces change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Locality {
     addresses: BTreeMap<IpAddr, bool>,
+    virtuals: Virtuals,
     warnings: Vec<Warning>,
 }
 
 impl Locality {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(virtuals: Virtuals) -> Self {
+        Self { addresses: BTreeMap::new(), virtuals, warnings: Vec::new() }
+    }
+
     /// Forgets what was known: interfaces changed.
     pub fn forget(&mut self) {
         self.addresses.clear();
@@ -70,6 +78,10 @@ impl Locality {
         may_grant: bool,
     ) -> Result<()> {
         self.warnings.clear();
+        let known = &mut self.addresses;
+        let is_here = |address| is_known_here(known, attachments, address);
+        self.virtuals.settle(desired, is_here, may_grant)?;
+        self.warnings.extend(desired.services.iter().filter_map(at_loopback));
         if !attachments.has_uplink() {
             return Ok(());
         }
@@ -95,25 +107,49 @@ impl Locality {
     }
 
     /// The first backend of a service that is not on this node.
-    fn backend_elsewhere<'s>(
+    fn backend_elsewhere(
         &mut self,
-        service: &'s DesiredService,
+        service: &DesiredService,
         attachments: &mut Attachments,
     ) -> Result<Option<IpAddr>> {
-        let of_split = |split: &'s DesiredSplit| {
-            split.backends.iter().map(|backend| &backend.endpoint).chain(&split.standby)
-        };
-        for endpoint in service.splits.iter().flat_map(of_split) {
-            let address = socket(endpoint).ip();
-            let is_here = match self.addresses.get(&address) {
-                Some(is_here) => *is_here,
-                None => attachments.is_here(address)?,
-            };
-            self.addresses.insert(address, is_here);
-            if !is_here {
+        for address in addresses_of(service) {
+            if !is_known_here(&mut self.addresses, attachments, address)? {
                 return Ok(Some(address));
             }
         }
         Ok(None)
     }
+}
+
+/// Whether an address is on this node, asked once.
+fn is_known_here(
+    known: &mut BTreeMap<IpAddr, bool>,
+    attachments: &mut Attachments,
+    address: IpAddr,
+) -> Result<bool> {
+    if let Some(is_here) = known.get(&address) {
+        return Ok(*is_here);
+    }
+    let is_here = attachments.is_here(address)?;
+    known.insert(address, is_here);
+    Ok(is_here)
+}
+
+/// Addresses of all backends of a service.
+fn addresses_of(service: &DesiredService) -> impl Iterator<Item = IpAddr> {
+    let of_split = |split: &'_ DesiredSplit| -> Vec<IpAddr> {
+        let backends = split.backends.iter().map(|backend| &backend.endpoint);
+        backends.chain(&split.standby).map(|endpoint| socket(endpoint).ip()).collect()
+    };
+    service.splits.iter().flat_map(of_split)
+}
+
+/// What people are told of a service with a backend that only the node's own processes reach.
+fn at_loopback(service: &DesiredService) -> Option<Warning> {
+    let address = addresses_of(service).find(IpAddr::is_loopback)?;
+    let text = format!(
+        "backend {address} is reached by the node's own processes alone: pods and the network \
+         are refused where it is drawn"
+    );
+    Some(Warning { service: service.name.clone(), text })
 }

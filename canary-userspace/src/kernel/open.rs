@@ -24,6 +24,7 @@ use super::pins::Pins;
 use super::sweep::{Alive, Sweep};
 use super::upgrade::Upgrade;
 use super::usage::Usage;
+use super::virtuals::Virtuals;
 use super::writer::Writer;
 use super::{Kernel, Took, adopt, attached, conntrack, foreign, load, node, sweep, tell};
 use crate::plan::Published;
@@ -57,6 +58,8 @@ impl Kernel {
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
         let sockets = HashMap::try_from(load::take(&mut ebpf, "SOCKETS")?).context("SOCKETS")?;
+        let virtuals = HashMap::try_from(load::take(&mut ebpf, "VIRTUALS")?).context("VIRTUALS")?;
+        let virtuals = Virtuals::new(virtuals);
         let mut links = Links::new(ebpf, places.links);
         let inserter = links.inserter()?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
@@ -73,7 +76,7 @@ impl Kernel {
             attachments,
             per_cpu,
             usage,
-            locality: Locality::default(),
+            locality: Locality::new(virtuals),
             foreign,
             alive: Alive::default(),
             revision,

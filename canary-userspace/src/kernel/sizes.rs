@@ -77,12 +77,13 @@ pub fn endpoint_buckets(endpoints: u32) -> u32 {
 }
 
 /// Tables by name, with their rows.
-pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 14] {
+pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 15] {
     [
         ("CURRENT", limits.services),
         ("NAMES", limits.services),
         ("SERVICES", limits.services.saturating_mul(2)),
         ("FRONTENDS", limits.frontends),
+        ("VIRTUALS", limits.frontends),
         ("BACKENDS", limits.backends),
         ("ENDPOINTS", endpoint_buckets(limits.endpoints)),
         ("SLOTS", limits.slots.div_ceil(2)),
@@ -135,6 +136,8 @@ mod tests {
                 "STATS" => array(size_of::<Counts>()) * cpus + 8,
                 "HISTOGRAMS" => array(size_of::<Histograms>()) * cpus + 8,
                 "SOCKETS" => element::<u64, SocketPick>(),
+                // Of a hash that is not filled beforehand a bucket; elements come with use.
+                "VIRTUALS" => 16,
                 "INTERFACES" => element::<u32, Interface>(),
                 "FLOWS" => bucket_len(),
                 other => panic!("{other}"),

@@ -29,6 +29,11 @@ pub(super) fn tell(
     if table.load_wide(0, offset_of!(Row, flow_seed))? == 0 {
         wide(offset_of!(Row, flow_seed), node::random()?.max(1))?;
     }
+    // Never 0: stale bytes of other layers are, and would pass for ours.
+    if table.load(0, offset_of!(Row, sent_back))? == 0 {
+        let [a, b, c, d, ..] = node::random()?.to_ne_bytes();
+        word(offset_of!(Row, sent_back), u32::from_ne_bytes([a, b, c, d]).max(1))?;
+    }
     word(offset_of!(Row, flow_buckets), flow_buckets)?;
     wide(offset_of!(Row, seed), seed::of(&settings.cluster_name))?;
     wide(offset_of!(Row, seconds_per_jiffy), node::seconds_per_jiffy(hertz))?;

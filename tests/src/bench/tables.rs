@@ -170,7 +170,7 @@ pub(crate) fn forget(ebpf: &mut Ebpf, case: Case, flows: impl Iterator<Item = u3
                 };
                 let gone = match client {
                     Client::IsSource => flows::free_pair(&table, &entry, by, Back::Goes),
-                    Client::IsDestination => flows::free(&table, &entry, by),
+                    Client::IsDestination | Client::IsUnknown => flows::free(&table, &entry, by),
                 };
                 ensure!(gone, "a new flow of FLOWS does not go");
             }

@@ -13,6 +13,7 @@
 mod cells;
 mod full;
 mod ranks;
+mod rare;
 mod side;
 mod traffic;
 mod twin;

@@ -33,7 +33,7 @@ impl Dice {
         usize::try_from((word ^ (word >> 31)) >> 33).expect("31 bits") % limit
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         u8::try_from(self.below(256)).expect("below 256")
     }
 }
@@ -42,22 +42,22 @@ impl Dice {
 pub(crate) struct Traffic {
     pub(crate) twin: Twin,
     pub(crate) cells: Cells,
-    dice: Dice,
+    pub(crate) dice: Dice,
     served: Vec<Served>,
     clients: u16,
     /// How packets come.
     way: Way,
     /// Whether the table is so small that each insert pushes something out, or finds no room.
-    is_tight: bool,
+    pub(crate) is_tight: bool,
     /// The number of a packet whose bytes the host spoils after its work, if any.
     fault: Option<u32>,
 }
 
 /// A connection as its backend sees it.
 #[derive(Clone, Copy)]
-struct Talk {
-    server: Endpoint,
-    client: Endpoint,
+pub(crate) struct Talk {
+    pub(crate) server: Endpoint,
+    pub(crate) client: Endpoint,
 }
 
 /// Buckets of the tight table: both choices of a tuple may be the same.
@@ -101,7 +101,7 @@ impl Traffic {
 
     fn scenes(&mut self, hook: Hook, served: Served) -> Result<()> {
         type Scene = fn(&mut Traffic, Hook, Served) -> Result<()>;
-        let all: [(&str, Scene); 20] = [
+        let all: [(&str, Scene); 25] = [
             ("connection", |this, hook, served| this.connection(hook, served, Service::Split)),
             ("another", |this, hook, served| this.connection(hook, served, Service::Alias)),
             ("two names", Self::by_two_names),
@@ -122,6 +122,11 @@ impl Traffic {
             ("idle", Self::idle),
             ("elsewhere", Self::elsewhere),
             ("inside", Self::inside),
+            ("fragments", Self::fragments),
+            ("errors", Self::errors),
+            ("echoes", Self::echoes),
+            ("turned", Self::turned),
+            ("extended", Self::extended),
         ];
         for (name, scene) in all {
             scene(self, hook, served).context(name)?;
@@ -467,7 +472,11 @@ impl Traffic {
     }
 
     /// Packets that come another way than usual.
-    fn by<R>(&mut self, way: Way, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+    pub(crate) fn by<R>(
+        &mut self,
+        way: Way,
+        work: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
         self.way = way;
         let result = work(self);
         self.way = Way::USUAL;
@@ -525,7 +534,7 @@ impl Traffic {
     }
 
     /// Starts a flow and, most of the time, finishes its handshake.
-    fn open(
+    pub(crate) fn open(
         &mut self,
         hook: Hook,
         served: Served,
@@ -546,7 +555,7 @@ impl Traffic {
         Ok(talk)
     }
 
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         hook: Hook,
         served: Served,
@@ -558,14 +567,14 @@ impl Traffic {
         self.send(hook, served.kind, &draft)
     }
 
-    fn reply(&mut self, hook: Hook, talk: Talk, flags: u8) -> Result<Run> {
+    pub(crate) fn reply(&mut self, hook: Hook, talk: Talk, flags: u8) -> Result<Run> {
         let Talk { server, client } = talk;
         let kind = Kind { v6: server.address.as_v4().is_none(), protocol: server.protocol };
         self.send(hook, kind, &Draft::new(server, client).flags(flags))
     }
 
     /// Sends a packet, with options, numbers and a payload by chance.
-    fn send(&mut self, hook: Hook, kind: Kind, draft: &Draft) -> Result<Run> {
+    pub(crate) fn send(&mut self, hook: Hook, kind: Kind, draft: &Draft) -> Result<Run> {
         let payload: Vec<u8> = (0..self.dice.below(5) * 7).map(|_| self.dice.byte()).collect();
         let number = |dice: &mut Dice| u32::from_be_bytes([0; 4].map(|_: u8| dice.byte()));
         let mut draft = draft.clone().payload(&payload).sequence(number(&mut self.dice));
@@ -586,7 +595,7 @@ impl Traffic {
     }
 
     /// Runs a packet on both sides; fails unless verdict and all bytes are the same.
-    fn compare(&mut self, hook: Hook, kind: Kind, packet: &[u8]) -> Result<Run> {
+    pub(crate) fn compare(&mut self, hook: Hook, kind: Kind, packet: &[u8]) -> Result<Run> {
         let (mut host, outcome) = self.twin.on_host(hook, self.way, packet);
         if self.fault == Some(self.cells.total()) {
             let at = self.dice.below(host.packet.len());
@@ -603,7 +612,7 @@ impl Traffic {
     }
 
     /// A client that nobody was before.
-    fn client(&mut self, kind: Kind) -> Endpoint {
+    pub(crate) fn client(&mut self, kind: Kind) -> Endpoint {
         self.clients = self.clients.wrapping_add(1);
         let port = u16::try_from(1 + self.dice.below(65_535)).expect("a port");
         kind.at(200, self.clients, port)
@@ -630,7 +639,7 @@ fn fate(hook: Hook, kind: Kind, outcome: Outcome, [before, after]: [&[u8]; 2]) -
 }
 
 /// Who talks to whom after a client's packet.
-fn talk_of(run: &Run, kind: Kind) -> Talk {
+pub(crate) fn talk_of(run: &Run, kind: Kind) -> Talk {
     Talk { server: destination(&run.packet, kind), client: source(&run.packet, kind) }
 }
 

@@ -31,6 +31,7 @@ use canary_common::{
     interface::Interface,
     memory::Memory,
     packets::RECEIVER_MAC,
+    rare,
     reason::Reason,
     route::Origin,
     service::Record,
@@ -201,6 +202,7 @@ pub(crate) struct Twin {
     evictions: PerCpuArray<MapData, [u64; EVICTIONS]>,
     refusals: PerCpuArray<MapData, [u32; 2]>,
     rows: HashMap<MapData, u32, Row>,
+    virtuals: HashMap<MapData, [u8; 16], u32>,
     table: FlowTable,
     /// Indices of the interfaces.
     pub(crate) interfaces: [u32; 2],
@@ -253,6 +255,7 @@ impl Twin {
             evictions: PerCpuArray::try_from(load::take(&mut ebpf, "EVICTIONS")?)?,
             refusals: PerCpuArray::try_from(load::take(&mut ebpf, "REFUSALS")?)?,
             rows: HashMap::try_from(load::take(&mut ebpf, "INTERFACES")?)?,
+            virtuals: HashMap::try_from(load::take(&mut ebpf, "VIRTUALS")?)?,
             table,
             interfaces,
             ebpf,
@@ -417,6 +420,17 @@ impl Twin {
         Ok(())
     }
 
+    /// Whether an address exists only virtually.
+    pub(crate) fn set_virtual(&mut self, address: Address, is_virtual: bool) -> Result<()> {
+        if is_virtual {
+            self.memory.virtuals.insert(address);
+            self.virtuals.insert(address.0, 1, 0)?;
+        } else if self.memory.virtuals.remove(&address) {
+            self.virtuals.remove(&address.0)?;
+        }
+        Ok(())
+    }
+
     /// Takes times of a split: histograms of the same number.
     pub(crate) fn time(&mut self, statistics: u16) -> Result<()> {
         self.memory.timed.insert(statistics);
@@ -481,7 +495,7 @@ impl Twin {
         let outcome = if is_seen(hook, way, packet) {
             self.memory.index.set(self.interfaces[way.by]);
             self.tell_routes(hook, way, packet);
-            hook_on_host(hook, &mut bytes, &self.memory)
+            hook_on_host(hook, way, &mut bytes, &self.memory)
         } else {
             Outcome { verdict: Verdict::Pass, reason: Some(Reason::NotOurs) }
         };
@@ -769,8 +783,16 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-fn hook_on_host(hook: Hook, packet: &mut Vec<u8>, memory: &Memory) -> Outcome {
+fn hook_on_host(hook: Hook, way: Way, packet: &mut Vec<u8>, memory: &Memory) -> Outcome {
     let l2 = ethernet::LEN;
+    // One that the node made, or that goes out where it came in, may be nobody's.
+    let is_doubted = way.came_by.is_none_or(|by| by == way.by);
+    if !Hook::INBOUND.contains(&hook)
+        && is_doubted
+        && let Some(outcome) = rare::unserved(packet, memory, l2)
+    {
+        return outcome;
+    }
     match hook {
         Hook::FromPod => hooks::inbound(packet, memory, l2, Origin::Pod),
         Hook::FromNet | Hook::FromNetXdp => hooks::inbound(packet, memory, l2, Origin::Net),

@@ -1,6 +1,7 @@
 //! When entries of `FLOWS` are over.
 
 use canary_common::flows::{Head, Kind};
+use canary_common::limits::FRAGMENT_IDLE;
 use canary_common::settings::Idle;
 
 /// After how many quiet seconds each state is over, by [`Idle`].
@@ -104,5 +105,14 @@ pub(super) fn of_lone(kind: Kind, head: Head, now: u32) -> Facts {
         }
         Kind::Fragment => Facts { answered: false, reset: false, ..facts },
         _ => facts,
+    }
+}
+
+/// Whether an entry that has no partner has been quiet for as long as it may be.
+pub(super) fn is_lone_old(kind: Kind, facts: Facts, limits: &Limits) -> bool {
+    match kind {
+        // No longer than its datagram is waited for.
+        Kind::Fragment => facts.idle >= FRAGMENT_IDLE,
+        _ => facts.is_old(limits),
     }
 }

@@ -137,7 +137,7 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
             Kind::Return => depth >= Depth::All || facts.may_be_old(head, limits),
             Kind::Straight => depth >= Depth::Counts || facts.is_old(limits),
             Kind::Foreign => depth >= Depth::All || self.is_to_be_asked(facts),
-            Kind::Fragment => depth >= Depth::All || facts.is_old(limits),
+            Kind::Fragment => depth >= Depth::All || age::is_lone_old(kind, facts, limits),
             Kind::Free | Kind::Claimed => false,
         };
         if looks
@@ -168,7 +168,7 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
                 let facts = age::of_lone(kind, entry.head, self.given.now);
                 if self.is_lost(entry) {
                     self.free(entry, Why::Lost);
-                } else if facts.is_old(self.given.limits) {
+                } else if age::is_lone_old(kind, facts, self.given.limits) {
                     self.free(entry, Why::Old);
                 } else if kind == Kind::Straight {
                     self.hold(entry, 1);

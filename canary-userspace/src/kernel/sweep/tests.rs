@@ -207,7 +207,7 @@ fn traces_and_fragments_have_ages_too() {
         (Kind::Straight, ANSWERED | Head::FIN, 120),
         (Kind::Straight, ANSWERED | Head::UDP, 30),
         (Kind::Straight, ANSWERED | Head::UDP | Head::OVER, 180),
-        (Kind::Fragment, 0, 60),
+        (Kind::Fragment, 0, 15),
     ];
     for (kind, state, limit) in cases {
         let table = Table::new(16);
