@@ -22,7 +22,6 @@ const HEADERS: u32 = 14 + 60 + 20;
 const BPF_F_IPV6: u64 = 1 << 7;
 
 /// Of `bpf_redirect`: to the stack, not to the wire.
-const BPF_F_INGRESS: u64 = 1;
 /// What a packet bears from its way in to its way out that is to be looked at once more there; one
 /// that bears it by chance is looked at for nothing.
 const DOUBT: u32 = 0xca7a;
@@ -145,7 +144,7 @@ impl Skb {
     #[inline(always)]
     pub(crate) fn send_in(self) -> i64 {
         // SAFETY: the helper only notes the index for when the program returns.
-        unsafe { bpf_redirect(self.interface(), BPF_F_INGRESS) }
+        unsafe { bpf_redirect(self.interface(), u64::from(BPF_F_INGRESS)) }
     }
 
     /// Sends the packet back to the pod whose interface it came by: into its own end of the

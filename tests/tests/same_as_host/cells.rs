@@ -147,6 +147,8 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
         Fate::Restored | Fate::Untranslated => None,
         Fate::Not(Reason::Extensions) if !kind.v6 => Some("only IPv6 has extension headers"),
         Fate::Not(Reason::Extensions) => None,
+        Fate::Not(Reason::ClosedPort) if is_inbound => Some("only on the way out"),
+        Fate::Not(Reason::ClosedPort) => None,
         Fate::Not(Reason::Severed) if kind.protocol == UDP => {
             Some("a datagram starts a flow anew, and its answers come back")
         }

@@ -664,6 +664,8 @@ fn end(packet: &[u8], kind: Kind, nth: usize) -> Endpoint {
     } else {
         Address::v4(*bytes.first_chunk().expect("an address"))
     };
-    let port = [packet[l4_at + 2 * nth], packet[l4_at + 2 * nth + 1]];
+    // A fragment behind the first, or an error, has other bytes there, or none.
+    let port =
+        packet.get(l4_at + 2 * nth..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; 2]);
     Endpoint { address, port, protocol: kind.protocol }
 }
