@@ -31,9 +31,47 @@ pub fn of_flow<T: Tables + ?Sized>(
     origin: Origin,
     bits: u64,
 ) -> Result<Option<Decision>, Reason> {
-    if origin == Origin::Pod && is_to_hairpin(segment) {
-        return ends(node, segment).map(|ends| Some(Decision::Hairpin(ends)));
+    if is_of_hairpin(segment, origin) {
+        of_hairpin(node, segment).map(Some)
+    } else {
+        of_forward(node, segment, origin, bits)
     }
+}
+
+/// Whether a packet is the answer of a pod to itself.
+#[inline(always)]
+#[must_use]
+pub fn is_of_hairpin(segment: &Segment, origin: Origin) -> bool {
+    // Words: of arrays the compiler would compare byte by byte.
+    origin == Origin::Pod
+        && segment.destination.address.words() == hairpin_address(segment.version).words()
+}
+
+/// What becomes of the answer of a pod to itself.
+///
+/// # Errors
+///
+/// As [`of_flow`].
+#[inline(always)]
+pub fn of_hairpin<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+) -> Result<Decision, Reason> {
+    ends(node, segment).map(Decision::Hairpin)
+}
+
+/// What becomes of any other packet whose flow is there.
+///
+/// # Errors
+///
+/// As [`of_flow`].
+#[inline(always)]
+pub fn of_forward<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    bits: u64,
+) -> Result<Option<Decision>, Reason> {
     if bits & (addresses::FRONTEND | addresses::TRANSLATED) == 0 {
         return Ok(None);
     }
@@ -65,12 +103,6 @@ pub fn of_none<T: Tables + ?Sized>(
         Some(Occupant::Backend(id)) => straight(node, segment, origin, id),
         None => Err(Reason::NotOurs),
     }
-}
-
-#[inline(always)]
-fn is_to_hairpin(segment: &Segment) -> bool {
-    // Words: of arrays the compiler would compare byte by byte.
-    segment.destination.address.words() == hairpin_address(segment.version).words()
 }
 
 /// The interface that an entry remembers: uplinks and tunnels are one group.

@@ -43,8 +43,11 @@ pub(crate) struct Scratch {
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one
 /// are more than the verifier walks. The place, or one of the codes above every place.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn put() -> u64 {
+pub(crate) extern "C" fn put() -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return FULL;
     };
@@ -72,8 +75,11 @@ const BUSY: u64 = 2 << 32;
 const FULL: u64 = 3 << 32;
 
 /// Frees the connection of an entry: a function of its own, as above.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn release(place: u32, head: u64, stays: u32) -> u32 {
+extern "C" fn release(place: u32, head: u64, stays: u32) -> u32 {
     let Some(settings) = settings() else { return 0 };
     let back = if stays == 0 { Back::Goes } else { Back::Stays };
     let Some(entry) = flows::find_at(&Table, place) else { return 0 };
@@ -83,8 +89,11 @@ fn release(place: u32, head: u64, stays: u32) -> u32 {
 }
 
 /// Notes that an end of a severed connection is told: a function of its own, as above.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn sever(place: u32, head: u64, now: u32) -> u32 {
+pub(crate) extern "C" fn sever(place: u32, head: u64, now: u32) -> u32 {
     if let Some(entry) = flows::find_at(&Table, place)
         && entry.head.is_of_same(Head(head))
     {
@@ -95,8 +104,11 @@ pub(crate) fn sever(place: u32, head: u64, now: u32) -> u32 {
 
 /// Whether the draw of the scratch row's segment falls to another split than this one: a function
 /// of its own for the draw's stack.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
+pub(crate) extern "C" fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
     let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
     let (Some(settings), Some(scratch), Ok(statistics)) =
         (settings(), scratch(), u16::try_from(statistics))
@@ -111,8 +123,11 @@ pub(crate) fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
 
 /// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the
 /// scratch row.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn find_flow(client: u32, is_new: u32) -> u64 {
+extern "C" fn find_flow(client: u32, is_new: u32) -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return 0;
     };

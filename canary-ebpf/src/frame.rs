@@ -6,8 +6,9 @@ use canary_common::hooks::{self, First};
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
+use crate::about::About;
 use crate::rare;
-use crate::steps::{self, About, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
+use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -20,33 +21,40 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
         First::Done(outcome) => outcome.to_word(),
         // Not in the plain case: a frame of a flow that this node has does no harm here, and is
         // another's at most where the interface is promiscuous.
-        First::Whole { .. } if !frame.is_for_node(&tables) => return PASS,
-        First::Whole { version, bits } => whole(
-            frame.context(),
-            tables.came_by,
-            About::new(version, ethernet::LEN, Origin::Net, bits),
-        ),
+        First::Whole { version, bits } => {
+            steps::start(About::new(version, ethernet::LEN, Origin::Net, bits));
+            if is_for_node(frame.context()) == 0 {
+                return PASS;
+            }
+            whole(frame.context())
+        }
     };
     of_frame(outcome)
 }
 
+/// Whether the frame is for this node, as a number.
+#[inline(never)]
+fn is_for_node(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    u32::from(frame.is_for_node(&frame.tables()))
+}
+
 #[inline(always)]
-fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
-    steps::start(about);
-    inbound_known(context);
+fn whole(context: *mut xdp_md) -> u32 {
+    read(context);
     if rare::may_be() {
         inbound_rare(context);
         match steps::told() {
-            SEGMENT => {
-                inbound_known(context);
-            }
             FOLLOWS | MENDS => return rare_act(context),
             ECHO => return inbound_echo(context),
             _ => {}
         }
     }
+    if steps::told() == SEGMENT {
+        inbound_known(context);
+    }
     if steps::told() == NONE {
-        steps::none(context.cast(), came_by);
+        steps::none(context.cast(), Frame::of(context).tables().came_by);
     }
     if steps::about().is_first() {
         inbound_remember(context);
@@ -60,9 +68,13 @@ fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
 }
 
 #[inline(never)]
+fn read(context: *mut xdp_md) -> u32 {
+    steps::read(&Frame::of(context))
+}
+
+#[inline(never)]
 fn inbound_known(context: *mut xdp_md) -> u32 {
-    let frame = Frame::of(context);
-    steps::known(&frame, &frame.tables())
+    steps::known(&Frame::of(context).tables())
 }
 
 #[inline(never)]

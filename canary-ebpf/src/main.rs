@@ -6,6 +6,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "the macros hand over contexts whole")]
 #![expect(internal_features, reason = "the only way to atomics on this target")]
 
+mod about;
 mod agent;
 mod atomics;
 mod calls;

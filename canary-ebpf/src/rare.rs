@@ -68,7 +68,7 @@ pub(crate) fn segment<P: Packet>(packet: &P) -> u32 {
     };
     scratch.segment = segment;
     let is_mute = !fragment::can_be_answered(&headers, &segment);
-    steps::start(about.read(headers.piece == Piece::First, is_mute));
+    steps::start(about.walked(headers.piece == Piece::First, is_mute));
     tell(SEGMENT)
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn without_ports() -> u32 {
     }
     let segment = Segment::without_ports(&headers);
     scratch.segment = segment;
-    steps::start(about.read(false, !fragment::can_be_answered(&headers, &segment)));
+    steps::start(about.walked(false, !fragment::can_be_answered(&headers, &segment)));
     tell(SEGMENT)
 }
 

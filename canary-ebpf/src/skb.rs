@@ -6,8 +6,9 @@ use canary_common::hooks::{self, First, Outcome};
 use canary_common::route::Origin;
 use canary_common::tables::Tables as _;
 
+use crate::about::About;
 use crate::rare;
-use crate::steps::{self, About, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
+use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
 use crate::tc::Skb;
 use crate::verdict::{NEXT, of_skb, of_skb_out};
 
@@ -37,16 +38,20 @@ pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
 #[inline(always)]
 fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     steps::start(about);
-    inbound_known(context);
+    read(context);
     if rare::may_be() {
         inbound_rare(context);
         match steps::told() {
-            SEGMENT => {
-                inbound_known(context);
-            }
             FOLLOWS | MENDS => return rare_act(context),
             ECHO => return inbound_echo(context),
             _ => {}
+        }
+    }
+    if steps::told() == SEGMENT {
+        if steps::is_of_hairpin() {
+            inbound_hairpin(context);
+        } else {
+            inbound_known(context);
         }
     }
     if steps::told() == NONE {
@@ -64,9 +69,18 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
 }
 
 #[inline(never)]
+fn read(context: *mut __sk_buff) -> u32 {
+    steps::read(&Skb::of(context))
+}
+
+#[inline(never)]
+fn inbound_hairpin(context: *mut __sk_buff) -> u32 {
+    steps::hairpin(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
 fn inbound_known(context: *mut __sk_buff) -> u32 {
-    let skb = Skb::of(context);
-    steps::known(&skb, &skb.tables_in())
+    steps::known(&Skb::of(context).tables_in())
 }
 
 #[inline(never)]
@@ -236,15 +250,12 @@ fn unserved_port(_: *mut __sk_buff) -> u32 {
 #[inline(always)]
 fn whole_out(context: *mut __sk_buff, about: About) -> u32 {
     steps::start(about);
-    outbound_known(context);
+    read(context);
     if rare::may_be() {
         rare_read(context);
         match steps::told() {
             SEGMENT => {
                 rare_segment(context);
-                if steps::told() == SEGMENT {
-                    outbound_known(context);
-                }
             }
             FRAGMENT => {
                 outbound_follow(context);
@@ -260,6 +271,9 @@ fn whole_out(context: *mut __sk_buff, about: About) -> u32 {
         if matches!(steps::told(), FOLLOWS | MENDS) {
             return rare_act(context);
         }
+    }
+    if steps::told() == SEGMENT {
+        outbound_known(context);
     }
     if steps::is_refused() {
         // As on the way in: to whom the packet came from.
@@ -291,8 +305,7 @@ fn outbound_remember(context: *mut __sk_buff) -> u32 {
 
 #[inline(never)]
 fn outbound_known(context: *mut __sk_buff) -> u32 {
-    let skb = Skb::of(context);
-    steps::known_back(&skb, &skb.tables_out())
+    steps::known_back(&Skb::of(context).tables_out())
 }
 
 #[inline(never)]

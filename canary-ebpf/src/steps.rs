@@ -6,22 +6,20 @@
 
 use core::ffi::c_void;
 
-use canary_common::addresses;
 use canary_common::directory::Occupant;
-use canary_common::endpoint::Version;
-use canary_common::forward::of_flow;
+use canary_common::forward::{self, of_forward, of_hairpin};
 use canary_common::headers::Headers;
 use canary_common::hooks;
 use canary_common::node::Node;
 use canary_common::packet::Packet;
 use canary_common::reason::{Action, Reason};
 use canary_common::restore::ends;
-use canary_common::route::{Decision, Origin};
+use canary_common::route::Decision;
 use canary_common::segment::Segment;
 use canary_common::start::{self, Beginning, Begun, at};
 use canary_common::straight::straight;
-use canary_common::wire::ethernet;
 
+use crate::about::About;
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
 
@@ -55,90 +53,18 @@ const REASON: u32 = 16;
 /// Largest offset of a transport header. Verifier: it has to know one of what comes from a map.
 const MAX_L4_AT: usize = 0x1ff;
 
-/// What a step needs to know of a packet, as bits of a number.
-#[derive(Clone, Copy)]
-pub(crate) struct About(u32);
-
-impl About {
-    const IS_V6: u32 = 1;
-    const HAS_L2: u32 = 1 << 1;
-    const IS_POD: u32 = 1 << 2;
-    /// The segment is in the scratch row already.
-    const IS_READ: u32 = 1 << 3;
-    /// It is the first fragment of its datagram.
-    const IS_FIRST: u32 = 1 << 4;
-    /// Its sender cannot be told anything.
-    const IS_MUTE: u32 = 1 << 5;
-    /// It is on its way out.
-    pub(crate) const IS_OUT: u32 = 1 << 6;
-    /// The bits of `ADDRESSES` follow.
-    const BITS: u32 = 8;
-
-    #[inline(always)]
-    pub(crate) fn new(version: Version, l2: usize, origin: Origin, bits: u64) -> Self {
-        let v6 = if version == Version::V6 { Self::IS_V6 } else { 0 };
-        let has_l2 = if l2 == 0 { 0 } else { Self::HAS_L2 };
-        let pod = if origin == Origin::Pod { Self::IS_POD } else { 0 };
-        Self(v6 | has_l2 | pod | maps::low(bits) << Self::BITS)
-    }
-
-    /// The same of a packet on its way out.
-    #[inline(always)]
-    pub(crate) const fn out(self) -> Self {
-        Self(self.0 | Self::IS_OUT)
-    }
-
-    /// The same of a segment that was read, of these.
-    #[inline(always)]
-    pub(crate) const fn read(self, is_first: bool, is_mute: bool) -> Self {
-        let first = if is_first { Self::IS_FIRST } else { 0 };
-        let mute = if is_mute { Self::IS_MUTE } else { 0 };
-        Self(self.0 | Self::IS_READ | first | mute)
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_to_frontend(self) -> bool {
-        u64::from(self.0 >> Self::BITS) & addresses::FRONTEND != 0
-    }
-
-    #[inline(always)]
-    pub(crate) const fn is_first(self) -> bool {
-        self.0 & Self::IS_FIRST != 0
-    }
-
-    #[inline(always)]
-    pub(crate) const fn is_out(self) -> bool {
-        self.0 & Self::IS_OUT != 0
-    }
-
-    #[inline(always)]
-    pub(crate) const fn version(self) -> Version {
-        if self.0 & Self::IS_V6 == 0 { Version::V4 } else { Version::V6 }
-    }
-
-    #[inline(always)]
-    pub(crate) const fn l2(self) -> usize {
-        if self.0 & Self::HAS_L2 == 0 { 0 } else { ethernet::LEN }
-    }
-
-    #[inline(always)]
-    pub(crate) const fn origin(self) -> Origin {
-        if self.0 & Self::IS_POD == 0 { Origin::Net } else { Origin::Pod }
-    }
-}
-
 /// Tells the steps what the packet is.
 #[inline(always)]
 pub(crate) fn start(about: About) {
     if let Some(scratch) = maps::scratch() {
-        scratch.about = about.0;
+        scratch.about = about.to_word();
     }
 }
 
 /// What the packet is.
 #[inline(always)]
 pub(crate) fn about() -> About {
-    About(maps::scratch().map_or(0, |scratch| scratch.about))
+    About::of_word(maps::scratch().map_or(0, |scratch| scratch.about))
 }
 
 /// Leaves a step's result for whoever asks next. What the step returns: the verifier wants
@@ -160,22 +86,17 @@ pub(crate) fn told() -> u32 {
     unsafe { (&raw const scratch.code).read_volatile() }
 }
 
-/// Reads the packet's segment into the scratch row, where none is yet; whether one is there then.
+/// Reads the packet's segment into the scratch row.
 #[inline(always)]
-fn has_segment<P: Packet>(packet: &P, about: About) -> bool {
-    let Some(scratch) = maps::scratch() else { return false };
-    if about.0 & About::IS_READ != 0 {
-        return true;
-    }
+pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
+    let about = about();
+    let Some(scratch) = maps::scratch() else { return 0 };
     match Segment::of(packet, about.l2(), about.version()) {
         Ok(segment) => {
             scratch.segment = segment;
-            true
+            tell(SEGMENT)
         }
-        Err(reason) => {
-            tell(code(reason));
-            false
-        }
+        Err(reason) => tell(code(reason)),
     }
 }
 
@@ -193,22 +114,40 @@ pub(crate) fn headers(about: About, scratch: &Scratch) -> Headers {
     Headers { l3_at: about.l2(), l4_at, version: about.version(), ..scratch.headers }
 }
 
-/// What becomes of a packet whose flow is there.
+/// Whether the packet is the answer of a pod to itself.
 #[inline(always)]
-pub(crate) fn known<P: Packet>(packet: &P, tables: &Maps) -> u32 {
+pub(crate) fn is_of_hairpin() -> bool {
     let about = about();
-    let bits = u64::from(about.0 >> About::BITS);
-    if !has_segment(packet, about) {
-        return 0;
-    }
+    maps::scratch().is_some_and(|scratch| forward::is_of_hairpin(&scratch.segment, about.origin()))
+}
+
+/// What becomes of such an answer.
+#[inline(always)]
+pub(crate) fn hairpin(tables: &Maps) -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
-    let segment = scratch.segment;
-    if let Err(reason) = hooks::is_ours(tables, &segment, bits) {
+    match of_hairpin(node, &scratch.segment) {
+        Ok(decision) => {
+            scratch.decision = decision;
+            tell(DECIDED)
+        }
+        Err(reason) => tell(code(reason)),
+    }
+}
+
+/// What becomes of any other packet whose flow is there.
+#[inline(always)]
+pub(crate) fn known(tables: &Maps) -> u32 {
+    let about = about();
+    let bits = about.bits();
+    let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
+        return tell(code(Reason::NotReady));
+    };
+    if let Err(reason) = hooks::is_ours(tables, &scratch.segment, bits) {
         return tell(code(reason));
     }
-    match of_flow(node, &segment, about.origin(), bits) {
+    match of_forward(node, &scratch.segment, about.origin(), bits) {
         Ok(Some(decision)) => {
             scratch.decision = decision;
             tell(DECIDED)
@@ -361,8 +300,7 @@ fn finish(number: u64) -> u32 {
 /// Whether the packet's sender is to be told.
 #[inline(always)]
 pub(crate) fn is_refused() -> bool {
-    about().0 & About::IS_MUTE == 0
-        && reason(told()).is_some_and(|reason| reason.action() == Action::Refuse)
+    !about().is_mute() && reason(told()).is_some_and(|reason| reason.action() == Action::Refuse)
 }
 
 /// Rewrites the packet, and tells the outcome in one number.
@@ -388,16 +326,11 @@ pub(crate) fn refuse<P: Packet>(packet: &mut P, tables: &Maps) -> u32 {
 
 /// Whom an answer comes from and goes to.
 #[inline(always)]
-pub(crate) fn known_back<P: Packet>(packet: &P, tables: &Maps) -> u32 {
-    let about = about();
-    if !has_segment(packet, about) {
-        return 0;
-    }
+pub(crate) fn known_back(tables: &Maps) -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
-    let segment = scratch.segment;
-    match ends(node, &segment) {
+    match ends(node, &scratch.segment) {
         Ok(ends) => {
             scratch.ends = ends;
             tell(DECIDED)
