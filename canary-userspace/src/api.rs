@@ -11,6 +11,7 @@ mod config;
 pub mod document;
 mod filter;
 mod flow;
+mod flows;
 mod gate;
 mod health;
 mod history;
@@ -98,6 +99,7 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/canary/explain/{service}", get(chain::explain))
         .route("/v1/discovery-chain/{service}", get(chain::discovery_chain))
         .route("/v1/canary/explain-flow", get(flow::explain))
+        .route("/v1/canary/flows", get(flows::list))
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
         .fallback(shape::nowhere)

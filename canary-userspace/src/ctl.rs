@@ -22,6 +22,7 @@ pub mod excerpt;
 pub mod explain;
 pub mod export;
 pub mod failure;
+pub mod flows;
 pub mod history;
 pub mod import;
 pub mod input;
@@ -136,6 +137,7 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::History(options) => history::run(options, client, console).await,
         Verb::Export(options) => export::run(options, client, console).await,
         Verb::Import(options) => import::run(options, client, console).await,
+        Verb::Flows(options) => flows::run(options, client, console).await,
         Verb::Reload(options) => reload::run(*options, client, console).await,
         Verb::Maps(options) => maps::run(*options, client, console).await,
         Verb::Doctor(options) => doctor::run(options, client, console).await,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use canary_common::endpoint::Endpoint;
 
+use crate::api::document::flows::Flows;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::foresee::Foreseen;
+use crate::seen::Wanted;
 
 /// Counters of one split since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,6 +116,16 @@ pub enum PublishError {
     Kernel(#[from] anyhow::Error),
 }
 
+/// What can be looked at beside the loop, by whoever has a thread for it.
+pub trait Look: Send + Sync {
+    /// Entries of the flow table that are wanted, from a place on, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    fn flows(&self, wanted: &Wanted, from: u32, limit: usize) -> anyhow::Result<Flows>;
+}
+
 /// A datapath: tables to publish into and counters to read.
 pub trait Datapath: Send {
     /// Puts `desired` in force and returns the new revision; the same content keeps the revision.
@@ -171,6 +184,11 @@ pub trait Datapath: Send {
     /// Time-driven work: interfaces that came and went, idle flows, grace. Called about every
     /// 100 ms, and when [`Datapath::events`] is readable.
     fn tick(&mut self);
+
+    /// What can be looked at beside the loop; `None` where there is nothing.
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        None
+    }
 
     /// A file that is readable when [`Datapath::tick`] should not wait.
     fn events(&self) -> Option<OwnedFd> {

@@ -14,9 +14,12 @@ pub mod insert;
 pub mod interfaces;
 mod leave;
 pub mod links;
+pub mod listing;
 pub mod load;
 pub mod locality;
+mod look;
 pub mod mapped;
+mod names;
 pub mod netlink;
 pub mod node;
 mod numa;
@@ -54,13 +57,14 @@ use self::flows::FlowTable;
 use self::foreign::Foreign;
 use self::grace::Grace;
 use self::locality::Locality;
+use self::look::Looker;
 use self::pins::Lock;
 use self::sweep::{Alive, Fill, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::datapath::{Counters, Datapath, InterfaceStatus, Look, MapUsage, PublishError};
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
 
@@ -87,6 +91,7 @@ pub struct Kernel {
     grace: Grace,
     sweep: Sweep,
     flows: Arc<FlowTable>,
+    looker: Arc<Looker>,
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
@@ -316,6 +321,10 @@ impl Datapath for Kernel {
         for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }
+    }
+
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        Some(Arc::clone(&self.looker) as Arc<dyn Look>)
     }
 
     fn events(&self) -> Option<OwnedFd> {

@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod metrics;
 mod pem;
 pub mod plan;
+pub mod seen;
 pub mod settings;
 pub mod source;
 pub mod store;

@@ -82,7 +82,7 @@ impl Agent {
         self.datapath.maps().into_iter().map(map).collect()
     }
 
-    fn services(&self) -> impl Iterator<Item = &DesiredService> {
+    pub(super) fn services(&self) -> impl Iterator<Item = &DesiredService> {
         let compiled = self.compiler.compiled();
         let followed = self.followed.as_ref();
         // What does not fit is in force as it was before, or not at all.

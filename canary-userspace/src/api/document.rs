@@ -5,6 +5,7 @@
 pub mod chain;
 pub mod explain;
 pub mod flow;
+pub mod flows;
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod reading;
+mod watching;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use self::config::{
     EntryFormat, EntryName,
 };
 pub use self::reading::{Explain, Export, History, Import};
+pub use self::watching::{Flows, Whose, parameter};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
@@ -76,6 +78,8 @@ pub enum Verb {
     Status(Status),
     /// Explain where new connections of a service go and why, or where one flow goes
     Explain(Explain),
+    /// Show the connections that the flow table holds
+    Flows(Flows),
     /// Read the configuration directory again, all or nothing
     Reload(Reload),
     /// Show the tables: entries, capacity and memory
@@ -319,7 +323,7 @@ mod tests {
 
     #[test]
     fn verbs_that_are_not_built_are_refused() {
-        for verb in ["flows", "observe", "top"] {
+        for verb in ["observe", "top"] {
             let error = Options::try_parse_from(["canaryctl", verb]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{verb}");
         }

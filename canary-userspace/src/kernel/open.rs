@@ -19,7 +19,9 @@ use super::grace::Grace;
 use super::links::Links;
 use super::load::Places;
 use super::locality::Locality;
+use super::look::Looker;
 use super::mapped::Mapped;
+use super::names::TableNames;
 use super::pins::Pins;
 use super::sweep::{Alive, Sweep};
 use super::upgrade::Upgrade;
@@ -49,6 +51,8 @@ impl Kernel {
         tell::tell(&writer.settings, settings, hertz, masks)?;
         let seed = writer.settings.load_wide(0, offset_of!(Row, flow_seed))?;
         let flows = Arc::new(FlowTable::new(flows, seed)?);
+        let names = Arc::new(TableNames::of(&ebpf)?);
+        let looker = Arc::new(Looker { flows: Arc::clone(&flows), names, hertz });
         let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
         let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
         let published = adopted(&mut writer, &mut grace, sizes)?;
@@ -70,6 +74,7 @@ impl Kernel {
             grace,
             sweep,
             flows,
+            looker,
             attachments,
             per_cpu,
             usage,

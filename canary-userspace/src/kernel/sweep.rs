@@ -23,6 +23,7 @@ use canary_common::backend::{Backend, State};
 use canary_common::stats::SplitRow;
 
 pub use self::age::Limits;
+pub(super) use self::age::{Facts, of_lone};
 pub use self::alive::{Alive, Fill};
 use self::pass::{Given, Passed, pass};
 pub use self::task::{Conntrack, Depth, Rows, Task};
