@@ -12,6 +12,7 @@
 #![expect(dead_code, reason = "what sockets and the agent need is not measured here")]
 
 mod atomics;
+mod events;
 mod frame;
 mod maps;
 mod memory;

@@ -4,6 +4,7 @@
 use core::ffi::c_void;
 
 use canary_common::endpoint::Address;
+use canary_common::event::Event;
 use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored};
 use canary_common::route::{Decision, Ends};
 use canary_common::segment::Segment;
@@ -20,6 +21,8 @@ pub(crate) struct Scratch {
     pub(crate) about: u32,
     /// What the last step gave.
     pub(crate) code: u32,
+    /// [`Scratch::SEGMENT`] and [`Scratch::BEGAN`].
+    pub(crate) seen: u32,
     pub(crate) segment: Segment,
     pub(crate) decision: Decision,
     pub(crate) ends: Ends,
@@ -31,6 +34,15 @@ pub(crate) struct Scratch {
     place: u32,
     /// Arguments of [`route_back`].
     addresses: [Address; 2],
+    /// What is told of the packet; its count of lost ones stays from one to the next.
+    pub(crate) event: Event,
+}
+
+impl Scratch {
+    /// `segment` is this packet's.
+    pub(crate) const SEGMENT: u32 = 1;
+    /// This packet has begun a connection.
+    pub(crate) const BEGAN: u32 = 1 << 1;
 }
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one

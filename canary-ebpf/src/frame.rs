@@ -6,6 +6,7 @@ use canary_common::hooks::{self, First};
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
+use crate::events::{self, Way};
 use crate::steps::{self, About, NONE};
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
@@ -41,7 +42,7 @@ fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
     } else {
         inbound_act(context);
     }
-    steps::told()
+    events::look(steps::told(), came_by, Way::Forth)
 }
 
 #[inline(never)]

@@ -9,6 +9,7 @@
 mod agent;
 mod atomics;
 mod calls;
+mod events;
 mod frame;
 mod maps;
 mod memory;

@@ -5,6 +5,7 @@ use aya_ebpf::programs::TcContext;
 use canary_common::hooks::{self, First};
 use canary_common::route::Origin;
 
+use crate::events::{self, Way};
 use crate::steps::{self, About, NONE};
 use crate::tc::Skb;
 use crate::verdict::{NEXT, of_skb};
@@ -38,7 +39,7 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     } else {
         inbound_act(context);
     }
-    steps::told()
+    events::look(steps::told(), came_by, Way::Forth)
 }
 
 #[inline(never)]
@@ -73,7 +74,7 @@ pub(crate) fn outbound(context: &TcContext, l2: usize) -> i32 {
             steps::start(About::new(version, l2, Origin::Net, bits));
             outbound_known(skb.context());
             outbound_act(skb.context());
-            steps::told()
+            events::look(steps::told(), tables.interface, Way::Back)
         }
     };
     of_skb(outcome, &skb, Origin::Net)

@@ -74,6 +74,7 @@ impl About {
 pub(crate) fn start(about: About) {
     if let Some(scratch) = maps::scratch() {
         scratch.about = about.0;
+        scratch.seen = 0;
     }
 }
 
@@ -115,6 +116,7 @@ pub(crate) fn known<P: Packet>(packet: &P, tables: &Maps) -> u32 {
         return tell(code(Reason::NotReady));
     };
     scratch.segment = segment;
+    scratch.seen = Scratch::SEGMENT;
     match of_flow(node, &segment, about.origin(), bits) {
         Ok(Some(decision)) => {
             scratch.decision = decision;
@@ -161,6 +163,13 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     }
     prepare_forth(maps::low(number));
     finish(calls::put());
+}
+
+/// What is at the segment's destination, as [`occupant`] tells it.
+#[inline(always)]
+pub(crate) fn occupant_now() -> u32 {
+    occupant();
+    told()
 }
 
 /// Tells what is at the segment's destination, as a word of the directory; 0 for nothing.
@@ -252,6 +261,7 @@ fn finish(number: u64) -> u32 {
     match start::finish(node, &scratch.segment, &scratch.beginning, &scratch.request, stored) {
         Ok(route) => {
             scratch.decision = Decision::Forward(route);
+            scratch.seen |= Scratch::BEGAN;
             tell(DECIDED)
         }
         Err(reason) => tell(code(reason)),
@@ -294,6 +304,8 @@ pub(crate) fn known_back<P: Packet>(packet: &P, tables: &Maps) -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
+    scratch.segment = segment;
+    scratch.seen = Scratch::SEGMENT;
     match ends(node, &segment) {
         Ok(ends) => {
             scratch.ends = ends;

@@ -17,6 +17,7 @@ pub mod consul;
 pub mod detach;
 pub mod diff;
 pub mod doctor;
+mod ends;
 mod examples;
 pub mod excerpt;
 pub mod explain;
@@ -30,6 +31,7 @@ pub mod maintenance;
 pub mod maps;
 pub mod moved;
 mod near;
+pub mod observe;
 pub mod paint;
 pub mod reload;
 pub mod rollback;
@@ -138,6 +140,7 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Export(options) => export::run(options, client, console).await,
         Verb::Import(options) => import::run(options, client, console).await,
         Verb::Flows(options) => flows::run(options, client, console).await,
+        Verb::Observe(options) => observe::run(options, client, console).await,
         Verb::Reload(options) => reload::run(*options, client, console).await,
         Verb::Maps(options) => maps::run(*options, client, console).await,
         Verb::Doctor(options) => doctor::run(options, client, console).await,

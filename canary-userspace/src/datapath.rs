@@ -9,6 +9,7 @@ use canary_common::endpoint::Endpoint;
 use crate::api::document::flows::Flows;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::foresee::Foreseen;
+use crate::observe;
 use crate::seen::Wanted;
 
 /// Counters of one split since the tables were made.
@@ -124,6 +125,13 @@ pub trait Look: Send + Sync {
     ///
     /// If they cannot be read.
     fn flows(&self, wanted: &Wanted, from: u32, limit: usize) -> anyhow::Result<Flows>;
+
+    /// Tells what becomes of packets, to somebody who wants to know.
+    ///
+    /// # Errors
+    ///
+    /// If too many observe already, or the machine refuses.
+    fn observe(&self, wanted: observe::Wanted) -> anyhow::Result<observe::Subscription>;
 }
 
 /// A datapath: tables to publish into and counters to read.

@@ -6,6 +6,7 @@ pub mod attached;
 pub mod conntrack;
 pub mod counters;
 pub mod doctor;
+mod events;
 pub mod flows;
 pub mod foreign;
 mod foresee;

@@ -19,6 +19,7 @@ pub mod fuzz;
 pub mod health;
 pub mod kernel;
 pub mod metrics;
+pub mod observe;
 mod pem;
 pub mod plan;
 pub mod seen;

@@ -4,7 +4,9 @@ mod client;
 
 pub use self::client::ClientFilter;
 
+use canary_common::event;
 use canary_common::flows::Kind;
+use canary_common::reason::Reason;
 use canary_common::settings::Idle;
 
 use crate::compile::SplitKey;
@@ -27,6 +29,23 @@ pub const STATES: [(&str, Idle); 6] = [
     ("exchange", Idle::Exchange),
     ("stream", Idle::Stream),
 ];
+
+/// The words for what happens to packets.
+pub const EVENTS: [(&str, event::Kind); 6] = [
+    ("connection", event::Kind::Connection),
+    ("clash", event::Kind::Clash),
+    ("reset", event::Kind::Reset),
+    ("refused", event::Kind::Refused),
+    ("dropped", event::Kind::Dropped),
+    ("passed", event::Kind::Passed),
+];
+
+/// The words for reasons that are counted.
+#[must_use]
+pub fn reasons() -> Vec<(&'static str, Reason)> {
+    let counted = Reason::ALL.iter().filter(|reason| reason.is_counted());
+    counted.map(|reason| (reason.word(), *reason)).collect()
+}
 
 /// Which entries are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,6 +147,11 @@ mod tests {
             assert_eq!(meaning("kind", &KINDS, name), Ok(kind));
             assert_eq!(word(&KINDS, &kind), name);
         }
+        for (name, kind) in EVENTS {
+            assert_eq!(meaning("kind", &EVENTS, name), Ok(kind));
+        }
+        assert_eq!(meaning("reason", &reasons(), "no-port"), Ok(Reason::NoPort));
+        assert!(meaning("reason", &reasons(), "not-ours").is_err(), "it is not counted");
         for (name, state) in STATES {
             assert_eq!(meaning("state", &STATES, name), Ok(state));
         }

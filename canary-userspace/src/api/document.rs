@@ -6,6 +6,7 @@ pub mod chain;
 pub mod explain;
 pub mod flow;
 pub mod flows;
+pub mod observe;
 
 use std::collections::BTreeMap;
 

@@ -14,6 +14,7 @@ mod many;
 mod release;
 mod restart;
 mod security;
+mod watching;
 
 use std::fs;
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ pub use self::config::{
     EntryFormat, EntryName,
 };
 pub use self::reading::{Explain, Export, History, Import};
-pub use self::watching::{Flows, Whose, parameter};
+pub use self::watching::{Flows, Observe, Whose, parameter};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
@@ -80,6 +80,8 @@ pub enum Verb {
     Explain(Explain),
     /// Show the connections that the flow table holds
     Flows(Flows),
+    /// Show what becomes of packets, as it happens
+    Observe(Observe),
     /// Read the configuration directory again, all or nothing
     Reload(Reload),
     /// Show the tables: entries, capacity and memory
@@ -323,7 +325,7 @@ mod tests {
 
     #[test]
     fn verbs_that_are_not_built_are_refused() {
-        for verb in ["observe", "top"] {
+        for verb in ["dashboard", "rollout"] {
             let error = Options::try_parse_from(["canaryctl", verb]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{verb}");
         }

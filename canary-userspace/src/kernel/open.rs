@@ -13,6 +13,7 @@ use canary_common::settings::Settings as Row;
 use super::attach::Attachments;
 use super::conntrack::Reader;
 use super::counters::PerCpu;
+use super::events::Events;
 use super::flows::FlowTable;
 use super::foreign::Foreign;
 use super::grace::Grace;
@@ -52,7 +53,8 @@ impl Kernel {
         let seed = writer.settings.load_wide(0, offset_of!(Row, flow_seed))?;
         let flows = Arc::new(FlowTable::new(flows, seed)?);
         let names = Arc::new(TableNames::of(&ebpf)?);
-        let looker = Arc::new(Looker { flows: Arc::clone(&flows), names, hertz });
+        let events = Events::take(&mut ebpf, Arc::clone(&names))?;
+        let looker = Arc::new(Looker { flows: Arc::clone(&flows), names, events, hertz });
         let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
         let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
         let published = adopted(&mut writer, &mut grace, sizes)?;

@@ -4,7 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args};
 
 use crate::ctl::client::escape;
-use crate::seen::{ClientFilter, KINDS, STATES};
+use crate::seen::{ClientFilter, EVENTS, KINDS, STATES, reasons};
 
 /// Whose connections are wanted.
 #[derive(Clone, Debug, Default, Args)]
@@ -54,6 +54,31 @@ pub struct Flows {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `observe`
+#[derive(Clone, Debug, Args)]
+pub struct Observe {
+    /// Whose.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// Only this kind; may be repeated: connection, clash, reset, refused and dropped where absent
+    #[arg(long, value_name = "KIND", action = ArgAction::Append,
+          value_parser = PossibleValuesParser::new(EVENTS.map(|(word, _)| word)))]
+    pub kind: Vec<String>,
+    /// Only packets that were not forwarded for this reason; may be repeated
+    #[arg(long, value_name = "REASON", action = ArgAction::Append,
+          value_parser = PossibleValuesParser::new(reasons().into_iter().map(|(word, _)| word)))]
+    pub reason: Vec<String>,
+    /// Only one of N new connections; of what goes wrong always all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample: Option<u32>,
+    /// End after so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Print one JSON document a line
     #[arg(long)]
     pub json: bool,
 }
