@@ -41,6 +41,7 @@ pub mod split;
 pub mod status;
 pub mod table;
 pub mod tls;
+pub mod top;
 pub mod undo;
 pub mod validate;
 pub mod version;
@@ -141,6 +142,7 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Import(options) => import::run(options, client, console).await,
         Verb::Flows(options) => flows::run(options, client, console).await,
         Verb::Observe(options) => observe::run(options, client, console).await,
+        Verb::Top(options) => top::run(options, client, console).await,
         Verb::Reload(options) => reload::run(*options, client, console).await,
         Verb::Maps(options) => maps::run(*options, client, console).await,
         Verb::Doctor(options) => doctor::run(options, client, console).await,

@@ -15,7 +15,7 @@ pub use self::config::{
     EntryFormat, EntryName,
 };
 pub use self::reading::{Explain, Export, History, Import};
-pub use self::watching::{Flows, Observe, Whose, parameter};
+pub use self::watching::{Flows, Observe, Top, Whose, parameter};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
@@ -82,6 +82,8 @@ pub enum Verb {
     Flows(Flows),
     /// Show what becomes of packets, as it happens
     Observe(Observe),
+    /// Show services as they go: shares, rates, failures, latencies
+    Top(Top),
     /// Read the configuration directory again, all or nothing
     Reload(Reload),
     /// Show the tables: entries, capacity and memory

@@ -1,9 +1,12 @@
 //! Arguments of verbs that look at connections and packets.
 
+use std::time::Duration;
+
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args};
 
 use crate::ctl::client::escape;
+use crate::ctl::top::Sort;
 use crate::seen::{ClientFilter, EVENTS, KINDS, STATES, reasons};
 
 /// Whose connections are wanted.
@@ -79,6 +82,23 @@ pub struct Observe {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Print one JSON document a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `top`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Top {
+    /// What comes first
+    #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
+    pub sort: Sort,
+    /// Time between two looks
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = super::parse_duration)]
+    pub interval: Duration,
+    /// Print a table of one interval and end, as without a terminal
+    #[arg(long)]
+    pub once: bool,
+    /// Print one JSON document of one interval
     #[arg(long)]
     pub json: bool,
 }
