@@ -16,6 +16,7 @@ mod events;
 mod frame;
 mod maps;
 mod memory;
+mod never;
 mod route;
 mod skb;
 mod steps;

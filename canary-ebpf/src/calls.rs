@@ -34,6 +34,8 @@ pub(crate) struct Scratch {
     place: u32,
     /// Arguments of [`route_back`].
     addresses: [Address; 2],
+    /// The second in which something was last said that must never happen.
+    pub(crate) said: u32,
     /// What is told of the packet; its count of lost ones stays from one to the next.
     pub(crate) event: Event,
 }

@@ -26,6 +26,7 @@ use canary_common::tables::Tables;
 
 use crate::atomics;
 use crate::calls::{self, Scratch};
+use crate::never;
 
 /// The node's settings, one row.
 #[map]
@@ -142,6 +143,7 @@ pub(crate) fn count(reason: u32) {
     if let Some(slot) = own_row(&REASONS, reason) {
         *slot = slot.wrapping_add(1);
     }
+    never::look(reason);
 }
 
 /// Sends an event to those who observe; whether there was room.
@@ -154,7 +156,9 @@ pub(crate) fn send(event: &Event) -> bool {
 #[inline(always)]
 pub(crate) fn remember(cookie: u64, pick: &SocketPick) {
     // A pick that cannot be kept costs its program the virtual address in `getpeername`.
-    let _: Result<(), i32> = SOCKETS.insert(cookie, pick, 0);
+    if SOCKETS.insert(cookie, pick, 0).is_err() {
+        never::say(never::NO_PICK_KEPT);
+    }
 }
 
 /// The connect-time pick of a socket.

@@ -103,6 +103,8 @@ pub struct Kernel {
     /// Planned stores that failed or were not come to: no plan has them again.
     owed: Vec<Write>,
     took: Took,
+    /// Takes over what programs have said that must never happen.
+    hear_programs: Box<dyn FnMut() + Send>,
     /// Since when each leaving row (backend or not, id) is known to leave.
     leaving: BTreeMap<(bool, u32), Instant>,
     walked: Instant,
@@ -308,6 +310,7 @@ impl Datapath for Kernel {
     }
 
     fn tick(&mut self) {
+        (self.hear_programs)();
         let mut followed = Ok(());
         if self.attachments.follow() {
             self.locality.forget();

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +20,7 @@ use canary_common::{
     event::Kind,
     layout::LAYOUT_VERSION,
     packets::{Draft, endpoint},
+    service::Record,
     settings::Settings,
     wire::tcp::RST,
 };
@@ -28,7 +29,7 @@ use canary_tests::{
         Lab, Process, binaries, wait_for,
         wire::{Wire, hardware},
     },
-    scenario::{HOLD, Offer, Scenario, Subset, TCP4, TCP6, TIMEOUT, UDP4},
+    scenario::{HOLD, OFFERS, Offer, Scenario, Subset, TCP4, TCP6, TIMEOUT, UDP4},
     workload::{Crowd, Ports, Protocol, connect_many},
 };
 use canary_userspace::{
@@ -280,6 +281,39 @@ fn flows_are_shown_with_their_states_and_picked_by_every_filter() -> Result<()> 
         wait_for("the connections to be closed", TIMEOUT, || {
             Ok(count(&["hold", "--state", "closed", "--state", "reset"])? == 1_500)
         })?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_table_that_contradicts_itself_is_in_the_agents_log_once_a_second() -> Result<()> {
+    Lab::run("never", |lab| {
+        let scenario = Scenario::start(lab, &SUBSETS)?;
+        let maps = lab.bpffs().join(format!("v{LAYOUT_VERSION}/maps"));
+        let current = MapData::from_pin(maps.join("CURRENT"))?;
+        let current: Mapped<u32> = Mapped::new("CURRENT", &current)?;
+        let records = MapData::from_pin(maps.join("SERVICES"))?;
+        let records: Mapped<Record> = Mapped::new("SERVICES", &records)?;
+        let services = u32::try_from(OFFERS.len())?;
+        for service in 0..=services {
+            records.store(current.load(service, 0)?, offset_of!(Record, count), 0)?;
+        }
+        let said = || -> Result<usize> {
+            let log = fs::read_to_string(lab.agent_log())?;
+            Ok(log.matches("contradicts itself").count())
+        };
+        assert_eq!(said()?, 0);
+
+        let start = Instant::now();
+        let namespace = &scenario.client.namespace;
+        let answers = connect_many(namespace, Protocol::Tcp, TCP4.frontend(), 200, TIMEOUT)?;
+        wait_for("the log to say so", TIMEOUT, || Ok(said()? > 0))?;
+
+        assert_eq!(answers.failed(), 200);
+        let cpus = thread::available_parallelism()?.get();
+        let seconds = usize::try_from(start.elapsed().as_secs())? + 2;
+        let lines = said()?;
+        assert!(lines <= cpus * seconds, "{lines} lines in {seconds} seconds of {cpus} CPUs");
         Ok(())
     })
 }

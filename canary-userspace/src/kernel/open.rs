@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::HashMap;
+use aya_log::EbpfLogger;
 use canary_common::settings::Settings as Row;
 
 use super::attach::Attachments;
@@ -53,6 +54,7 @@ impl Kernel {
         let seed = writer.settings.load_wide(0, offset_of!(Row, flow_seed))?;
         let flows = Arc::new(FlowTable::new(flows, seed)?);
         let names = Arc::new(TableNames::of(&ebpf)?);
+        let mut log = EbpfLogger::init(&mut ebpf).context("hear what programs say")?;
         let events = Events::take(&mut ebpf, Arc::clone(&names))?;
         let looker = Arc::new(Looker { flows: Arc::clone(&flows), names, events, hertz });
         let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
@@ -86,6 +88,7 @@ impl Kernel {
             revision,
             owed: Vec::new(),
             took: Took::default(),
+            hear_programs: Box::new(move || log.flush()),
             leaving: BTreeMap::new(),
             walked: Instant::now(),
             passed: Instant::now(),
