@@ -15,6 +15,7 @@ pub mod checksum;
 pub mod directory;
 pub mod draw;
 pub mod endpoint;
+pub mod event;
 pub mod flows;
 pub mod forward;
 pub mod fragment;

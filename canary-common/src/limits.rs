@@ -22,7 +22,9 @@ pub const MAX_HISTOGRAMS: u32 = 512;
 /// memory; a connection takes two places.
 pub const DEFAULT_FLOW_BUCKETS: u32 = 16_384;
 /// Connect-time picks that are remembered.
-pub const MAX_SOCKETS: u32 = 65_536;
+pub const MAX_SOCKETS: u32 = 61_440;
+/// Bytes of the ring of events, of 88 each with its head: room for those of a burst.
+pub const EVENTS_BYTES: u32 = 1 << 18;
 /// Interfaces that are watched.
 pub const MAX_INTERFACES: u32 = 4_096;
 

@@ -32,15 +32,19 @@ pub struct Settings {
     pub ports: Word<u32>,
     /// Random at each boot: what we send back by an interface bears it.
     pub sent_back: Word<u32>,
+    /// Bits of the kinds of events that somebody observes; 0: nobody does.
+    pub observed: Word<u32>,
+    /// Of how many new connections one is told; 0 and 1: every one.
+    pub sample: Word<u32>,
     /// Always 0.
-    pub reserved: [u32; 10],
+    pub reserved: [u32; 8],
 }
 
 assert_map_type!(Settings {
     seed: Word<u64>, seconds_per_jiffy: Word<u64>, netns: Word<u64>, revision: Word<u64>,
     flow_seed: Word<u64>, flow_buckets: Word<u32>, bucket_mask: Word<u32>,
     idle: [Word<u32>; 6], ipv6_checksums: Word<u32>, first_port: Word<u32>, ports: Word<u32>,
-    sent_back: Word<u32>, reserved: [u32; 10],
+    sent_back: Word<u32>, observed: Word<u32>, sample: Word<u32>, reserved: [u32; 8],
 } is 128 bytes);
 
 /// A state of a flow with an idle limit of its own: an index of [`Settings::idle`].

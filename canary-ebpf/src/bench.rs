@@ -13,9 +13,11 @@
 
 mod atomics;
 mod calls;
+mod events;
 mod frame;
 mod maps;
 mod memory;
+mod never;
 mod route;
 mod skb;
 mod steps;

@@ -5,6 +5,7 @@ use core::ffi::c_void;
 
 use canary_common::draw;
 use canary_common::endpoint::Address;
+use canary_common::event::Event;
 use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored};
 use canary_common::fragment::Follows;
 use canary_common::headers::Headers;
@@ -24,6 +25,8 @@ pub(crate) struct Scratch {
     pub(crate) about: u32,
     /// What the last step gave.
     pub(crate) code: u32,
+    /// [`Scratch::SEGMENT`] and [`Scratch::BEGAN`].
+    pub(crate) seen: u32,
     pub(crate) segment: Segment,
     pub(crate) headers: Headers,
     pub(crate) follows: Follows,
@@ -39,6 +42,17 @@ pub(crate) struct Scratch {
     place: u32,
     /// Arguments of [`route_back`].
     addresses: [Address; 2],
+    /// The second in which something was last said that must never happen.
+    pub(crate) said: u32,
+    /// What is told of the packet; its count of lost ones stays from one to the next.
+    pub(crate) event: Event,
+}
+
+impl Scratch {
+    /// `segment` is this packet's.
+    pub(crate) const SEGMENT: u32 = 1;
+    /// This packet has begun a connection.
+    pub(crate) const BEGAN: u32 = 1 << 1;
 }
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one

@@ -7,6 +7,7 @@ use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
 use crate::about::About;
+use crate::events::{self, Way};
 use crate::rare;
 use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
 use crate::verdict::{PASS, of_frame};
@@ -26,7 +27,7 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
             if is_for_node(frame.context()) == 0 {
                 return PASS;
             }
-            whole(frame.context())
+            events::look(whole(frame.context()), frame.tables().came_by, Way::Forth)
         }
     };
     of_frame(outcome)

@@ -7,11 +7,12 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use canary_common::addresses;
 use canary_common::backend::{Backend, Frontend};
 use canary_common::directory::{Bucket, OverflowKey};
 use canary_common::endpoint::{Address, Endpoint};
+use canary_common::event::Event;
 use canary_common::flows::{self, Back, Client, Head, Key, Request, Seed, Stored, Values};
 use canary_common::interface::Interface;
 use canary_common::label::{ServiceLabel, SplitLabel};
@@ -25,6 +26,7 @@ use canary_common::tables::Tables;
 
 use crate::atomics;
 use crate::calls::{self, Scratch};
+use crate::never;
 
 /// The node's settings, one row.
 #[map]
@@ -97,6 +99,9 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::pinned(1, 0);
 /// Every connection that matters, by the tuple on the wire.
 #[map]
 static FLOWS: Array<flows::Bucket> = Array::pinned(limits::DEFAULT_FLOW_BUCKETS, BPF_F_MMAPABLE);
+/// What is told of packets to those who observe.
+#[map]
+static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
 
 /// The tables, as seen by a packet of one interface.
 #[derive(Clone, Copy)]
@@ -144,13 +149,22 @@ pub(crate) fn count(reason: u32) {
     if let Some(slot) = own_row(&REASONS, reason) {
         *slot = slot.wrapping_add(1);
     }
+    never::look(reason);
+}
+
+/// Sends an event to those who observe; whether there was room.
+#[inline(always)]
+pub(crate) fn send(event: &Event) -> bool {
+    EVENTS.output::<Event>(event, 0).is_ok()
 }
 
 /// Remembers a connect-time pick.
 #[inline(always)]
 pub(crate) fn remember(cookie: u64, pick: &SocketPick) {
     // A pick that cannot be kept costs its program the virtual address in `getpeername`.
-    let _: Result<(), i32> = SOCKETS.insert(cookie, pick, 0);
+    if SOCKETS.insert(cookie, pick, 0).is_err() {
+        never::say(never::NO_PICK_KEPT);
+    }
 }
 
 /// The connect-time pick of a socket.
@@ -384,4 +398,11 @@ fn interface<'a>(index: u32) -> Option<&'a Interface> {
 pub(crate) const fn low(word: u64) -> u32 {
     let [a, b, c, d, ..] = word.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
+}
+
+/// The lowest byte of a word.
+#[inline(always)]
+pub(crate) const fn lowest(word: u32) -> u8 {
+    let [a, ..] = word.to_le_bytes();
+    a
 }

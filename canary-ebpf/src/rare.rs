@@ -12,7 +12,7 @@ use canary_common::route::{Origin, Sent};
 use canary_common::segment::Segment;
 use canary_common::wire::icmp::Says;
 
-use crate::calls;
+use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
 use crate::steps::{
     self, DECIDED, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, QUOTES, SEGMENT, STORES, about, code,
@@ -69,6 +69,7 @@ pub(crate) fn segment<P: Packet>(packet: &P) -> u32 {
     scratch.segment = segment;
     let is_mute = !fragment::can_be_answered(&headers, &segment);
     steps::start(about.walked(headers.piece == Piece::First, is_mute));
+    scratch.seen = Scratch::SEGMENT;
     tell(SEGMENT)
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn without_ports() -> u32 {
     let segment = Segment::without_ports(&headers);
     scratch.segment = segment;
     steps::start(about.walked(false, !fragment::can_be_answered(&headers, &segment)));
+    scratch.seen = Scratch::SEGMENT;
     tell(SEGMENT)
 }
 

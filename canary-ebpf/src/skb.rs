@@ -7,6 +7,7 @@ use canary_common::route::Origin;
 use canary_common::tables::Tables as _;
 
 use crate::about::About;
+use crate::events::{self, Way};
 use crate::rare;
 use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
 use crate::tc::Skb;
@@ -25,6 +26,7 @@ pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
         First::Whole { version, bits } => {
             let about = About::new(version, l2, origin, bits);
             let outcome = whole(skb.context(), tables.came_by, about);
+            let outcome = events::look(outcome, tables.came_by, Way::Forth);
             // Verifier: not `bits`, which it would keep apart all the way through.
             if steps::about().is_to_frontend() && Outcome::is_untouched(outcome) {
                 skb.doubt();
@@ -193,13 +195,16 @@ pub(crate) fn outbound(context: &TcContext, l2: usize) -> i32 {
         // The address may be a backend's, too: what is not refused goes its ordinary way.
         let outcome = unserved(skb.context(), About::new(version, l2, Origin::Net, 0));
         if outcome != NOTHING {
+            events::look(outcome, tables.interface, Way::Forth);
             return of_skb_out(outcome, &skb);
         }
     }
     let outcome = match hooks::outbound_plain(&mut skb, &tables, l2) {
         First::Done(outcome) => outcome.to_word(),
         First::Whole { version, bits } => {
-            whole_out(skb.context(), About::new(version, l2, Origin::Net, bits).out())
+            let outcome =
+                whole_out(skb.context(), About::new(version, l2, Origin::Net, bits).out());
+            events::look(outcome, tables.interface, Way::Back)
         }
     };
     of_skb_out(outcome, &skb)

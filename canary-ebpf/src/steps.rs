@@ -58,6 +58,7 @@ const MAX_L4_AT: usize = 0x1ff;
 pub(crate) fn start(about: About) {
     if let Some(scratch) = maps::scratch() {
         scratch.about = about.to_word();
+        scratch.seen = 0;
     }
 }
 
@@ -94,6 +95,7 @@ pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
     match Segment::of(packet, about.l2(), about.version()) {
         Ok(segment) => {
             scratch.segment = segment;
+            scratch.seen = Scratch::SEGMENT;
             tell(SEGMENT)
         }
         Err(reason) => tell(code(reason)),
@@ -195,6 +197,13 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     finish(calls::put());
 }
 
+/// What is at the segment's destination, as [`occupant`] tells it.
+#[inline(always)]
+pub(crate) fn occupant_now() -> u32 {
+    occupant();
+    told()
+}
+
 /// Tells what is at the segment's destination, as a word of the directory; 0 for nothing.
 #[inline(never)]
 fn occupant() -> u32 {
@@ -291,6 +300,7 @@ fn finish(number: u64) -> u32 {
     match start::finish(node, &scratch.segment, &scratch.beginning, &scratch.request, stored) {
         Ok(route) => {
             scratch.decision = Decision::Forward(route);
+            scratch.seen |= Scratch::BEGAN;
             tell(DECIDED)
         }
         Err(reason) => tell(code(reason)),

@@ -11,12 +11,14 @@ mod config;
 pub mod document;
 mod filter;
 mod flow;
+mod flows;
 mod gate;
 mod health;
 mod history;
 mod instances;
 mod large;
 mod node;
+mod observe;
 mod query;
 mod rows;
 mod server;
@@ -33,6 +35,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use tokio::time::timeout;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
 pub use self::gate::Gate;
 pub use self::server::{Listeners, Security, Server};
@@ -43,6 +46,9 @@ use crate::metrics;
 const MAX_BODY: usize = 1 << 20;
 /// Time from a request's head to its answer at most, beside what it asked to wait.
 const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What is sent as it comes is not packed: packing waits for more.
+const AT_ONCE: NotForContentType = NotForContentType::const_new(observe::KIND);
 
 /// The API of the agent behind `handle`, for whom `gate` lets through.
 pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
@@ -99,13 +105,15 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/canary/explain/{service}", get(chain::explain))
         .route("/v1/discovery-chain/{service}", get(chain::discovery_chain))
         .route("/v1/canary/explain-flow", get(flow::explain))
+        .route("/v1/canary/flows", get(flows::list))
+        .route("/v1/canary/observe", get(observe::observe))
         .route("/v1/canary/maps", get(canary::maps))
         .route("/metrics", get(show_metrics))
         .fallback(shape::nowhere)
         .method_not_allowed_fallback(shape::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(door, pass))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(AT_ONCE)))
         .with_state(handle)
 }
 

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use canary_common::endpoint::Endpoint;
 use tokio::sync::oneshot;
 
+use crate::api::document::flows::Flows;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::foresee::Foreseen;
+use crate::observe;
+use crate::seen::Wanted;
 use crate::sever::{Order, Progress};
 
 /// Counters of one split since the tables were made.
@@ -136,6 +140,23 @@ pub enum PublishError {
     Kernel(#[from] anyhow::Error),
 }
 
+/// What can be looked at beside the loop, by whoever has a thread for it.
+pub trait Look: Send + Sync {
+    /// Entries of the flow table that are wanted, from a place on, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    fn flows(&self, wanted: &Wanted, from: u32, limit: usize) -> anyhow::Result<Flows>;
+
+    /// Tells what becomes of packets, to somebody who wants to know.
+    ///
+    /// # Errors
+    ///
+    /// If too many observe already, or the machine refuses.
+    fn observe(&self, wanted: observe::Wanted) -> anyhow::Result<observe::Subscription>;
+}
+
 /// A datapath: tables to publish into and counters to read.
 pub trait Datapath: Send {
     /// Puts `desired` in force and returns the new revision; the same content keeps the revision.
@@ -204,6 +225,11 @@ pub trait Datapath: Send {
     /// Time-driven work: interfaces that came and went, idle flows, grace. Called about every
     /// 100 ms, and when [`Datapath::events`] is readable.
     fn tick(&mut self);
+
+    /// What can be looked at beside the loop; `None` where there is nothing.
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        None
+    }
 
     /// A file that is readable when [`Datapath::tick`] should not wait.
     fn events(&self) -> Option<OwnedFd> {

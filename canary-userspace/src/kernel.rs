@@ -6,6 +6,7 @@ pub mod attached;
 pub mod conntrack;
 pub mod counters;
 pub mod doctor;
+mod events;
 pub mod flows;
 pub mod foreign;
 mod foresee;
@@ -14,9 +15,12 @@ pub mod insert;
 pub mod interfaces;
 mod leave;
 pub mod links;
+pub mod listing;
 pub mod load;
 pub mod locality;
+mod look;
 pub mod mapped;
+mod names;
 pub mod netlink;
 pub mod node;
 mod numa;
@@ -57,13 +61,16 @@ use self::flows::FlowTable;
 use self::foreign::Foreign;
 use self::grace::Grace;
 use self::locality::Locality;
+use self::look::Looker;
 use self::pins::Lock;
 use self::sweep::{Alive, Fill, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, FlowUsage, InterfaceStatus, MapUsage, PublishError};
+use crate::datapath::{
+    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError,
+};
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
 use crate::sever::{Order, Progress, Share};
@@ -91,6 +98,7 @@ pub struct Kernel {
     grace: Grace,
     sweep: Sweep,
     flows: Arc<FlowTable>,
+    looker: Arc<Looker>,
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
@@ -101,6 +109,8 @@ pub struct Kernel {
     /// Planned stores that failed or were not come to: no plan has them again.
     owed: Vec<Write>,
     took: Took,
+    /// Takes over what programs have said that must never happen.
+    hear_programs: Box<dyn FnMut() + Send>,
     /// Since when each leaving row (backend or not, id) is known to leave.
     leaving: BTreeMap<(bool, u32), Instant>,
     walked: Instant,
@@ -336,6 +346,7 @@ impl Datapath for Kernel {
     }
 
     fn tick(&mut self) {
+        (self.hear_programs)();
         let mut followed = Ok(());
         if self.attachments.follow() {
             self.locality.forget();
@@ -351,6 +362,10 @@ impl Datapath for Kernel {
         for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }
+    }
+
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        Some(Arc::clone(&self.looker) as Arc<dyn Look>)
     }
 
     fn events(&self) -> Option<OwnedFd> {

@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use canary_common::endpoint::Endpoint;
 use tokio::sync::oneshot;
 
+use crate::api::document::flows::{Flow, Flows};
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::datapath::{Counters, Datapath, InterfaceStatus, Look, MapUsage, PublishError};
 use crate::foresee::Foreseen;
+use crate::observe;
+use crate::observe::Hub;
+use crate::seen::Wanted;
 use crate::sever::{Found, Order, Progress, Stage, Which};
 
 /// Shared with the test, which looks at what was published and says what goes wrong.
@@ -21,6 +25,11 @@ pub(crate) struct Inner {
     pub(crate) revision: u64,
     pub(crate) counters: BTreeMap<SplitKey, Counters>,
     pub(crate) ticks: u64,
+    /// What the flow table would hold, and what was asked of it last: a place and a limit.
+    pub(crate) flows: Vec<Flow>,
+    pub(crate) flows_asked: Option<(Wanted, u32, usize)>,
+    /// Who observes.
+    pub(crate) hub: Option<Arc<Hub>>,
     /// Services at most; more are refused.
     pub(crate) limit: Option<usize>,
     /// Live connections by split.
@@ -44,6 +53,19 @@ impl Memory {
         let service = inner.published.services.iter().find(|found| found.name == service);
         let splits = service.map(|service| service.splits.clone()).unwrap_or_default();
         splits.into_iter().map(|split| (split.key.subset, split.share)).collect()
+    }
+}
+
+impl Look for Memory {
+    fn flows(&self, wanted: &Wanted, from: u32, limit: usize) -> anyhow::Result<Flows> {
+        let mut inner = self.get();
+        inner.flows_asked = Some((wanted.clone(), from, limit));
+        Ok(Flows { flows: inner.flows.clone(), next: None })
+    }
+
+    fn observe(&self, wanted: observe::Wanted) -> anyhow::Result<observe::Subscription> {
+        let hub = Arc::clone(self.get().hub.get_or_insert_with(|| Arc::new(Hub::new(|_| {}))));
+        Ok(hub.join(wanted)?)
     }
 }
 
@@ -168,6 +190,10 @@ impl Datapath for Memory {
 
     fn warnings(&self) -> Vec<Warning> {
         Vec::new()
+    }
+
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn tick(&mut self) {

@@ -5,6 +5,8 @@
 pub mod chain;
 pub mod explain;
 pub mod flow;
+pub mod flows;
+pub mod observe;
 
 use std::collections::BTreeMap;
 

@@ -15,6 +15,7 @@ mod release;
 mod restart;
 mod security;
 mod sever;
+mod watching;
 
 use std::fs;
 use std::path::PathBuf;

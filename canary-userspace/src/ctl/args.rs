@@ -3,6 +3,7 @@
 mod config;
 mod ending;
 mod reading;
+mod watching;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use self::config::{
 };
 pub use self::ending::{Rollback, Sever, SplitSet};
 pub use self::reading::{Explain, Export, History, Import};
+pub use self::watching::{Flows, Observe, Top, Whose, parameter};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
@@ -80,6 +82,12 @@ pub enum Verb {
     Status(Status),
     /// Explain where new connections of a service go and why, or where one flow goes
     Explain(Explain),
+    /// Show the connections that the flow table holds
+    Flows(Flows),
+    /// Show what becomes of packets, as it happens
+    Observe(Observe),
+    /// Show services as they go: shares, rates, failures, latencies
+    Top(Top),
     /// Read the configuration directory again, all or nothing
     Reload(Reload),
     /// Show the tables: entries, capacity and memory
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn verbs_that_are_not_built_are_refused() {
-        for verb in ["flows", "observe", "top"] {
+        for verb in ["dashboard", "rollout"] {
             let error = Options::try_parse_from(["canaryctl", verb]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{verb}");
         }

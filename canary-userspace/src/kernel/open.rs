@@ -8,18 +8,22 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::HashMap;
+use aya_log::EbpfLogger;
 use canary_common::settings::Settings as Row;
 
 use super::attach::Attachments;
 use super::conntrack::Reader;
 use super::counters::PerCpu;
+use super::events::Events;
 use super::flows::FlowTable;
 use super::foreign::Foreign;
 use super::grace::Grace;
 use super::links::Links;
 use super::load::Places;
 use super::locality::Locality;
+use super::look::Looker;
 use super::mapped::Mapped;
+use super::names::TableNames;
 use super::pins::Pins;
 use super::sweep::{Alive, Sweep};
 use super::upgrade::Upgrade;
@@ -50,6 +54,10 @@ impl Kernel {
         tell::tell(&writer.settings, settings, hertz, masks)?;
         let seed = writer.settings.load_wide(0, offset_of!(Row, flow_seed))?;
         let flows = Arc::new(FlowTable::new(flows, seed)?);
+        let names = Arc::new(TableNames::of(&ebpf)?);
+        let mut log = EbpfLogger::init(&mut ebpf).context("hear what programs say")?;
+        let events = Events::take(&mut ebpf, Arc::clone(&names))?;
+        let looker = Arc::new(Looker { flows: Arc::clone(&flows), names, events, hertz });
         let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
         let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
         let published = adopted(&mut writer, &mut grace, sizes)?;
@@ -73,6 +81,7 @@ impl Kernel {
             grace,
             sweep,
             flows,
+            looker,
             attachments,
             per_cpu,
             usage,
@@ -82,6 +91,7 @@ impl Kernel {
             revision,
             owed: Vec::new(),
             took: Took::default(),
+            hear_programs: Box::new(move || log.flush()),
             leaving: BTreeMap::new(),
             walked: Instant::now(),
             severed: BTreeMap::new(),

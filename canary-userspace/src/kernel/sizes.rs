@@ -148,7 +148,9 @@ mod tests {
         let addresses = u64::from(addresses::ROWS) * 8;
         // SETTINGS, REASONS, REFUSALS, EVICTIONS, GRACE, and what each map takes beside its rows.
         let rest = 20 * 4096 + 64 * (8 * cpus + 8);
-        of_rows.iter().sum::<u64>() + overflow + addresses + rest
+        // EVENTS, and the ring of aya-log.
+        let rings = u64::from(limits::EVENTS_BYTES) + (128 << 10);
+        of_rows.iter().sum::<u64>() + overflow + addresses + rest + rings
     }
 
     #[test]

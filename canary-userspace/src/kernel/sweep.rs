@@ -23,6 +23,7 @@ use canary_common::stats::SplitRow;
 use tokio::sync::oneshot;
 
 pub use self::age::Limits;
+pub(super) use self::age::{Facts, of_lone};
 pub use self::alive::{Alive, Fill};
 use self::pass::{Given, Passed, pass};
 pub use self::sever::{Choice, Chosen};

@@ -75,6 +75,7 @@ fn parts(map: &Map) -> Option<(&'static str, &MapData)> {
         Map::HashMap(map) => Some(("hash", map)),
         Map::LruHashMap(map) => Some(("lru_hash", map)),
         Map::PerCpuArray(map) => Some(("percpu_array", map)),
+        Map::RingBuf(map) => Some(("ringbuf", map)),
         _ => None,
     }
 }

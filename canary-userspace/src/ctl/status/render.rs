@@ -148,7 +148,7 @@ fn cells(service: &Service, split: &Split, opened: u64) -> [String; 13] {
     ]
 }
 
-fn name(service: &Service, split: &Split) -> String {
+pub(in crate::ctl) fn name(service: &Service, split: &Split) -> String {
     match (split.service == service.service, split.subset.as_str()) {
         (true, "") => "(all)".to_owned(),
         (true, subset) => subset.to_owned(),
@@ -190,7 +190,7 @@ fn percent(part: u64, whole: u64) -> Option<String> {
     Some(format!("{}.{:02}", hundredths / 100, hundredths % 100))
 }
 
-fn quantiles(quantiles: Option<&Quantiles>) -> String {
+pub(in crate::ctl) fn quantiles(quantiles: Option<&Quantiles>) -> String {
     let one = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), micros);
     quantiles.map_or_else(
         || "-".to_owned(),
