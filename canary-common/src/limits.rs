@@ -21,8 +21,8 @@ pub const MAX_HISTOGRAMS: u32 = 512;
 /// Buckets of `FLOWS`, 512 bytes and seven places each, unless the agent sizes it by the machine's
 /// memory; a connection takes two places.
 pub const DEFAULT_FLOW_BUCKETS: u32 = 16_384;
-/// Connect-time picks that are remembered.
-pub const MAX_SOCKETS: u32 = 65_536;
+/// Connect-time picks that come along from an earlier layout: memory is taken for those there are.
+pub const MAX_BROUGHT: u32 = 16_384;
 /// Interfaces that are watched.
 pub const MAX_INTERFACES: u32 = 4_096;
 

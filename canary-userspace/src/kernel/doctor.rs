@@ -1,6 +1,7 @@
 //! What a node needs to run the datapath, checked without changing anything.
 
 mod interfaces;
+mod sockets;
 
 use std::fs;
 use std::path::Path;
@@ -74,6 +75,7 @@ pub struct Scope<'a> {
 pub fn examine(scope: &Scope<'_>) -> Vec<Finding> {
     let mut findings = vec![kernel(), btf(), jit(), rights(), bpffs(scope.bpffs), cgroup()];
     findings.extend(interfaces::examine(scope));
+    findings.extend(sockets::examine(scope));
     findings
 }
 
@@ -259,6 +261,9 @@ mod tests {
             "cgroup v2",
             "pod interfaces",
             "uplinks",
+            "hooks",
+            "end",
+            "mptcp",
         ] {
             assert_eq!(
                 findings.iter().filter(|finding| finding.check == check).count(),
