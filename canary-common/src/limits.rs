@@ -23,6 +23,8 @@ pub const MAX_HISTOGRAMS: u32 = 512;
 pub const DEFAULT_FLOW_BUCKETS: u32 = 16_384;
 /// Connect-time picks that come along from an earlier layout: memory is taken for those there are.
 pub const MAX_BROUGHT: u32 = 16_384;
+/// Connected sockets of datagrams that are known by their cookie, 80 bytes each.
+pub const MAX_PEERS: u32 = 16_384;
 /// Interfaces that are watched.
 pub const MAX_INTERFACES: u32 = 4_096;
 

@@ -75,6 +75,9 @@ pub trait Socket {
     /// The picks of its datagrams; made if `create`.
     fn datagrams(&self, create: bool) -> Option<&Datagrams>;
 
+    /// Notes that it is connected to a backend, or to none, where its storage cannot be listed.
+    fn note(&self, backend: Option<u32>);
+
     /// Whether it is connected now.
     fn is_connected(&self) -> bool;
 }
@@ -101,6 +104,7 @@ pub fn connect<T: Tables + ?Sized, S: Socket>(
     let picked = draw(node, client, destination, id)?;
     let tick = node.tables.tick();
     pick.set(node.tables, &picked, node.now, tick);
+    socket.note(Some(picked.id));
     if let Some(pick) = socket.outer(true) {
         pick.set(node.tables, &picked, node.now, tick);
     }
@@ -115,6 +119,7 @@ fn leave<T: Tables + ?Sized, S: Socket>(node: Node<'_, T>, socket: &S, destinati
         && pick.get(node.tables).is_some()
     {
         pick.clear(node.tables);
+        socket.note(None);
         if let Some(outer) = socket.outer(false) {
             outer.clear(node.tables);
         }

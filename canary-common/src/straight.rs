@@ -43,23 +43,10 @@ pub fn straight<T: Tables + ?Sized>(
     if !is_believed(node, segment, origin) {
         return Err(Reason::Spoofed);
     }
-    let begun = match node.tables.find_flow(&key, Client::IsDestination, by) {
-        None if is_reset(segment) => return Err(Reason::Straight),
-        None => Begun::Trace,
-        Some((head, place)) => met(node, segment, head, place)?,
+    let trace = Beginning { begun: Begun::Trace, to: segment.destination, values, flags };
+    let Some((head, place)) = node.tables.find_flow(&key, Client::IsDestination, by) else {
+        return if is_reset(segment) { Err(Reason::Straight) } else { Ok(trace) };
     };
-    // Made at one place: the compiler keeps each on the stack.
-    Ok(Beginning { begun, to: segment.destination, values, flags })
-}
-
-/// What a packet begins whose answers' tuple has an entry.
-#[inline(always)]
-fn met<T: Tables + ?Sized>(
-    node: Node<'_, T>,
-    segment: &Segment,
-    head: Head,
-    place: u32,
-) -> Result<Begun, Reason> {
     if head.kind() == Kind::Straight {
         note(node, segment, place);
         return Err(Reason::Straight);
@@ -69,12 +56,12 @@ fn met<T: Tables + ?Sized>(
         return Err(Reason::Straight);
     }
     if head.ended() && head.idle(node.now) >= limits::PORT_REUSE_IDLE {
-        node.tables.free_flow(place, head, node.settings.flows(), Back::Goes);
-        return Ok(Begun::Trace);
+        node.tables.free_flow(place, head, by, Back::Goes);
+        return Ok(trace);
     }
     let Place { row, shift } = addresses::place(segment.destination.address);
     node.tables.add_addresses(row, addresses::TRANSLATED << shift);
-    Ok(Begun::Flow)
+    Ok(Beginning { begun: Begun::Flow, ..trace })
 }
 
 /// Notes a client's packet in its trace.

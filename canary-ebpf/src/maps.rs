@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F
 use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, generated::bpf_sk_storage_get};
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use canary_common::addresses;
 use canary_common::backend::{Backend, Frontend};
 use canary_common::directory::{Bucket, OverflowKey};
@@ -88,6 +88,10 @@ static SOCKETS: SkStorage<[u64; 8]> = SkStorage::new();
 /// memory of the socket.
 #[btf_map]
 static DATAGRAMS: SkStorage<[u64; 129]> = SkStorage::new();
+/// Backends of connected sockets of datagrams, by socket cookie: the kernel lists no storage of these.
+/// Least recently used out first: one that is lost is not ended with its backend.
+#[map]
+static PEERS: LruHashMap<u64, u32> = LruHashMap::pinned(limits::MAX_PEERS, 0);
 /// Picks that came along from an earlier layout, by socket cookie.
 #[map]
 static BROUGHT: HashMap<u64, SocketPick> = HashMap::pinned(limits::MAX_BROUGHT, BPF_F_NO_PREALLOC);
@@ -162,6 +166,15 @@ pub(crate) fn pick<'a>(socket: *mut c_void, create: bool) -> Option<&'a Pick> {
 #[inline(always)]
 pub(crate) fn datagrams<'a>(socket: *mut c_void, create: bool) -> Option<&'a Datagrams> {
     of_socket(&DATAGRAMS, socket, create)
+}
+
+/// Notes the backend of a connected socket of datagrams, or that it has none.
+#[inline(always)]
+pub(crate) fn note_peer(cookie: u64, backend: Option<u32>) {
+    let _: Result<(), i32> = match backend {
+        Some(backend) => PEERS.insert(cookie, backend, 0),
+        None => PEERS.remove(cookie),
+    };
 }
 
 /// The pick of a socket that is older than the tables.

@@ -243,6 +243,13 @@ impl Socket for Call {
     }
 
     #[inline(always)]
+    fn note(&self, backend: Option<u32>) {
+        if self.protocol() == u32::from(UDP) {
+            maps::note_peer(self.cookie(), backend);
+        }
+    }
+
+    #[inline(always)]
     fn is_connected(&self) -> bool {
         // SAFETY: the context is valid for the whole run.
         let socket = unsafe { (*self.context).__bindgen_anon_1.sk };

@@ -317,6 +317,8 @@ fn ended(script: &Script, name: &str) -> Result<Duration> {
             .unwrap_or_default();
         Ok(!last.is_empty())
     })?;
-    ensure!(last.contains("ECONNABORTED"), "ended otherwise: {last}");
+    // A socket of datagrams has lost its peer as well, and a send looks at that first.
+    let is_ended = ["ECONNABORTED", "EDESTADDRREQ"].iter().any(|code| last.contains(code));
+    ensure!(is_ended, "ended otherwise: {last}");
     Ok(took)
 }

@@ -12,6 +12,7 @@ struct Fake {
     outer: Option<Box<Pick>>,
     datagrams: Datagrams,
     connected: Cell<bool>,
+    noted: Cell<Option<u32>>,
     full: bool,
 }
 
@@ -26,6 +27,10 @@ impl Socket for Fake {
 
     fn datagrams(&self, _create: bool) -> Option<&Datagrams> {
         (!self.full).then_some(&self.datagrams)
+    }
+
+    fn note(&self, backend: Option<u32>) {
+        self.noted.set(backend);
     }
 
     fn is_connected(&self) -> bool {
@@ -85,6 +90,7 @@ fn a_connect_is_sent_to_a_backend_and_its_peer_is_the_frontend() {
         assert_eq!(socket.source(&world, world.blue), world.vip);
         let picked = socket.pick.get(&world.tables).unwrap();
         assert_eq!((picked.statistics, picked.id), (BLUE, 0));
+        assert_eq!(socket.noted.get(), Some(0));
         assert_eq!(world.count(BLUE, Counter::Opened), 1);
         assert_eq!(world.count(BLUE, Counter::OpenedBySocket), 1);
     }
@@ -179,6 +185,7 @@ fn the_peer_is_what_was_connected_to_last() {
 
             assert_eq!(socket.connect(&world, world.blue), Err(Reason::NotOurs));
 
+            assert_eq!(socket.noted.get(), None);
             assert_eq!(socket.peer(&world, world.blue), world.blue);
             assert_eq!(socket.source(&world, world.blue), world.blue);
             assert_eq!(socket.peer(&world, world.green), world.green);

@@ -57,7 +57,7 @@ impl Kernel {
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
-        let sockets = Sockets::start(&ebpf)?;
+        let sockets = Sockets::start(&mut ebpf)?;
         let brought_sockets =
             HashMap::try_from(load::take(&mut ebpf, "BROUGHT")?).context("BROUGHT")?;
         let mut links = Links::new(ebpf, places.links);

@@ -129,9 +129,10 @@ mod tests {
         let addresses = u64::from(addresses::ROWS) * 8;
         // Buckets alone: its elements are made as they come.
         let brought = u64::from(limits::MAX_BROUGHT) * 16;
+        let peers = u64::from(limits::MAX_PEERS) * element::<u64, u32>();
         // SETTINGS, REASONS, REFUSALS, GRACE, and what each map takes beside its rows.
         let rest = 20 * 4096 + 64 * (8 * cpus + 8);
-        of_rows.iter().sum::<u64>() + overflow + addresses + brought + rest
+        of_rows.iter().sum::<u64>() + overflow + addresses + brought + peers + rest
     }
 
     #[test]

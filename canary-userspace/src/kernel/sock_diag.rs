@@ -6,7 +6,7 @@
 //! `sock_diag.h`.
 
 use anyhow::{Context, Result};
-use canary_common::endpoint::{TCP, UDP};
+use canary_common::endpoint::{Address, Endpoint, TCP, UDP};
 use rtnetlink::packet_core::{
     DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable,
 };
@@ -39,7 +39,7 @@ const FAMILIES: [u8; 2] = [2, 10];
 /// Words of a pick.
 const WORDS: usize = 8;
 
-/// A connected socket that has a pick.
+/// A connected socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     /// IANA number of its protocol.
@@ -47,7 +47,27 @@ pub struct Found {
     family: u8,
     id: [u8; ID_LEN],
     /// Its pick, as [`canary_common::socket::Picked::of_words`] reads it.
-    pub pick: [u64; WORDS],
+    pub pick: Option<[u64; WORDS]>,
+}
+
+impl Found {
+    /// Its cookie.
+    #[must_use]
+    pub fn cookie(&self) -> u64 {
+        self.id.last_chunk().map_or(0, |cookie| u64::from_ne_bytes(*cookie))
+    }
+
+    /// Address and port of its peer.
+    #[must_use]
+    pub fn peer(&self) -> Endpoint {
+        let [_, _, port_high, port_low, rest @ ..] = self.id;
+        let peer: [u8; 16] =
+            rest.get(16..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        let [a, b, c, d, ..] = peer;
+        let [v4, _] = FAMILIES;
+        let address = if self.family == v4 { Address::v4([a, b, c, d]) } else { Address(peer) };
+        Endpoint { address, port: [port_high, port_low], protocol: self.protocol }
+    }
 }
 
 /// A socket for questions about sockets, of the thread's network namespace.
@@ -63,19 +83,20 @@ impl SockDiag {
         Netlink::open_protocol(NETLINK_SOCK_DIAG).map(Self).context("open sock_diag")
     }
 
-    /// The connected sockets of which the table of this descriptor has a pick.
+    /// The connected sockets, with their picks in the table of this descriptor; the kernel tells none
+    /// of UDP.
     ///
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn picked(&mut self, table: u32) -> Result<Vec<Found>> {
+    pub fn connected(&mut self, table: u32) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for protocol in [TCP, UDP] {
             for family in FAMILIES {
                 let question = Message::List { family, protocol, table };
                 let answers = self.0.dump(&question).context("list sockets")?;
                 found.extend(answers.into_iter().filter_map(|answer| match answer {
-                    Message::Socket { family, id, pick: Some(pick) } => {
+                    Message::Socket { family, id, pick } => {
                         Some(Found { protocol, family, id, pick })
                     }
                     _ => None,

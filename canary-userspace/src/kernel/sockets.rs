@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
-use aya::maps::Map;
+use aya::maps::{HashMap, Map, MapData};
 use canary_common::backend::{Backend, State};
 use canary_common::endpoint::{Endpoint, UDP};
 use canary_common::socket::Picked;
 
+use super::load;
 use super::mapped::Mapped;
-use super::sock_diag::SockDiag;
+use super::sock_diag::{Found, SockDiag};
 
 /// Time after a listing until another: a program may have been about to connect.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -47,14 +48,15 @@ impl Sockets {
     /// # Errors
     ///
     /// If tables are missing, or the system has no thread for it.
-    pub(super) fn start(ebpf: &Ebpf) -> Result<Self> {
+    pub(super) fn start(ebpf: &mut Ebpf) -> Result<Self> {
         let map = ebpf.map("SOCKETS").context("the BPF object has no map SOCKETS")?;
         let Map::SkStorage(table) = map else { anyhow::bail!("SOCKETS is of another kind") };
         let table = table.fd().as_fd().try_clone_to_owned().context("open SOCKETS again")?;
         let backends = Mapped::from_ebpf(ebpf, "BACKENDS")?;
+        let peers = HashMap::try_from(load::take(ebpf, "PEERS")?).context("PEERS")?;
         let (ask, asked) = channel();
         let held = Arc::new(Mutex::new(Held::default()));
-        let lister = Lister { table, backends, held: Arc::clone(&held), failed: false };
+        let lister = Lister { table, peers, backends, held: Arc::clone(&held), failed: false };
         thread::Builder::new()
             .name("sockets".to_owned())
             .spawn(move || lister.run(&asked))
@@ -78,6 +80,7 @@ impl Sockets {
 
 struct Lister {
     table: OwnedFd,
+    peers: HashMap<MapData, u64, u32>,
     backends: Mapped<Backend>,
     held: Arc<Mutex<Held>>,
     /// The last listing failed, and that was said.
@@ -125,8 +128,8 @@ impl Lister {
         let rows = self.backends.rows_as_they_are()?;
         let mut holders: BTreeMap<u32, u64> = BTreeMap::new();
         let (mut ended, mut first_error) = (0_usize, None);
-        for socket in diag.picked(table)? {
-            let Some(picked) = Picked::of_words(socket.pick) else { continue };
+        for socket in diag.connected(table)? {
+            let Some(picked) = self.picked(&socket) else { continue };
             let row = usize::try_from(picked.id).ok().and_then(|id| rows.get(id));
             let row = row.map(|row| (row.endpoint(), row.state()));
             if stays(&picked, socket.protocol, row) {
@@ -146,6 +149,18 @@ impl Lister {
         }
         ensure!(first_error.is_none(), "{:#}", first_error.unwrap_or_else(|| anyhow::anyhow!("")));
         Ok(holders)
+    }
+}
+
+impl Lister {
+    /// Where a socket was sent to; `None` for one that we know nothing of.
+    fn picked(&self, socket: &Found) -> Option<Picked> {
+        if socket.protocol != UDP {
+            return socket.pick.and_then(Picked::of_words);
+        }
+        let id = self.peers.get(&socket.cookie(), 0).ok()?;
+        let peer = socket.peer();
+        Some(Picked { frontend: peer, backend: peer, id, statistics: 0 })
     }
 }
 
