@@ -21,10 +21,12 @@ pub const MAX_HISTOGRAMS: u32 = 512;
 /// Buckets of `FLOWS`, 512 bytes and seven places each, unless the agent sizes it by the machine's
 /// memory; a connection takes two places.
 pub const DEFAULT_FLOW_BUCKETS: u32 = 16_384;
-/// Connect-time picks that are remembered.
-pub const MAX_SOCKETS: u32 = 61_440;
 /// Bytes of the ring of events, of 88 each with its head: room for those of a burst.
 pub const EVENTS_BYTES: u32 = 1 << 18;
+/// Connect-time picks that come along from an earlier layout: memory is taken for those there are.
+pub const MAX_BROUGHT: u32 = 16_384;
+/// Connected sockets of datagrams that are known by their cookie, 80 bytes each.
+pub const MAX_PEERS: u32 = 16_384;
 /// Interfaces that are watched.
 pub const MAX_INTERFACES: u32 = 4_096;
 

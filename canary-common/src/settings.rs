@@ -36,15 +36,22 @@ pub struct Settings {
     pub observed: Word<u32>,
     /// Of how many new connections one is told; 0 and 1: every one.
     pub sample: Word<u32>,
+    /// The node's own address of IPv4, in memory order: by it a socket is drawn for that has none.
+    pub node_v4: Word<u32>,
     /// Always 0.
-    pub reserved: [u32; 8],
+    pub spare: u32,
+    /// The same of IPv6, as words in memory order.
+    pub node_v6: [Word<u64>; 2],
+    /// Always 0.
+    pub reserved: [u32; 2],
 }
 
 assert_map_type!(Settings {
     seed: Word<u64>, seconds_per_jiffy: Word<u64>, netns: Word<u64>, revision: Word<u64>,
     flow_seed: Word<u64>, flow_buckets: Word<u32>, bucket_mask: Word<u32>,
     idle: [Word<u32>; 6], ipv6_checksums: Word<u32>, first_port: Word<u32>, ports: Word<u32>,
-    sent_back: Word<u32>, observed: Word<u32>, sample: Word<u32>, reserved: [u32; 8],
+    sent_back: Word<u32>, observed: Word<u32>, sample: Word<u32>,
+    node_v4: Word<u32>, spare: u32, node_v6: [Word<u64>; 2], reserved: [u32; 2],
 } is 128 bytes);
 
 /// A state of a flow with an idle limit of its own: an index of [`Settings::idle`].

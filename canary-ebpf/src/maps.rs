@@ -3,9 +3,9 @@
 use core::ffi::c_void;
 use core::hint::black_box;
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{self, ArrayOfMaps};
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE};
+use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, generated::bpf_sk_storage_get};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use canary_common::addresses;
@@ -20,7 +20,7 @@ use canary_common::limits;
 use canary_common::reason::REASON_SLOTS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
-use canary_common::socket::SocketPick;
+use canary_common::socket::{Datagrams, Pick, SocketPick};
 use canary_common::stats::{Counter, Counts, Histograms, SplitRow, Timing, step};
 use canary_common::tables::Tables;
 
@@ -88,10 +88,21 @@ static INTERFACES: HashMap<u32, Interface> = HashMap::pinned(limits::MAX_INTERFA
 /// Addresses that exist only virtually: asked where nothing else says whose a packet is.
 #[map]
 static VIRTUALS: HashMap<Address, u32> = HashMap::pinned(limits::MAX_FRONTENDS, BPF_F_NO_PREALLOC);
-/// Connect-time picks by socket cookie. Least recently used out first: a lost one costs its
-/// program the virtual address in `getpeername`.
+/// Where connected sockets were sent to: a [`Pick`](canary_common::socket::Pick) each, in memory of
+/// the socket.
+#[btf_map]
+static SOCKETS: SkStorage<[u64; 8]> = SkStorage::new();
+/// Where sockets sent their datagrams to: [`Datagrams`](canary_common::socket::Datagrams) each, in
+/// memory of the socket.
+#[btf_map]
+static DATAGRAMS: SkStorage<[u64; 129]> = SkStorage::new();
+/// Backends of connected sockets of datagrams, by socket cookie: the kernel lists no storage of these.
+/// Least recently used out first: one that is lost is not ended with its backend.
 #[map]
-static SOCKETS: LruHashMap<u64, SocketPick> = LruHashMap::pinned(limits::MAX_SOCKETS, 0);
+static PEERS: LruHashMap<u64, u32> = LruHashMap::pinned(limits::MAX_PEERS, 0);
+/// Picks that came along from an earlier layout, by socket cookie.
+#[map]
+static BROUGHT: HashMap<u64, SocketPick> = HashMap::pinned(limits::MAX_BROUGHT, BPF_F_NO_PREALLOC);
 
 /// What one step leaves for the next: one row, for tc and XDP programs run with softirqs off.
 #[map]
@@ -134,15 +145,6 @@ fn own_row<'a, R>(array: &PerCpuArray<R>, index: u32) -> Option<&'a mut R> {
     array.get_ptr_mut(index).map(|row| unsafe { &mut *row })
 }
 
-/// A value of a hash map.
-#[expect(unsafe_code, reason = "reads map memory")]
-#[inline(always)]
-fn value<'a, K, V>(map: &LruHashMap<K, V>, key: &K) -> Option<&'a V> {
-    // SAFETY: entries are recycled only, never unmapped, during a run. All fields that are
-    // read later are words; one that is another flow's by then costs this one packet.
-    map.get_ptr(key).map(|value| unsafe { &*value })
-}
-
 /// Counts a packet that was not forwarded.
 #[inline(always)]
 pub(crate) fn count(reason: u32) {
@@ -158,19 +160,51 @@ pub(crate) fn send(event: &Event) -> bool {
     EVENTS.output::<Event>(event, 0).is_ok()
 }
 
-/// Remembers a connect-time pick.
+/// Memory of a socket of one kind: made if `create`, and `None` if there is none.
+#[expect(unsafe_code, reason = "calls a helper, and reads what it gives")]
 #[inline(always)]
-pub(crate) fn remember(cookie: u64, pick: &SocketPick) {
-    // A pick that cannot be kept costs its program the virtual address in `getpeername`.
-    if SOCKETS.insert(cookie, pick, 0).is_err() {
+fn of_socket<'a, V, T>(map: &SkStorage<V>, socket: *mut c_void, create: bool) -> Option<&'a T> {
+    const { assert!(size_of::<V>() == size_of::<T>(), "the memory is of another size") };
+    let map = core::ptr::from_ref(map).cast_mut().cast();
+    let flags = if create { BPF_SK_STORAGE_GET_F_CREATE.into() } else { 0 };
+    // SAFETY: the socket is the context's own, or one that the kernel vouches for. A new value is
+    // all zeroes.
+    let value = unsafe { bpf_sk_storage_get(map, socket, core::ptr::null_mut(), flags) };
+    if create && value.is_null() {
+        // Its program sees the backend's address.
         never::say(never::NO_PICK_KEPT);
     }
+    // SAFETY: the kernel frees it after the run at the earliest. All its fields are words.
+    unsafe { value.cast::<T>().as_ref() }
 }
 
-/// The connect-time pick of a socket.
+/// The pick of a connected socket.
 #[inline(always)]
-pub(crate) fn remembered(cookie: u64) -> Option<SocketPick> {
-    value(&SOCKETS, &cookie).copied()
+pub(crate) fn pick<'a>(socket: *mut c_void, create: bool) -> Option<&'a Pick> {
+    of_socket(&SOCKETS, socket, create)
+}
+
+/// The picks of a socket's datagrams.
+#[inline(always)]
+pub(crate) fn datagrams<'a>(socket: *mut c_void, create: bool) -> Option<&'a Datagrams> {
+    of_socket(&DATAGRAMS, socket, create)
+}
+
+/// Notes the backend of a connected socket of datagrams, or that it has none.
+#[inline(always)]
+pub(crate) fn note_peer(cookie: u64, backend: Option<u32>) {
+    let _: Result<(), i32> = match backend {
+        Some(backend) => PEERS.insert(cookie, backend, 0),
+        None => PEERS.remove(cookie),
+    };
+}
+
+/// The pick of a socket that is older than the tables.
+#[expect(unsafe_code, reason = "reads map memory")]
+#[inline(always)]
+pub(crate) fn brought(cookie: u64) -> Option<SocketPick> {
+    // SAFETY: nothing removes or changes an entry but the agent of another layout.
+    unsafe { BROUGHT.get(&cookie) }.copied()
 }
 
 /// The settings' row.

@@ -32,6 +32,8 @@ mod rounds;
 mod seed;
 mod sever;
 pub mod sizes;
+pub mod sock_diag;
+mod sockets;
 pub mod sweep;
 mod tell;
 pub mod upgrade;
@@ -63,6 +65,7 @@ use self::grace::Grace;
 use self::locality::Locality;
 use self::look::Looker;
 use self::pins::Lock;
+use self::sockets::Sockets;
 use self::sweep::{Alive, Fill, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
@@ -119,8 +122,12 @@ pub struct Kernel {
     /// When the last pass for rows began.
     passed: Instant,
     hertz: u64,
-    /// Picks at connect time, which only an upgrade writes.
-    sockets: HashMap<MapData, u64, SocketPick>,
+    /// Sockets that were sent somewhere when they connected.
+    sockets: Sockets,
+    /// Interfaces of the pods whose backends leave, by row.
+    pods: BTreeMap<u32, u32>,
+    /// `BROUGHT`, which only an upgrade writes.
+    brought_sockets: HashMap<MapData, u64, SocketPick>,
     /// What is pinned of other layouts, until the first publication.
     upgrade: Option<Upgrade>,
     /// What came along from there.
@@ -193,6 +200,8 @@ impl Kernel {
         }
         if writes.iter().any(ends_datagrams) {
             self.sweep.hurry();
+            self.note_pods()?;
+            self.sockets.hurry();
         }
         if somebody_moves {
             self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
@@ -352,13 +361,15 @@ impl Datapath for Kernel {
             self.locality.forget();
             followed = self.locality.settle(&self.published, &self.writer, &mut self.attachments);
         }
-        for interface in self.attachments.take_gone() {
-            self.sweep.forget(interface);
+        let gone = self.attachments.take_gone();
+        for interface in &gone {
+            self.sweep.forget(*interface);
         }
         self.stop_severing();
+        let unplugged = self.forget_pods(&gone);
         let aged = self.attachments.table().tick();
         let heeded = self.heed_conntrack(false);
-        let rest = [followed, aged, heeded, self.go_round(), self.let_go()];
+        let rest = [followed, unplugged, aged, heeded, self.go_round(), self.let_go()];
         for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }

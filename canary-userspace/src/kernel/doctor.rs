@@ -2,6 +2,7 @@
 
 mod interfaces;
 mod ports;
+mod sockets;
 
 use std::fs;
 use std::path::Path;
@@ -78,6 +79,7 @@ pub fn examine(scope: &Scope<'_>) -> Vec<Finding> {
     let mut findings = vec![kernel(), btf(), jit(), rights(), bpffs(scope.bpffs), cgroup()];
     findings.extend(interfaces::examine(scope));
     findings.extend(ports::examine(SourcePorts::default()));
+    findings.extend(sockets::examine(scope));
     findings
 }
 
@@ -266,6 +268,9 @@ mod tests {
             "node's ports",
             "pods' ports",
             "conntrack",
+            "hooks",
+            "end",
+            "mptcp",
         ] {
             assert_eq!(
                 findings.iter().filter(|finding| finding.check == check).count(),

@@ -4,20 +4,21 @@ use std::{
     collections::BTreeSet,
     fmt::Debug,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, BorrowedFd},
 };
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage, AddressScope},
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 use rtnetlink::{
     packet_core::{
-        NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable,
-        NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
+        NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
@@ -91,6 +92,38 @@ impl Netlink {
         Ok(interfaces)
     }
 
+    /// The addresses that the node is known by: those of its default routes' interfaces, or of any
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn own_addresses(&mut self) -> Result<OwnAddresses> {
+        let uplinks = self.default_route_interfaces()?;
+        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.dump(&question).context("list addresses")?;
+        let mut addresses: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(message) => own_address(message),
+                _ => None,
+            })
+            .collect();
+        // A stable sort: the kernel's order says which address of an interface comes first.
+        addresses.sort_by_key(|(index, _)| !uplinks.contains(index));
+        let addresses = addresses.into_iter().map(|(_, address)| address);
+        Ok(OwnAddresses {
+            v4: addresses.clone().find_map(|address| match address {
+                IpAddr::V4(own) => Some(own),
+                IpAddr::V6(_) => None,
+            }),
+            v6: addresses.clone().find_map(|address| match address {
+                IpAddr::V6(own) => Some(own),
+                IpAddr::V4(_) => None,
+            }),
+        })
+    }
+
     /// Index of the interface by which `to` is reached: the loopback's for an address of this
     /// node, `None` without a route.
     ///
@@ -133,6 +166,18 @@ impl Netlink {
         Ok(self.ask(question, NLM_F_REQUEST | NLM_F_DUMP)?.messages)
     }
 
+    /// Has something done that is answered by nothing but whether it was.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn command<M: Message>(&mut self, command: &M) -> io::Result<()> {
+        match self.ask(command, NLM_F_REQUEST | NLM_F_ACK) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.downcast::<io::Error>().unwrap_or_else(io::Error::other)),
+        }
+    }
+
     fn ask<M: Message>(&mut self, question: &M, flags: u16) -> Result<Answers<M>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
@@ -170,6 +215,34 @@ impl Netlink {
             }
         }
     }
+}
+
+/// The addresses that a node is known by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses {
+    /// Of IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// Of IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// An address that is known beyond its link, and its interface.
+fn own_address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+    if message.header.scope != AddressScope::Universe {
+        return None;
+    }
+    // Of a peer-to-peer link `Address` is the other end.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    });
+    Some((message.header.index, address?))
 }
 
 /// What netlink of one family speaks.

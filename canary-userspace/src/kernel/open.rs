@@ -25,6 +25,7 @@ use super::look::Looker;
 use super::mapped::Mapped;
 use super::names::TableNames;
 use super::pins::Pins;
+use super::sockets::Sockets;
 use super::sweep::{Alive, Sweep};
 use super::upgrade::Upgrade;
 use super::usage::Usage;
@@ -65,9 +66,11 @@ impl Kernel {
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
-        let sockets = HashMap::try_from(load::take(&mut ebpf, "SOCKETS")?).context("SOCKETS")?;
         let virtuals = HashMap::try_from(load::take(&mut ebpf, "VIRTUALS")?).context("VIRTUALS")?;
         let virtuals = Virtuals::new(virtuals);
+        let sockets = Sockets::start(&mut ebpf)?;
+        let brought_sockets =
+            HashMap::try_from(load::take(&mut ebpf, "BROUGHT")?).context("BROUGHT")?;
         let mut links = Links::new(ebpf, places.links);
         let inserter = links.inserter()?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
@@ -98,6 +101,8 @@ impl Kernel {
             passed: Instant::now(),
             hertz,
             sockets,
+            pods: BTreeMap::new(),
+            brought_sockets,
             upgrade,
             brought: None,
             _lock: lock,

@@ -66,10 +66,6 @@ pub fn connections(buckets: u32) -> u64 {
     super::flows::places(buckets).saturating_mul(FILL) / 100 / ENTRIES
 }
 
-/// Sockets that are remembered: each that is not costs one program the virtual address that it
-/// asks for. Half the ports of a client, and less memory than a row of services.
-pub const SOCKETS: u32 = limits::MAX_SOCKETS / 4;
-
 /// Buckets of two for so many endpoints: a power of two, for a hash is masked to find one.
 #[must_use]
 pub fn endpoint_buckets(endpoints: u32) -> u32 {
@@ -77,7 +73,7 @@ pub fn endpoint_buckets(endpoints: u32) -> u32 {
 }
 
 /// Tables by name, with their rows.
-pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 15] {
+pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 14] {
     [
         ("CURRENT", limits.services),
         ("NAMES", limits.services),
@@ -91,7 +87,6 @@ pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 
         ("LABELS", limits.splits),
         ("STATS", limits.splits),
         ("HISTOGRAMS", limits.histograms),
-        ("SOCKETS", SOCKETS),
         ("INTERFACES", limits::MAX_INTERFACES),
         ("FLOWS", flow_buckets),
     ]
@@ -105,7 +100,6 @@ mod tests {
     use canary_common::interface::Interface;
     use canary_common::label::{ServiceLabel, SplitLabel};
     use canary_common::service::Record;
-    use canary_common::socket::SocketPick;
     use canary_common::stats::{Counts, Histograms, SplitRow};
 
     use super::*;
@@ -135,7 +129,6 @@ mod tests {
                 "LABELS" => array(size_of::<SplitLabel>()),
                 "STATS" => array(size_of::<Counts>()) * cpus + 8,
                 "HISTOGRAMS" => array(size_of::<Histograms>()) * cpus + 8,
-                "SOCKETS" => element::<u64, SocketPick>(),
                 // Of a hash that is not filled beforehand a bucket; elements come with use.
                 "VIRTUALS" => 16,
                 "INTERFACES" => element::<u32, Interface>(),
@@ -146,11 +139,14 @@ mod tests {
         });
         let overflow = u64::from(limits::MAX_OVERFLOW) * element::<OverflowKey, u32>();
         let addresses = u64::from(addresses::ROWS) * 8;
+        // Buckets alone: its elements are made as they come.
+        let brought = u64::from(limits::MAX_BROUGHT) * 16;
+        let peers = u64::from(limits::MAX_PEERS) * element::<u64, u32>();
         // SETTINGS, REASONS, REFUSALS, EVICTIONS, GRACE, and what each map takes beside its rows.
         let rest = 20 * 4096 + 64 * (8 * cpus + 8);
         // EVENTS, and the ring of aya-log.
         let rings = u64::from(limits::EVENTS_BYTES) + (128 << 10);
-        of_rows.iter().sum::<u64>() + overflow + addresses + rest + rings
+        of_rows.iter().sum::<u64>() + overflow + addresses + brought + peers + rest + rings
     }
 
     #[test]

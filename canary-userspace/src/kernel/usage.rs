@@ -74,6 +74,7 @@ fn parts(map: &Map) -> Option<(&'static str, &MapData)> {
         Map::ArrayOfMaps(map) => Some(("array_of_maps", map)),
         Map::HashMap(map) => Some(("hash", map)),
         Map::LruHashMap(map) => Some(("lru_hash", map)),
+        Map::SkStorage(map) => Some(("sk_storage", map)),
         Map::PerCpuArray(map) => Some(("percpu_array", map)),
         Map::RingBuf(map) => Some(("ringbuf", map)),
         _ => None,

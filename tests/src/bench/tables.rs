@@ -76,7 +76,6 @@ pub(crate) fn size(loader: &mut EbpfLoader<'_>, case: Case) {
         _ => buckets_for(case.count.saturating_mul(5)),
     };
     loader.map_max_entries("FLOWS", buckets);
-    loader.map_max_entries("SOCKETS", KEYS);
     for name in ["BENCH_HASH", "BENCH_LRU"] {
         loader.map_max_entries(name, keys);
     }
