@@ -4,93 +4,18 @@ use crate::addresses;
 use crate::endpoint::{Address, Version};
 use crate::forward::{of_flow, of_none};
 use crate::node::{Node, bits_of};
+pub use crate::outcome::{Outcome, Verdict};
 use crate::packet::Packet;
 use crate::plain;
 use crate::rare;
 use crate::reason::{Action, Reason};
 use crate::refuse;
 use crate::restore::ends;
-use crate::route::{Decision, Ends, Origin, Sent, act, act_back, hairpin_address};
+use crate::route::{Decision, Ends, Origin, act, act_back, hairpin_address};
 use crate::segment::{self, Segment};
 use crate::start::{Begun, store, trace};
 use crate::tables::Tables;
 use crate::wire::{icmp, ipv4, ipv6, tcp};
-
-/// What the hook does with the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes on, untouched or rewritten.
-    Pass,
-    /// It was rewritten and goes back to the interface it came from.
-    Back,
-    /// It goes nowhere.
-    Drop,
-}
-
-/// A verdict, and why, if the packet was not forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// What to do.
-    pub verdict: Verdict,
-    /// The reason; `None` for a packet that was forwarded or restored.
-    pub reason: Option<Reason>,
-}
-
-impl Outcome {
-    /// What was rewritten and goes on.
-    pub const ON: Self = Self { verdict: Verdict::Pass, reason: None };
-
-    /// The outcome as one number, for functions that hand over nothing wider.
-    #[inline(always)]
-    #[must_use]
-    pub const fn to_word(self) -> u32 {
-        let verdict = match self.verdict {
-            Verdict::Pass => 0,
-            Verdict::Back => 1,
-            Verdict::Drop => 2,
-        };
-        let slot = match self.reason {
-            Some(reason) => reason.slot().wrapping_add(1),
-            None => 0,
-        };
-        verdict | slot << 8
-    }
-
-    /// The verdict of such a number, and the slot of its reason.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of_word(word: u32) -> (Verdict, Option<u32>) {
-        let verdict = match word & 0xff {
-            0 => Verdict::Pass,
-            1 => Verdict::Back,
-            _ => Verdict::Drop,
-        };
-        (verdict, (word >> 8).checked_sub(1))
-    }
-
-    /// Whether such a number says that the packet goes on as it came.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_untouched(word: u32) -> bool {
-        matches!(Self::of_word(word), (Verdict::Pass, Some(_)))
-    }
-
-    /// The outcome of a packet that was rewritten.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(sent: Sent) -> Self {
-        let verdict = match sent {
-            Sent::On => Verdict::Pass,
-            Sent::Back => Verdict::Back,
-        };
-        Self { verdict, reason: None }
-    }
-
-    #[inline(always)]
-    const fn because(verdict: Verdict, reason: Reason) -> Self {
-        Self { verdict, reason: Some(reason) }
-    }
-}
 
 /// What a first look at a packet gives: in the kernel, all that the plain case needs is in one
 /// function, and the whole logic in another that it calls.

@@ -29,6 +29,7 @@ pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
 pub mod node;
+mod outcome;
 pub mod packet;
 #[cfg(any(test, feature = "user"))]
 pub mod packets;

@@ -1,11 +1,13 @@
 //! Every map, and the look-ups over them.
 
+mod picks;
+
 use core::ffi::c_void;
 use core::hint::black_box;
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, generated::bpf_sk_storage_get};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use canary_common::addresses;
@@ -20,10 +22,11 @@ use canary_common::limits;
 use canary_common::reason::REASON_SLOTS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
-use canary_common::socket::{Datagrams, Pick, SocketPick};
+use canary_common::socket::SocketPick;
 use canary_common::stats::{Counter, Counts, Histograms, SplitRow, Timing, step};
 use canary_common::tables::Tables;
 
+pub(crate) use self::picks::{brought, datagrams, note_peer, pick};
 use crate::atomics;
 use crate::calls::{self, Scratch};
 use crate::never;
@@ -158,53 +161,6 @@ pub(crate) fn count(reason: u32) {
 #[inline(always)]
 pub(crate) fn send(event: &Event) -> bool {
     EVENTS.output::<Event>(event, 0).is_ok()
-}
-
-/// Memory of a socket of one kind: made if `create`, and `None` if there is none.
-#[expect(unsafe_code, reason = "calls a helper, and reads what it gives")]
-#[inline(always)]
-fn of_socket<'a, V, T>(map: &SkStorage<V>, socket: *mut c_void, create: bool) -> Option<&'a T> {
-    const { assert!(size_of::<V>() == size_of::<T>(), "the memory is of another size") };
-    let map = core::ptr::from_ref(map).cast_mut().cast();
-    let flags = if create { BPF_SK_STORAGE_GET_F_CREATE.into() } else { 0 };
-    // SAFETY: the socket is the context's own, or one that the kernel vouches for. A new value is
-    // all zeroes.
-    let value = unsafe { bpf_sk_storage_get(map, socket, core::ptr::null_mut(), flags) };
-    if create && value.is_null() {
-        // Its program sees the backend's address.
-        never::say(never::NO_PICK_KEPT);
-    }
-    // SAFETY: the kernel frees it after the run at the earliest. All its fields are words.
-    unsafe { value.cast::<T>().as_ref() }
-}
-
-/// The pick of a connected socket.
-#[inline(always)]
-pub(crate) fn pick<'a>(socket: *mut c_void, create: bool) -> Option<&'a Pick> {
-    of_socket(&SOCKETS, socket, create)
-}
-
-/// The picks of a socket's datagrams.
-#[inline(always)]
-pub(crate) fn datagrams<'a>(socket: *mut c_void, create: bool) -> Option<&'a Datagrams> {
-    of_socket(&DATAGRAMS, socket, create)
-}
-
-/// Notes the backend of a connected socket of datagrams, or that it has none.
-#[inline(always)]
-pub(crate) fn note_peer(cookie: u64, backend: Option<u32>) {
-    let _: Result<(), i32> = match backend {
-        Some(backend) => PEERS.insert(cookie, backend, 0),
-        None => PEERS.remove(cookie),
-    };
-}
-
-/// The pick of a socket that is older than the tables.
-#[expect(unsafe_code, reason = "reads map memory")]
-#[inline(always)]
-pub(crate) fn brought(cookie: u64) -> Option<SocketPick> {
-    // SAFETY: nothing removes or changes an entry but the agent of another layout.
-    unsafe { BROUGHT.get(&cookie) }.copied()
 }
 
 /// The settings' row.
