@@ -783,7 +783,7 @@ fn what_is_not_a_whole_tcp_or_udp_packet_passes_untouched() {
         (&v4, 17, 19, Reason::Malformed),
         (&v4, 17, 39, Reason::Malformed),
         (&v4, 21, 1, Reason::Fragment),
-        (&v4, 23, 1, Reason::NotTcpOrUdp),
+        (&v4, 23, 47, Reason::NotTcpOrUdp),
         (&v4, 46, 0x40, Reason::Malformed),
         (&v6, 14, 0x40, Reason::Malformed),
         (&v6, 19, 19, Reason::Malformed),

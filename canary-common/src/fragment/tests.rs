@@ -243,6 +243,9 @@ proptest! {
             if outcome.reason.is_some() && outcome.verdict == Verdict::Pass {
                 prop_assert_eq!(&piece, &before);
             }
+            if outcome.verdict == Verdict::Back {
+                continue;
+            }
             // Beside its addresses nothing changes but sums and ports.
             prop_assert_eq!(piece.len(), before.len());
             prop_assert_eq!(&piece[..12], &before[..12]);

@@ -12,24 +12,21 @@ const L3_AT: usize = ethernet::LEN;
 #[must_use]
 pub fn frame(source: Address, destination: Address, protocol: u8, carried: &[u8]) -> Vec<u8> {
     let mut frame = [RECEIVER_MAC, SENDER_MAC].concat();
-    match (source.as_v4(), destination.as_v4()) {
-        (Some(source), Some(destination)) => {
-            frame.extend(ethernet::IPV4);
-            let mut header = vec![0x45, 0];
-            header.extend(length(carried.len().saturating_add(ipv4::LEN)));
-            header.extend([0x2d, 0x61, 0, 0, TTL, protocol, 0, 0]);
-            header.extend([source, destination].concat());
-            set_header_sum(&mut header);
-            frame.extend(header);
-        }
-        _ => {
-            frame.extend(ethernet::IPV6);
-            frame.extend([0x60, 0, 0, 0]);
-            frame.extend(length(carried.len()));
-            frame.extend([protocol, TTL]);
-            frame.extend(source.0);
-            frame.extend(destination.0);
-        }
+    if let (Some(source), Some(destination)) = (source.as_v4(), destination.as_v4()) {
+        frame.extend(ethernet::IPV4);
+        let mut header = vec![0x45, 0];
+        header.extend(length(carried.len().saturating_add(ipv4::LEN)));
+        header.extend([0x2d, 0x61, 0, 0, TTL, protocol, 0, 0]);
+        header.extend([source, destination].concat());
+        set_header_sum(&mut header);
+        frame.extend(header);
+    } else {
+        frame.extend(ethernet::IPV6);
+        frame.extend([0x60, 0, 0, 0]);
+        frame.extend(length(carried.len()));
+        frame.extend([protocol, TTL]);
+        frame.extend(source.0);
+        frame.extend(destination.0);
     }
     frame.extend(carried);
     frame

@@ -257,7 +257,7 @@ fn a_stream_is_counted_when_it_is_established_and_when_it_ends() {
         assert!(established(node, &socket.pick));
 
         assert_eq!(world.count(BLUE, Counter::Established), 1);
-        assert_eq!(*world.tables.times.borrow(), [(BLUE, crate::stats::Timing::Connect, 1_023)]);
+        assert_eq!(*world.tables.times.borrow(), [(BLUE, crate::stats::Timing::Connect, 1_024)]);
         // Ended by both, the client first: its SYN and both FIN are no payload.
         ended(node, &socket.pick, End { was: state::FIN_WAIT2, acked: 102, received: 2_001 });
         let bytes = [Counter::BytesToBackend, Counter::BytesToClient];

@@ -46,7 +46,8 @@ impl Traffic {
                 after.push(self.compare(hook, served.kind, piece)?.packet);
             }
             let (before, after) = (reassembled(&pieces), reassembled(&after));
-            if !self.is_tight && check(&before, true).is_ok() {
+            // Of what is refused the first is an answer to it.
+            if !self.is_tight && flags != SYN && check(&before, true).is_ok() {
                 let right = check(&after, true);
                 ensure!(right.is_ok(), "{right:?} of fragments from {from:?} to {to:?}");
             }
@@ -107,7 +108,8 @@ impl Traffic {
 
     /// Echo requests, to addresses that are only virtual and to others.
     pub(crate) fn echoes(&mut self, hook: Hook, served: Served) -> Result<()> {
-        let client = self.client(served.kind).address;
+        let asker = self.client(served.kind);
+        let client = asker.address;
         let to = served.frontend(Service::Split).address;
         self.twin.set_silent(false)?;
         for is_virtual in [true, false] {
@@ -119,6 +121,15 @@ impl Traffic {
             }
         }
         self.twin.set_virtual(to, true)?;
+        // On the way out: what nobody serves, and what is served.
+        let closed = Endpoint { port: [0x10, 0xe1], ..served.frontend(Service::Split) };
+        for came_by in [None, Some(0)] {
+            let way = Way { came_by, ..Way::USUAL };
+            for to in [closed, served.frontend(Service::Split)] {
+                let packet = Draft::new(asker, to).flags(SYN).payload(b"anybody?").build();
+                self.by(way, |this| this.checked(hook.back(), served.kind, &packet))?;
+            }
+        }
         self.twin.set_silent(true)?;
         let echo = if served.kind.v6 { 128 } else { 8 };
         self.checked(hook, served.kind, &icmp(client, to, [echo, 0, 0, 0, 0, 0], b""))?;
@@ -205,7 +216,9 @@ impl Traffic {
             hit[at] ^= 1 << self.dice.below(8);
         }
         self.compare(hook, kind, &hit)?;
-        let cut = 40 + self.dice.below(packet.len().saturating_sub(40).max(1));
+        // Less than an IP header the kernel does not run.
+        let least = if kind.v6 { 14 + 40 } else { 14 + 20 };
+        let cut = least + self.dice.below(packet.len().saturating_sub(least).max(1));
         self.compare(hook, kind, &packet[..cut.min(packet.len())]).map(drop)
     }
 }
