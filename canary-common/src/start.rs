@@ -286,14 +286,22 @@ fn free_key<T: Tables + ?Sized>(
         }
     }
     let ports = node.settings.ports.load();
-    // What is done as a precaution leaves half of the ports to those whose own is taken.
-    let half = if must { ports >> 1 } else { 0 };
-    let count = ports.wrapping_sub(half);
-    let first = node.settings.first_port.load().wrapping_add(if is_free { 0 } else { half });
+    // What is done as a precaution leaves an eighth of the ports to those whose own is taken.
+    let rest = ports >> 3;
+    let first = node.settings.first_port.load();
     let mut draw = low(Hash::of(&own, Client::IsDestination, node.settings.flows()).draw());
-    let tries = if ports == 0 { 0 } else { limits::PORT_TRIES };
-    for _ in 0..tries {
-        let step = low(u64::from(draw).wrapping_mul(u64::from(count)) >> 32);
+    let tries = match (ports, is_free) {
+        (0, _) => 0,
+        (_, true) => limits::PORT_TRIES,
+        (_, false) => limits::PORT_TRIES * 2,
+    };
+    for number in 0..tries {
+        let (skip, count) = match (is_free, number < limits::PORT_TRIES) {
+            (true, _) => (0, ports.wrapping_sub(rest)),
+            (false, false) if rest != 0 => (ports.wrapping_sub(rest), rest),
+            (false, _) => (0, ports),
+        };
+        let step = skip.wrapping_add(low(u64::from(draw).wrapping_mul(u64::from(count)) >> 32));
         let [a, b, ..] = first.wrapping_add(step).to_le_bytes();
         let key = own.with_destination_port([b, a]);
         if key != own && is_taken(node, &key) == Taken::No {

@@ -73,9 +73,10 @@ pub(crate) unsafe fn store<const N: usize>(at: *mut u8, bytes: [u8; N]) {
 pub(crate) unsafe fn words<const W: usize>(at: *const u8) -> [u64; 8] {
     let word = |index: usize| {
         if index < W {
-            // SAFETY: within the words that the caller vouches for. Packet memory needs no
-            // alignment.
-            unsafe { at.add(index << 3).cast::<u64>().read_volatile() }
+            // SAFETY: within the words that the caller vouches for.
+            let at = unsafe { at.add(index << 3) };
+            // SAFETY: as above. Packet memory needs no alignment.
+            unsafe { at.cast::<u64>().read_volatile() }
         } else {
             0
         }

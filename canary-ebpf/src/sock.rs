@@ -75,7 +75,9 @@ impl Call {
     #[inline(always)]
     fn socket(&self) -> *mut c_void {
         // SAFETY: the context is valid for the whole run.
-        unsafe { (*self.context).__bindgen_anon_1.sk }.cast()
+        let context = unsafe { &*self.context };
+        // SAFETY: of the union every byte is set.
+        unsafe { context.__bindgen_anon_1.sk }.cast()
     }
 
     #[inline(always)]
@@ -100,7 +102,9 @@ impl Call {
     #[inline(always)]
     fn own_address(&self, version: Version) -> Address {
         // SAFETY: the context is valid for the whole run.
-        let socket = unsafe { (*self.context).__bindgen_anon_1.sk };
+        let context = unsafe { &*self.context };
+        // SAFETY: of the union every byte is set.
+        let socket = unsafe { context.__bindgen_anon_1.sk };
         match version {
             Version::V4 => {
                 // SAFETY: the kernel checks each field of its own socket.
@@ -252,7 +256,9 @@ impl Socket for Call {
     #[inline(always)]
     fn is_connected(&self) -> bool {
         // SAFETY: the context is valid for the whole run.
-        let socket = unsafe { (*self.context).__bindgen_anon_1.sk };
+        let context = unsafe { &*self.context };
+        // SAFETY: of the union every byte is set.
+        let socket = unsafe { context.__bindgen_anon_1.sk };
         // SAFETY: the kernel checks each field of its own socket.
         let state = unsafe { (*socket).state };
         state == ESTABLISHED

@@ -54,6 +54,8 @@ fn ended(context: &SockOpsContext) {
 #[inline(always)]
 fn pick<'a>(context: &SockOpsContext) -> Option<&'a Pick> {
     // SAFETY: the context is valid for the whole run.
-    let socket = unsafe { (*context.ops).__bindgen_anon_2.sk };
+    let ops = unsafe { &*context.ops };
+    // SAFETY: of the union every byte is set.
+    let socket = unsafe { ops.__bindgen_anon_2.sk };
     if socket.is_null() { None } else { maps::pick(socket.cast(), false) }
 }

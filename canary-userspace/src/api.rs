@@ -89,6 +89,19 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/health/state/{state}", get(health::state))
         .route("/v1/status/leader", get(node::leader))
         .route("/v1/status/peers", get(node::peers))
+        .merge(own_routes())
+        .route("/metrics", get(show_metrics))
+        .fallback(shape::nowhere)
+        .method_not_allowed_fallback(shape::no_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(door, pass))
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(AT_ONCE)))
+        .with_state(handle)
+}
+
+/// The routes that are not Consul's.
+fn own_routes() -> Router<Handle> {
+    Router::new()
         .route("/v1/canary/status", get(canary::status))
         .route("/v1/canary/status/{service}", get(canary::service_status))
         .route("/v1/canary/split/{service}", get(canary::split).put(canary::set_split))
@@ -108,13 +121,6 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/canary/flows", get(flows::list))
         .route("/v1/canary/observe", get(observe::observe))
         .route("/v1/canary/maps", get(canary::maps))
-        .route("/metrics", get(show_metrics))
-        .fallback(shape::nowhere)
-        .method_not_allowed_fallback(shape::no_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(door, pass))
-        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(AT_ONCE)))
-        .with_state(handle)
 }
 
 /// What all requests pass, each way.

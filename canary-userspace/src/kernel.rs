@@ -376,7 +376,8 @@ impl Datapath for Kernel {
     }
 
     fn look(&self) -> Option<Arc<dyn Look>> {
-        Some(Arc::clone(&self.looker) as Arc<dyn Look>)
+        let looker: Arc<dyn Look> = Arc::<Looker>::clone(&self.looker);
+        Some(looker)
     }
 
     fn events(&self) -> Option<OwnedFd> {

@@ -54,5 +54,5 @@ pub(crate) fn note_peer(cookie: u64, backend: Option<u32>) {
 #[inline(always)]
 pub(crate) fn brought(cookie: u64) -> Option<SocketPick> {
     // SAFETY: nothing removes or changes an entry but the agent of another layout.
-    unsafe { BROUGHT.get(&cookie) }.copied()
+    unsafe { BROUGHT.get(cookie) }.copied()
 }

@@ -68,7 +68,7 @@ pub(super) fn is_whose(whose: &mut Whose, name: &str, value: &str) -> Result<boo
         "service" => whose.service = Some(value.to_owned()),
         "subset" => whose.subset = Some(value.to_owned()),
         "client" => {
-            whose.client = Some(value.parse().map_err(|text: String| Refusal::bad_request(text))?)
+            whose.client = Some(value.parse().map_err(|text: String| Refusal::bad_request(text))?);
         }
         _ => return Ok(false),
     }

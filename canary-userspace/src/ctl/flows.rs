@@ -75,7 +75,7 @@ fn part(page: &Flows, is_first: bool, goes_on: bool) -> Result<String, Failure> 
     }
     if !goes_on {
         let next = page.next.map_or_else(|| "null".to_owned(), |next| next.to_string());
-        text.push_str(&format!("\n], \"next\": {next}}}\n"));
+        text.extend(["\n], \"next\": ", &next, "}\n"]);
     }
     Ok(text)
 }
@@ -131,6 +131,8 @@ fn subset(flow: &Flow) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::ctl::server::{Reply, Server};
     use crate::ctl::tests::canaryctl;
@@ -191,7 +193,10 @@ mod tests {
     #[tokio::test]
     async fn pages_make_one_document() {
         let [one, two] = ["10.0.0.7:1", "10.0.0.8:2"].map(flow);
-        let server = Server::start([page(&[one.clone()], Some(77)), page(&[two.clone()], None)]);
+        let server = Server::start([
+            page(slice::from_ref(&one), Some(77)),
+            page(slice::from_ref(&two), None),
+        ]);
 
         let ran = canaryctl(&server.address(), &["flows", "--json"]).await;
 

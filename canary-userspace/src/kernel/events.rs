@@ -48,7 +48,9 @@ impl Events {
                 (offset_of!(Settings, observed), demand.kinds),
             ];
             // The row and its words are there: they are of this build.
-            stores.into_iter().for_each(|(offset, value)| _ = settings.store(0, offset, value));
+            for (offset, value) in stores {
+                let _: Result<()> = settings.store(0, offset, value);
+            }
         };
         tell(Demand::default());
         Ok(Self { ring: Arc::new(Mutex::new(Some(ring))), hub: Arc::new(Hub::new(tell)), names })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
-use aya::maps::HashMap;
+use aya::maps::{HashMap, MapData};
+use aya::{Ebpf, Pod};
 use aya_log::EbpfLogger;
 use canary_common::settings::Settings as Row;
 
@@ -18,6 +18,7 @@ use super::events::Events;
 use super::flows::FlowTable;
 use super::foreign::Foreign;
 use super::grace::Grace;
+use super::insert::Inserter;
 use super::links::Links;
 use super::load::Places;
 use super::locality::Locality;
@@ -55,10 +56,8 @@ impl Kernel {
         tell::tell(&writer.settings, settings, hertz, masks)?;
         let seed = writer.settings.load_wide(0, offset_of!(Row, flow_seed))?;
         let flows = Arc::new(FlowTable::new(flows, seed)?);
-        let names = Arc::new(TableNames::of(&ebpf)?);
         let mut log = EbpfLogger::init(&mut ebpf).context("hear what programs say")?;
-        let events = Events::take(&mut ebpf, Arc::clone(&names))?;
-        let looker = Arc::new(Looker { flows: Arc::clone(&flows), names, events, hertz });
+        let looker = looker(&mut ebpf, &flows, hertz)?;
         let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
         let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
         let published = adopted(&mut writer, &mut grace, sizes)?;
@@ -66,18 +65,14 @@ impl Kernel {
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
-        let virtuals = HashMap::try_from(load::take(&mut ebpf, "VIRTUALS")?).context("VIRTUALS")?;
-        let virtuals = Virtuals::new(virtuals);
+        let locality = Locality::new(Virtuals::new(hash(&mut ebpf, "VIRTUALS")?));
         let sockets = Sockets::start(&mut ebpf)?;
-        let brought_sockets =
-            HashMap::try_from(load::take(&mut ebpf, "BROUGHT")?).context("BROUGHT")?;
+        let brought_sockets = hash(&mut ebpf, "BROUGHT")?;
         let mut links = Links::new(ebpf, places.links);
-        let inserter = links.inserter()?;
+        let foreign = heard(links.inserter()?)?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
         let forwards = upgrade.is_none() || revision > 0;
         let attachments = Attachments::open(links, table, settings, forwards)?;
-        let foreign =
-            Foreign::new(Box::new(Reader::start(conntrack::DEFAULT_LIMIT)?), Box::new(inserter));
         let mut kernel = Self {
             writer,
             published,
@@ -88,7 +83,7 @@ impl Kernel {
             attachments,
             per_cpu,
             usage,
-            locality: Locality::new(virtuals),
+            locality,
             foreign,
             alive: Alive::default(),
             revision,
@@ -107,14 +102,37 @@ impl Kernel {
             brought: None,
             _lock: lock,
         };
-        if kernel.revision > 0 {
-            // Ours serve already: the last start ended before the old ones were removed.
-            if let Some(upgrade) = kernel.upgrade.take() {
-                kernel.take_over(&upgrade, &[])?;
-            }
-        }
+        kernel.end_upgrade()?;
         Ok(kernel)
     }
+
+    /// Removes the tables of an earlier layout where ours serve already: the last start ended
+    /// before they were removed.
+    fn end_upgrade(&mut self) -> Result<()> {
+        if self.revision > 0
+            && let Some(upgrade) = self.upgrade.take()
+        {
+            self.take_over(&upgrade, &[])?;
+        }
+        Ok(())
+    }
+}
+
+/// A hash of the object.
+fn hash<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>> {
+    HashMap::try_from(load::take(ebpf, name)?).context(name)
+}
+
+/// Looks into the flow table and the ring of events beside the agent's own work.
+fn looker(ebpf: &mut Ebpf, flows: &Arc<FlowTable>, hertz: u64) -> Result<Arc<Looker>> {
+    let names = Arc::new(TableNames::of(ebpf)?);
+    let events = Events::take(ebpf, Arc::clone(&names))?;
+    Ok(Arc::new(Looker { flows: Arc::clone(flows), names, events, hertz }))
+}
+
+/// Learns from conntrack which connections somebody else translates.
+fn heard(inserter: Inserter) -> Result<Foreign> {
+    Ok(Foreign::new(Box::new(Reader::start(conntrack::DEFAULT_LIMIT)?), Box::new(inserter)))
 }
 
 /// Begins to age the flow table.

@@ -26,12 +26,11 @@ async fn next(subscription: &mut Subscription) -> (u64, Vec<u32>) {
     let mut lost = 0;
     let mut times = Vec::new();
     for line in text.lines() {
-        match serde_json::from_str::<Lost>(line) {
-            Ok(found) => lost += found.count,
-            Err(_) => {
-                let event: Event = serde_json::from_str(line).unwrap();
-                times.push(event.time.parse().unwrap());
-            }
+        if let Ok(found) = serde_json::from_str::<Lost>(line) {
+            lost += found.count;
+        } else {
+            let event: Event = serde_json::from_str(line).unwrap();
+            times.push(event.time.parse().unwrap());
         }
     }
     (lost, times)

@@ -64,17 +64,15 @@ impl View {
 
     fn head(&self) -> Line<'static> {
         let status = &self.now.status;
-        match &self.failure {
-            Some(failure) => Line::from(format!("‼ {failure}")).style(BAD),
-            None => {
-                let ready = if status.ready { "ready" } else { "not ready" };
-                let (version, revision) = (&status.version, status.revision);
-                let (count, sort) = (status.services.len(), self.sort.word());
-                Line::from(format!(
-                    "canary {version} {ready}, revision {revision} · {count} services · by {sort}"
-                ))
-            }
+        if let Some(failure) = &self.failure {
+            return Line::from(format!("‼ {failure}")).style(BAD);
         }
+        let ready = if status.ready { "ready" } else { "not ready" };
+        let (version, revision) = (&status.version, status.revision);
+        let (count, sort) = (status.services.len(), self.sort.word());
+        Line::from(format!(
+            "canary {version} {ready}, revision {revision} · {count} services · by {sort}"
+        ))
     }
 }
 

@@ -311,7 +311,6 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
             match self.conntrack.has(&key_of(self.given.tables, entry)) {
                 Some(false) => {
                     self.free(entry, Why::Old);
-                    return;
                 }
                 Some(true) => touch(self.given.tables, entry, self.given.now),
                 None => {}
