@@ -1,9 +1,5 @@
 //! Live connections that are ended on purpose: both ends are told, at the pace that was asked
 //! for, as many as were asked for, and nobody else's.
-#![expect(
-    clippy::print_stdout,
-    reason = "what was found and ended is told for those that live, too"
-)]
 
 use std::{
     io::{ErrorKind, Read, Write},

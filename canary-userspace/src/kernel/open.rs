@@ -59,8 +59,7 @@ impl Kernel {
         let mut log = EbpfLogger::init(&mut ebpf).context("hear what programs say")?;
         let looker = looker(&mut ebpf, &flows, hertz)?;
         let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
-        let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
-        let published = adopted(&mut writer, &mut grace, sizes)?;
+        let published = adopted(&mut writer, &mut grace, &usage)?;
         let revision = writer.settings.load_wide(0, offset_of!(Row, revision))?;
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
@@ -71,8 +70,8 @@ impl Kernel {
         let mut links = Links::new(ebpf, places.links);
         let foreign = heard(links.inserter()?)?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
-        let forwards = upgrade.is_none() || revision > 0;
-        let attachments = Attachments::open(links, table, settings, forwards)?;
+        let attachments =
+            Attachments::open(links, table, settings, upgrade.is_none() || revision > 0)?;
         let mut kernel = Self {
             writer,
             published,
@@ -148,7 +147,8 @@ fn swept(ebpf: &Ebpf, flows: &Arc<FlowTable>, settings: &Settings, hertz: u64) -
 }
 
 /// The picture of the tables that are there, after what it sweeps and a grace period.
-fn adopted(writer: &mut Writer, grace: &mut Grace, sizes: crate::plan::Sizes) -> Result<Published> {
+fn adopted(writer: &mut Writer, grace: &mut Grace, usage: &Usage) -> Result<Published> {
+    let sizes = adopt::sizes(writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
     for write in Published::new(sizes).1 {
         writer.perform(&write)?;
     }
