@@ -39,7 +39,7 @@ pub fn of_flow<T: Tables + ?Sized>(
     }
     let key = Key::new(segment.source, segment.destination);
     match node.entry(&key, Client::IsSource) {
-        Some(entry) => Ok(known(node, segment, origin, &entry)?.map(Decision::Forward)),
+        Some(entry) => known(node, segment, origin, &entry),
         None => Ok(None),
     }
 }
@@ -57,6 +57,7 @@ pub fn of_none<T: Tables + ?Sized>(
 ) -> Result<Beginning, Reason> {
     match node.find(segment.destination) {
         Some(Occupant::Frontend(id)) => start::fresh(node, segment, origin, id),
+        Some(Occupant::Backend(_)) if origin == Origin::Behind => Err(Reason::NotOurs),
         Some(Occupant::Backend(id)) => straight(node, segment, origin, id),
         None => Err(Reason::NotOurs),
     }
@@ -73,7 +74,7 @@ fn is_to_hairpin(segment: &Segment) -> bool {
 pub(crate) fn interface<T: Tables + ?Sized>(node: Node<'_, T>, origin: Origin) -> u32 {
     match origin {
         Origin::Pod => node.tables.interface_index(),
-        Origin::Net => 0,
+        Origin::Net | Origin::Behind => 0,
     }
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn is_believed<T: Tables + ?Sized>(
     origin: Origin,
 ) -> bool {
     let (source, destination) = (segment.source.address, segment.destination.address);
-    origin == Origin::Net || node.tables.leads_back(source, destination)
+    origin.is_net() || node.tables.leads_back(source, destination)
 }
 
 /// Where a packet of a flow that is there goes; `None` if the flow is over, or has to be picked
@@ -96,7 +97,7 @@ fn known<'t, T: Tables + ?Sized>(
     segment: &Segment,
     origin: Origin,
     entry: &Entry<'t>,
-) -> Result<Option<Route>, Reason> {
+) -> Result<Option<Decision>, Reason> {
     if entry.head.kind() == Kind::Foreign {
         touch(node.tables, entry, node.now);
         return Err(Reason::Foreign);
@@ -132,8 +133,12 @@ fn known<'t, T: Tables + ?Sized>(
         State::Gone => return Err(Reason::BackendGone),
         State::Alive | State::Draining | State::Resting => {}
     }
+    let route = Route { to: backend.endpoint(), port: entry.values.port };
+    if entry.values.has(Values::MASKED) {
+        return Ok(Some(Decision::Masked(route)));
+    }
     note_client(node, segment, entry, &back);
-    Ok(Some(Route { to: backend.endpoint(), port: entry.values.port }))
+    Ok(Some(Decision::Forward(route)))
 }
 
 /// Whether a flow that is found does not count for this packet.

@@ -1,22 +1,22 @@
 //! One function a hook: a packet in, an outcome out.
 
 use crate::addresses;
+use crate::decide::{Decided, decide};
 use crate::endpoint::{Address, Version};
-use crate::forward::{of_flow, of_none};
 use crate::node::{Node, bits};
 use crate::packet::Packet;
 use crate::plain;
 use crate::reason::{Action, Reason};
 use crate::refuse;
+use crate::relay;
 use crate::restore::ends;
 use crate::route::{Decision, Ends, Origin, Sent, act, act_back, hairpin_address};
 use crate::segment::{self, Segment};
-use crate::start::{Begun, store, trace};
 use crate::tables::Tables;
 use crate::wire::{ipv4, ipv6, tcp};
 
 /// What the hook does with the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// It goes on, untouched or rewritten.
     Pass,
@@ -24,6 +24,8 @@ pub enum Verdict {
     Back,
     /// It goes nowhere.
     Drop,
+    /// It was rewritten and leaves by the way that was found for it.
+    Away,
 }
 
 /// A verdict, and why, if the packet was not forwarded.
@@ -38,6 +40,8 @@ pub struct Outcome {
 impl Outcome {
     /// What was rewritten and goes on.
     pub const ON: Self = Self { verdict: Verdict::Pass, reason: None };
+    /// What was rewritten and leaves by the way that was found for it.
+    pub const AWAY: Self = Self { verdict: Verdict::Away, reason: None };
 
     /// The outcome as one number, for functions that hand over nothing wider.
     #[inline(always)]
@@ -47,6 +51,7 @@ impl Outcome {
             Verdict::Pass => 0,
             Verdict::Back => 1,
             Verdict::Drop => 2,
+            Verdict::Away => 3,
         };
         let slot = match self.reason {
             Some(reason) => reason.slot().wrapping_add(1),
@@ -62,6 +67,7 @@ impl Outcome {
         let verdict = match word & 0xff {
             0 => Verdict::Pass,
             1 => Verdict::Back,
+            3 => Verdict::Away,
             _ => Verdict::Drop,
         };
         (verdict, (word >> 8).checked_sub(1))
@@ -77,7 +83,7 @@ impl Outcome {
     }
 
     #[inline(always)]
-    const fn because(verdict: Verdict, reason: Reason) -> Self {
+    pub(crate) const fn because(verdict: Verdict, reason: Reason) -> Self {
         Self { verdict, reason: Some(reason) }
     }
 }
@@ -129,13 +135,17 @@ where
         Ok(front) => front,
         Err(reason) => return First::pass(reason),
     };
-    let bits = bits(tables, front.address) & addresses::ALL;
+    let bits = bits(tables, front.address) & relay::bits(origin);
     let is_hairpin =
         origin == Origin::Pod && front.address.words() == hairpin_address(front.version).words();
     if bits == 0 && !is_hairpin {
         return First::pass(Reason::NotOurs);
     }
+    if bits == addresses::NODE && !relay::may_be_answer(packet, tables, l2, front.version) {
+        return First::pass(Reason::NotOurs);
+    }
     if bits & addresses::FRONTEND != 0
+        && origin != Origin::Behind
         && let Ok(node) = Node::new(tables)
         && let Ok(segment) = Segment::of(packet, l2, front.version)
         && let Some(outcome) = plain::forward(packet, node, &segment, l2, origin)
@@ -159,24 +169,12 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let decided = inbound_segment(packet, tables, l2, version, bits).and_then(|segment| {
-        let node = Node::new(tables)?;
-        if let Some(decision) = of_flow(node, &segment, origin, bits)? {
-            return Ok(decision);
-        }
-        let beginning = of_none(node, &segment, origin)?;
-        match beginning.begun {
-            Begun::Passes => Ok(Decision::Forward(beginning.as_it_is())),
-            Begun::Flow => store(node, &segment, origin, &beginning).map(Decision::Forward),
-            Begun::Trace => {
-                let request = trace(node, &segment, &beginning);
-                tables.store_flow(&request, node.settings.flows());
-                Err(Reason::Straight)
-            }
-        }
-    });
+    let decided = inbound_segment(packet, tables, l2, version, bits)
+        .and_then(|segment| decide(Node::new(tables)?, &segment, origin, bits));
     match decided {
-        Ok(decision) => inbound_act(packet, l2, origin, version, decision),
+        Ok(Decided::Here(decision)) => inbound_act(packet, l2, origin, version, decision),
+        Ok(Decided::Forth(relay)) => relay::send(packet, l2, version, relay, false),
+        Ok(Decided::Back(relay)) => relay::send(packet, l2, version, relay, true),
         Err(reason) if reason.action() == Action::Refuse => {
             refused(packet, tables, l2, version, reason)
         }
@@ -202,7 +200,7 @@ where
     T: Tables + ?Sized,
 {
     let segment = Segment::of(packet, l2, version)?;
-    if bits == addresses::BACKEND && is_of_straight(tables, &segment) {
+    if bits & !addresses::NODE == addresses::BACKEND && is_of_straight(tables, &segment) {
         return Err(Reason::NotOurs);
     }
     Ok(segment)

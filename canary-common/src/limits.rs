@@ -50,7 +50,7 @@ pub const PORT_REUSE_IDLE: u32 = 60;
 /// way before.
 pub const ORPHAN_IDLE: u32 = 2;
 /// Source ports that are tried for a connection whose own is taken.
-pub const PORT_TRIES: u32 = 16;
+pub const PORT_TRIES: u64 = 16;
 /// Seconds for which an interface is [`crate::interface::Interface::BLIND`] without conntrack.
 pub const BLIND_INTERFACE: u32 = 600;
 /// First of the source ports for connections whose own is taken.

@@ -12,7 +12,7 @@ use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
 use crate::stats::{Counter, Timing};
-use crate::tables::Tables;
+use crate::tables::{Tables, Way};
 use crate::word::Word;
 
 /// Every table, in memory, and the clock.
@@ -56,6 +56,8 @@ pub struct Memory {
     pub index: Cell<u32>,
     /// Addresses that the route does not lead to by the packet's interface.
     pub elsewhere: RefCell<HashSet<Address>>,
+    /// Addresses that packets cannot be sent on to, and why; to others they can.
+    pub ways: RefCell<HashMap<Address, Way>>,
 }
 
 impl Memory {
@@ -186,6 +188,10 @@ impl Tables for Memory {
 
     fn interface_index(&self) -> u32 {
         self.index.get()
+    }
+
+    fn way(&self, _from: Address, to: Address) -> Way {
+        self.ways.borrow().get(&to).copied().unwrap_or(Way::Open)
     }
 
     fn leads_back(&self, source: Address, _destination: Address) -> bool {

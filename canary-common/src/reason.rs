@@ -108,6 +108,10 @@ reasons! {
     Busy = 19, "busy", Drop;
     /// The flow was ended by the operator.
     Severed = 20, "severed", Refuse;
+    /// No route to a backend elsewhere or to its client, or a packet too long for it.
+    NoRoute = 21, "no-route", Drop;
+    /// A packet to or from a backend elsewhere that has no hop left.
+    Expired = 22, "expired", Pass;
 }
 
 impl Reason {

@@ -24,6 +24,10 @@ pub fn ends<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment) -> Result<
         note_straight(node, segment, &entry);
         return Err(Reason::NotOurs);
     }
+    if entry.values.has(Values::MASKED) {
+        // It is for this node, and comes by the network.
+        return Err(Reason::NotOurs);
+    }
     if entry.head.has(Head::SEVERED) {
         return Err(Reason::Severed);
     }

@@ -20,6 +20,18 @@ pub enum Origin {
     Pod,
     /// The network.
     Net,
+    /// The network, behind a hook in the driver that has done all but send on what is for the
+    /// hook behind it.
+    Behind,
+}
+
+impl Origin {
+    /// Whether it is the network.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_net(self) -> bool {
+        !matches!(self, Self::Pod)
+    }
 }
 
 /// What becomes of a packet that was rewritten.
@@ -56,6 +68,9 @@ pub enum Decision {
     Forward(Route),
     /// It is the answer of a pod to itself.
     Hairpin(Ends),
+    /// It goes to a backend elsewhere, as if from this node: `relay` says by which port.
+    // Of the same shape as the others, which the compiler merges.
+    Masked(Route),
 }
 
 /// Whether a client's packet comes back to the client's own address.
@@ -100,14 +115,18 @@ pub fn act<P: Packet + ?Sized>(
     decision: Decision,
 ) -> Result<Sent, Reason> {
     let (source, destination) = match decision {
-        Decision::Forward(Route { to, port }) => (client(segment, origin, to.address, port), to),
+        Decision::Forward(Route { to, port }) | Decision::Masked(Route { to, port }) => {
+            (client(segment, origin, to.address, port), to)
+        }
         // Client and backend are the same pod; only the ports differ.
         Decision::Hairpin(Ends { from, port }) => (from, Endpoint { port, ..segment.source }),
     };
     segment.readdress(packet, Side::Destination, destination)?;
     segment.readdress(packet, Side::Source, source)?;
     let back = match decision {
-        Decision::Forward(route) => is_hairpin(segment, origin, route.to.address),
+        Decision::Forward(route) | Decision::Masked(route) => {
+            is_hairpin(segment, origin, route.to.address)
+        }
         Decision::Hairpin(_) => true,
     };
     if back {

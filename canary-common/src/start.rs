@@ -12,6 +12,7 @@ use crate::interface::Interface;
 use crate::limits;
 use crate::node::Node;
 use crate::reason::Reason;
+use crate::relay;
 use crate::route::{Origin, Route, client};
 use crate::segment::Segment;
 use crate::stats::Counter;
@@ -49,6 +50,13 @@ impl Beginning {
     pub const fn as_it_is(&self) -> Route {
         Route { to: self.to, port: self.values.port }
     }
+
+    /// Whether the backend is elsewhere and is to see this node as its client.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_masked(&self) -> bool {
+        self.values.has(Values::MASKED)
+    }
 }
 
 /// Picks for a packet to a frontend that no flow is known for.
@@ -64,7 +72,7 @@ pub fn fresh<T: Tables + ?Sized>(
     id: u32,
 ) -> Result<Beginning, Reason> {
     let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
-    if origin == Origin::Net && frontend.flags.load() & Frontend::EXTERNAL == 0 {
+    if origin.is_net() && frontend.flags.load() & Frontend::EXTERNAL == 0 {
         return Err(Reason::NotServedHere);
     }
     let flags = node.tables.interface().map_or(0, |interface| interface.flags.load());
@@ -81,10 +89,15 @@ pub fn fresh<T: Tables + ?Sized>(
         return Err(Reason::NoBackend);
     }
     let to = Endpoint { protocol: segment.source.protocol, ..backend.endpoint() };
+    let masked = if origin.is_net() && backend.is_elsewhere() {
+        relay::begin(node, segment, to)?
+    } else {
+        0
+    };
     let timed = if node.tables.is_timed(picked.statistics) { Values::TIMED } else { 0 };
     let values = Values {
         statistics: picked.statistics,
-        flags: timed,
+        flags: timed | masked,
         backend: backend_id,
         interface: interface(node, origin),
         port: segment.source.port,
@@ -114,9 +127,21 @@ pub fn back<T: Tables + ?Sized>(
     origin: Origin,
     beginning: &Beginning,
 ) -> Result<Request, Reason> {
-    let (to, values, flags) = (beginning.to, &beginning.values, beginning.flags);
+    let to = beginning.to;
     let own = Key::new(to, client(segment, origin, to.address, segment.source.port));
-    let key = free_key(node, segment, own, flags)?;
+    let key = free_key(node, segment, own, beginning.flags)?;
+    Ok(request(node, segment, beginning, key))
+}
+
+/// The `return` of a flow whose answers will have a tuple.
+#[inline(always)]
+pub(crate) fn request<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+    key: Key,
+) -> Request {
+    let (values, flags) = (&beginning.values, beginning.flags);
     let port = key.destination_port();
     let translated = if port == segment.source.port { 0 } else { Values::TRANSLATED };
     let again = if is_late(segment) { Head::AGAIN } else { 0 };
@@ -126,7 +151,7 @@ pub fn back<T: Tables + ?Sized>(
         (false, 0) => Limit::Idle,
         (false, _) => Limit::Again,
     };
-    Ok(Request {
+    Request {
         key,
         values: Values { flags: values.flags | translated, ..*values },
         kind: Kind::Return,
@@ -134,7 +159,7 @@ pub fn back<T: Tables + ?Sized>(
         limit,
         spare: NO_PARTNER,
         now: node.now,
-    })
+    }
 }
 
 /// The trace of a packet that passes as it is.
@@ -217,11 +242,22 @@ pub(crate) fn store<T: Tables + ?Sized>(
     beginning: &Beginning,
 ) -> Result<Route, Reason> {
     let back = back(node, segment, origin, beginning)?;
+    store_both(node, segment, beginning, &back).map(|(route, _)| route)
+}
+
+/// Stores both entries of a flow, and tells the place of its `return`.
+#[inline(always)]
+pub(crate) fn store_both<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+    back: &Request,
+) -> Result<(Route, u32), Reason> {
     let by = node.settings.flows();
-    let place = at(node.tables.store_flow(&back, by))?;
-    let forth = forth(segment, &back, place);
+    let place = at(node.tables.store_flow(back, by))?;
+    let forth = forth(segment, back, place);
     let stored = node.tables.store_flow(&forth, by);
-    finish(node, segment, beginning, &forth, stored)
+    finish(node, segment, beginning, &forth, stored).map(|route| (route, place))
 }
 
 /// The place of an entry that was stored.
@@ -277,18 +313,12 @@ fn free_key<T: Tables + ?Sized>(
             return Err(Reason::FlowLost);
         }
     }
-    let ports = node.settings.ports.load();
-    let mut draw = low(Hash::of(&own, Client::IsDestination, node.settings.flows()).draw());
-    let tries = if ports == 0 { 0 } else { limits::PORT_TRIES };
-    for _ in 0..tries {
-        let step = low(u64::from(draw).wrapping_mul(u64::from(ports)) >> 32);
-        let [a, b, ..] = node.settings.first_port.load().wrapping_add(step).to_le_bytes();
-        let key = own.with_destination_port([b, a]);
+    let mut ports = Ports::new(node, &own);
+    for _ in 0..ports.tries() {
+        let key = own.with_destination_port(ports.next(node));
         if key != own && is_taken(node, &key) == Taken::No {
             return Ok(key);
         }
-        // The multiplier of Knuth's multiplicative hashing: the next draw is far from this one.
-        draw = draw.wrapping_mul(2_654_435_761).wrapping_add(1);
     }
     match is_taken(node, &own) {
         Taken::No => Ok(own),
@@ -301,9 +331,41 @@ fn free_key<T: Tables + ?Sized>(
     }
 }
 
+/// Source ports of the node's range, in an order that a tuple draws.
+pub(crate) struct Ports {
+    draw: u32,
+    count: u32,
+}
+
+impl Ports {
+    #[inline(always)]
+    pub(crate) fn new<T: Tables + ?Sized>(node: Node<'_, T>, of: &Key) -> Self {
+        let hash = Hash::of(of, Client::IsDestination, node.settings.flows());
+        Self { draw: low(hash.draw()), count: node.settings.ports.load() }
+    }
+
+    /// How many are tried.
+    ///
+    /// Verifier: in 64 bits, for a counter of 32 may share its place on the stack with a map's key,
+    /// and is then unknown (`infinite loop detected`).
+    #[inline(always)]
+    pub(crate) const fn tries(&self) -> u64 {
+        if self.count == 0 { 0 } else { limits::PORT_TRIES }
+    }
+
+    #[inline(always)]
+    pub(crate) fn next<T: Tables + ?Sized>(&mut self, node: Node<'_, T>) -> [u8; 2] {
+        let step = low(u64::from(self.draw).wrapping_mul(u64::from(self.count)) >> 32);
+        // The multiplier of Knuth's multiplicative hashing: the next draw is far from this one.
+        self.draw = self.draw.wrapping_mul(2_654_435_761).wrapping_add(1);
+        let [a, b, ..] = node.settings.first_port.load().wrapping_add(step).to_le_bytes();
+        [b, a]
+    }
+}
+
 /// Whether a tuple from a backend to a client belongs to a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
+pub(crate) enum Taken {
     No,
     /// To one that closed less than a minute ago: where it is, and its head.
     Closed(u32, Head),
@@ -311,7 +373,7 @@ enum Taken {
 }
 
 #[inline(always)]
-fn is_taken<T: Tables + ?Sized>(node: Node<'_, T>, key: &Key) -> Taken {
+pub(crate) fn is_taken<T: Tables + ?Sized>(node: Node<'_, T>, key: &Key) -> Taken {
     let by = node.settings.flows();
     let Some((head, place)) = node.tables.find_flow(key, Client::IsDestination, by) else {
         return Taken::No;

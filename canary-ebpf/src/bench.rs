@@ -15,6 +15,7 @@ mod atomics;
 mod frame;
 mod maps;
 mod memory;
+mod relays;
 mod route;
 mod skb;
 mod steps;

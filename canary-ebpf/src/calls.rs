@@ -5,12 +5,15 @@ use core::ffi::c_void;
 
 use canary_common::endpoint::Address;
 use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored};
+use canary_common::relay::Relay;
 use canary_common::route::{Decision, Ends};
 use canary_common::segment::Segment;
 use canary_common::start::Beginning;
+use canary_common::tables::Way;
 
 use crate::maps::{Table, low, scratch, settings};
-use crate::route;
+use crate::route::{self, Exit};
+use crate::steps;
 
 /// What one step leaves for the next: programs have 512 bytes of stack, for all functions of a
 /// call together.
@@ -29,14 +32,20 @@ pub(crate) struct Scratch {
     key: Key,
     /// Its result.
     place: u32,
-    /// Arguments of [`route_back`].
+    /// Arguments of [`route_back`] and [`route_on`].
     addresses: [Address; 2],
+    pub(crate) relay: Relay,
+    /// The way that [`route_on`] found.
+    pub(crate) exit: Exit,
 }
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one
 /// are more than the verifier walks. The place, or one of the codes above every place.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn put() -> u64 {
+pub(crate) extern "C" fn put() -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return FULL;
     };
@@ -64,8 +73,11 @@ const BUSY: u64 = 2 << 32;
 const FULL: u64 = 3 << 32;
 
 /// Frees the connection of an entry: a function of its own, as above.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn release(place: u32, head: u64, stays: u32) -> u32 {
+extern "C" fn release(place: u32, head: u64, stays: u32) -> u32 {
     let Some(settings) = settings() else { return 0 };
     let back = if stays == 0 { Back::Goes } else { Back::Stays };
     let Some(entry) = flows::find_at(&Table, place) else { return 0 };
@@ -76,8 +88,11 @@ fn release(place: u32, head: u64, stays: u32) -> u32 {
 
 /// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the
 /// scratch row.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn find_flow(is_source: u32) -> u64 {
+extern "C" fn find_flow(is_source: u32) -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return 0;
     };
@@ -99,6 +114,36 @@ fn route_back(context: *mut c_void, interface: u32) -> u32 {
     let Some(scratch) = scratch() else { return 0 };
     let [source, destination] = scratch.addresses;
     route::back(context, interface, source, destination)
+}
+
+/// Whether a packet from one address of the scratch row to the other can be sent on; how, goes to
+/// the scratch row. A function of its own for the same reason.
+#[inline(never)]
+fn route_on(context: *mut c_void, interface: u32) -> u32 {
+    let Some(scratch) = scratch() else { return CLOSED };
+    let [from, to] = scratch.addresses;
+    let is_frame = steps::about().is_frame();
+    match route::on(context, interface, [from, to], is_frame, &mut scratch.exit) {
+        Way::Open => OPEN,
+        Way::Later => LATER,
+        Way::Closed => CLOSED,
+    }
+}
+
+const OPEN: u32 = 0;
+const LATER: u32 = 1;
+const CLOSED: u32 = 2;
+
+/// Whether a packet can be sent on past the stack; the way stays in the scratch row.
+#[inline(always)]
+pub(crate) fn way(context: *mut c_void, came_by: u32, from: Address, to: Address) -> Way {
+    let Some(scratch) = scratch() else { return Way::Closed };
+    scratch.addresses = [from, to];
+    match route_on(context, came_by) {
+        OPEN => Way::Open,
+        LATER => Way::Later,
+        _ => Way::Closed,
+    }
 }
 
 /// Stores an entry; as [`put`].

@@ -6,7 +6,8 @@ use canary_common::hooks::{self, First};
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
-use crate::steps::{self, About, NONE};
+use crate::relays;
+use crate::steps::{self, About, MASKED, NONE};
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -23,7 +24,7 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
         First::Whole { version, bits } => whole(
             frame.context(),
             tables.came_by,
-            About::new(version, ethernet::LEN, Origin::Net, bits),
+            About::new(version, ethernet::LEN, Origin::Net, bits).in_driver(),
         ),
     };
     of_frame(outcome)
@@ -32,12 +33,22 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
 #[inline(always)]
 fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
     steps::start(about);
-    inbound_known(context);
+    let is_net = about.origin().is_net();
+    if is_net {
+        inbound_answer(context);
+    }
     if steps::told() == NONE {
-        steps::none(context.cast(), came_by);
+        inbound_known(context);
+    }
+    match steps::told() {
+        NONE => steps::none(context.cast(), came_by, is_net),
+        MASKED if is_net => _ = inbound_forth(context),
+        _ => {}
     }
     if steps::is_refused() {
         inbound_refuse(context);
+    } else if is_net && relays::is_sent_on() {
+        inbound_send(context);
     } else {
         inbound_act(context);
     }
@@ -48,6 +59,25 @@ fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
 fn inbound_known(context: *mut xdp_md) -> u32 {
     let frame = Frame::of(context);
     steps::known(&frame, &frame.tables())
+}
+
+#[inline(never)]
+fn inbound_answer(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    relays::answer(&frame, &frame.tables())
+}
+
+#[inline(never)]
+fn inbound_forth(context: *mut xdp_md) -> u32 {
+    relays::forth(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_send(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send(&mut frame);
+    relays::aim(&mut frame);
+    0
 }
 
 #[inline(never)]

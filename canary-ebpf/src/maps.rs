@@ -21,7 +21,7 @@ use canary_common::service::Record;
 use canary_common::settings::Settings;
 use canary_common::socket::SocketPick;
 use canary_common::stats::{Counter, Counts, Histograms, SplitRow, Timing, step};
-use canary_common::tables::Tables;
+use canary_common::tables::{Tables, Way};
 
 use crate::atomics;
 use crate::calls::{self, Scratch};
@@ -316,6 +316,11 @@ impl Tables for Maps {
             }
             _ => true,
         }
+    }
+
+    #[inline(always)]
+    fn way(&self, from: Address, to: Address) -> Way {
+        calls::way(self.context, self.came_by, from, to)
     }
 
     #[inline(always)]

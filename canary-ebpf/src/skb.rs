@@ -5,7 +5,8 @@ use aya_ebpf::programs::TcContext;
 use canary_common::hooks::{self, First};
 use canary_common::route::Origin;
 
-use crate::steps::{self, About, NONE};
+use crate::relays;
+use crate::steps::{self, About, MASKED, NONE};
 use crate::tc::Skb;
 use crate::verdict::{NEXT, of_skb};
 
@@ -29,12 +30,22 @@ pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
 #[inline(always)]
 fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     steps::start(about);
-    inbound_known(context);
+    let is_net = about.origin().is_net();
+    if is_net {
+        inbound_answer(context);
+    }
     if steps::told() == NONE {
-        steps::none(context.cast(), came_by);
+        inbound_known(context);
+    }
+    match steps::told() {
+        NONE => steps::none(context.cast(), came_by, is_net),
+        MASKED if is_net => _ = inbound_forth(context),
+        _ => {}
     }
     if steps::is_refused() {
         inbound_refuse(context);
+    } else if is_net && relays::is_sent_on() {
+        inbound_send(context);
     } else {
         inbound_act(context);
     }
@@ -45,6 +56,22 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
 fn inbound_known(context: *mut __sk_buff) -> u32 {
     let skb = Skb::of(context);
     steps::known(&skb, &skb.tables_in())
+}
+
+#[inline(never)]
+fn inbound_answer(context: *mut __sk_buff) -> u32 {
+    let skb = Skb::of(context);
+    relays::answer(&skb, &skb.tables_in())
+}
+
+#[inline(never)]
+fn inbound_forth(context: *mut __sk_buff) -> u32 {
+    relays::forth(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_send(context: *mut __sk_buff) -> u32 {
+    relays::send(&mut Skb::of(context))
 }
 
 #[inline(never)]

@@ -6,6 +6,7 @@
 
 use core::ffi::c_void;
 
+use canary_common::addresses;
 use canary_common::directory::Occupant;
 use canary_common::endpoint::Version;
 use canary_common::forward::of_flow;
@@ -22,17 +23,24 @@ use canary_common::wire::ethernet;
 
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
+use crate::relays;
 
 /// No flow is there.
 pub(crate) const NONE: u32 = 0;
 /// The decision is in the scratch row.
 pub(crate) const DECIDED: u32 = 1;
 /// A flow begins, which is in the scratch row.
-const BEGINS: u32 = 2;
+pub(crate) const BEGINS: u32 = 2;
 /// A trace is to be left, which is in the scratch row.
 const TRACES: u32 = 3;
+/// The flow is there, and its backend elsewhere.
+pub(crate) const MASKED: u32 = 4;
+/// Both ends for which it is sent on to a backend elsewhere are in the scratch row.
+pub(crate) const FORTH: u32 = 5;
+/// The same for the answer of one.
+pub(crate) const BACK: u32 = 6;
 /// This and the slot of the reason why not.
-const REASON: u32 = 4;
+const REASON: u32 = 7;
 
 /// What a step needs to know of a packet, as bits of a number.
 #[derive(Clone, Copy)]
@@ -42,30 +50,58 @@ impl About {
     const IS_V6: u32 = 1;
     const HAS_L2: u32 = 1 << 1;
     const IS_POD: u32 = 1 << 2;
+    const IS_BEHIND: u32 = 1 << 3;
+    const IS_FRAME: u32 = 1 << 4;
     /// The bits of `ADDRESSES` follow.
-    const BITS: u32 = 3;
+    const BITS: u32 = 5;
 
     #[inline(always)]
     pub(crate) fn new(version: Version, l2: usize, origin: Origin, bits: u64) -> Self {
         let v6 = if version == Version::V6 { Self::IS_V6 } else { 0 };
         let has_l2 = if l2 == 0 { 0 } else { Self::HAS_L2 };
-        let pod = if origin == Origin::Pod { Self::IS_POD } else { 0 };
-        Self(v6 | has_l2 | pod | maps::low(bits) << Self::BITS)
+        let origin = match origin {
+            Origin::Pod => Self::IS_POD,
+            Origin::Net => 0,
+            Origin::Behind => Self::IS_BEHIND,
+        };
+        Self(v6 | has_l2 | origin | maps::low(bits) << Self::BITS)
+    }
+
+    /// The same of a packet that is still the driver's.
+    #[inline(always)]
+    pub(crate) const fn in_driver(self) -> Self {
+        Self(self.0 | Self::IS_FRAME)
+    }
+
+    /// Whether the packet may be the answer of a backend elsewhere.
+    #[inline(always)]
+    pub(crate) fn may_be_answer(self) -> bool {
+        self.0 & maps::low(addresses::NODE) << Self::BITS != 0
+    }
+
+    /// Whether the packet is still the driver's.
+    #[inline(always)]
+    pub(crate) const fn is_frame(self) -> bool {
+        self.0 & Self::IS_FRAME != 0
     }
 
     #[inline(always)]
-    const fn version(self) -> Version {
+    pub(crate) const fn version(self) -> Version {
         if self.0 & Self::IS_V6 == 0 { Version::V4 } else { Version::V6 }
     }
 
     #[inline(always)]
-    const fn l2(self) -> usize {
+    pub(crate) const fn l2(self) -> usize {
         if self.0 & Self::HAS_L2 == 0 { 0 } else { ethernet::LEN }
     }
 
     #[inline(always)]
-    const fn origin(self) -> Origin {
-        if self.0 & Self::IS_POD == 0 { Origin::Net } else { Origin::Pod }
+    pub(crate) const fn origin(self) -> Origin {
+        match self.0 & (Self::IS_POD | Self::IS_BEHIND) {
+            0 => Origin::Net,
+            Self::IS_POD => Origin::Pod,
+            _ => Origin::Behind,
+        }
     }
 }
 
@@ -74,6 +110,7 @@ impl About {
 pub(crate) fn start(about: About) {
     if let Some(scratch) = maps::scratch() {
         scratch.about = about.0;
+        scratch.code = NONE;
     }
 }
 
@@ -86,7 +123,7 @@ pub(crate) fn about() -> About {
 /// Leaves a step's result for whoever asks next. What the step returns: the verifier wants
 /// something.
 #[inline(always)]
-fn tell(code: u32) -> u32 {
+pub(crate) fn tell(code: u32) -> u32 {
     if let Some(scratch) = maps::scratch() {
         scratch.code = code;
     }
@@ -116,6 +153,7 @@ pub(crate) fn known<P: Packet>(packet: &P, tables: &Maps) -> u32 {
     };
     scratch.segment = segment;
     match of_flow(node, &segment, about.origin(), bits) {
+        Ok(Some(Decision::Masked(_))) => tell(MASKED),
         Ok(Some(decision)) => {
             scratch.decision = decision;
             tell(DECIDED)
@@ -129,10 +167,14 @@ pub(crate) fn known<P: Packet>(packet: &P, tables: &Maps) -> u32 {
 ///
 /// The steps take turns in one function without a frame to speak of.
 #[inline(always)]
-pub(crate) fn none(context: *mut c_void, came_by: u32) {
+pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
     occupant();
     match told() {
         0 => {
+            tell(code(Reason::NotOurs));
+            return;
+        }
+        value if Occupant::is_backend(value) && about().origin() == Origin::Behind => {
             tell(code(Reason::NotOurs));
             return;
         }
@@ -149,7 +191,11 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     if begun != BEGINS {
         return;
     }
-    prepare_back(context, came_by);
+    if is_net && relays::is_masked() {
+        relays::prepare_back(context, came_by);
+    } else {
+        prepare_back(context, came_by);
+    }
     begun = told();
     if begun != BEGINS {
         return;
@@ -161,6 +207,9 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     }
     prepare_forth(maps::low(number));
     finish(calls::put());
+    if is_net {
+        relays::begun();
+    }
 }
 
 /// Tells what is at the segment's destination, as a word of the directory; 0 for nothing.
@@ -314,7 +363,7 @@ pub(crate) fn act_back<P: Packet>(packet: &mut P) -> u32 {
 }
 
 #[inline(always)]
-const fn code(reason: Reason) -> u32 {
+pub(crate) const fn code(reason: Reason) -> u32 {
     reason.slot().wrapping_add(REASON)
 }
 

@@ -2,8 +2,8 @@
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_change_type,
-    bpf_skb_pull_data,
+    bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_head, bpf_skb_change_tail,
+    bpf_skb_change_type, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use canary_common::checksum::Difference;
@@ -11,7 +11,7 @@ use canary_common::packet::{Covers, Packet};
 use canary_common::reason::Reason;
 use canary_common::tables::Tables;
 
-use crate::maps::Maps;
+use crate::maps::{self, Maps};
 use crate::memory::{load, store};
 
 /// Ethernet, the longest IPv4 header and the fixed TCP header: all that any step reads.
@@ -20,6 +20,11 @@ const HEADERS: u32 = 14 + 60 + 20;
 /// An address changes that IPv6's pseudo-header covers (Linux 6.16): without it the kernel
 /// spoils the sum of a packet whose checksum the interface has computed.
 const BPF_F_IPV6: u64 = 1 << 7;
+
+/// Length of an Ethernet header.
+const ETHERNET: u32 = 14;
+/// `TC_ACT_SHOT`.
+const DROP: i64 = 2;
 
 /// Kinds of packets as the stack tells them (`PACKET_HOST`, `PACKET_OTHERHOST`).
 const PACKET_HOST: u32 = 0;
@@ -136,6 +141,20 @@ impl Skb {
         unsafe { (*self.context).cb[0] = word };
         // SAFETY: the helper only notes the index for when the program returns.
         unsafe { bpf_redirect(self.interface(), 0) }
+    }
+
+    /// Sends the packet on by the way that was found for it; the verdict to return.
+    ///
+    /// The neighbour is the kernel's to find, which takes an Ethernet header off.
+    #[expect(unsafe_code, reason = "calls helpers")]
+    #[inline(always)]
+    pub(crate) fn send_away(self, l2: usize) -> i64 {
+        let Some(scratch) = maps::scratch() else { return DROP };
+        // SAFETY: the context is the kernel's own.
+        if l2 == 0 && unsafe { bpf_skb_change_head(self.context, ETHERNET, 0) } != 0 {
+            return DROP;
+        }
+        scratch.exit.redirect()
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]

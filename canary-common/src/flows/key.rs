@@ -25,6 +25,7 @@ impl Key {
     }
 
     /// Who sends.
+    #[inline(always)]
     #[must_use]
     pub const fn source(&self) -> Endpoint {
         let ([a, b, ..], [c, d, _, _, protocol, ..]) = (self.0, self.tail());
@@ -32,6 +33,7 @@ impl Key {
     }
 
     /// To whom.
+    #[inline(always)]
     #[must_use]
     pub const fn destination(&self) -> Endpoint {
         let ([_, _, a, b, _], [_, _, c, d, protocol, ..]) = (self.0, self.tail());

@@ -32,6 +32,9 @@ impl Values {
     pub const TRANSLATED: u8 = 1 << 1;
     /// The client dialled the backend itself: only its port is translated.
     pub const DIRECT: u8 = 1 << 2;
+    /// The backend is elsewhere and sees this node's address for a client outside. `Return`: the
+    /// client's own address and port are in the key of its partner.
+    pub const MASKED: u8 = 1 << 3;
     /// It is in its second choice.
     pub const SPILLED: u8 = 1 << 7;
 

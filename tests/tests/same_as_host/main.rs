@@ -11,6 +11,7 @@
 )]
 
 mod cells;
+mod relays;
 mod side;
 mod traffic;
 mod twin;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Chance that is the same in each run.
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// The next number below `limit`; the step of splitmix64.
