@@ -73,7 +73,7 @@ impl Kernel {
             attachments,
             per_cpu,
             usage,
-            locality: Locality::default(),
+            locality: Locality::new(settings.source_address),
             foreign,
             alive: Alive::default(),
             revision,
