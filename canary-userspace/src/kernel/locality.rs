@@ -7,6 +7,7 @@
 
 mod source;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::net::IpAddr;
@@ -124,7 +125,7 @@ impl Locality {
         self.warnings.extend(self.sources.warnings());
         writer.elsewhere = self.elsewhere();
         for service in &desired.services {
-            self.mark_backends(service, published, writer)?;
+            mark_backends(service, published, writer)?;
             for version in [Version::V4, Version::V6] {
                 self.mark_frontends(service, version, published, writer, may_grant)?;
             }
@@ -135,9 +136,8 @@ impl Locality {
     /// Finds the addresses of all backends that are not known.
     fn learn(&mut self, desired: &Desired, attachments: &mut Attachments) -> Result<()> {
         for address in desired.services.iter().flat_map(backends).map(|at| socket(at).ip()) {
-            if !self.addresses.contains_key(&address) {
-                let found = attachments.find(address)?;
-                self.addresses.insert(address, found);
+            if let Entry::Vacant(place) = self.addresses.entry(address) {
+                place.insert(attachments.find(address)?);
             }
         }
         Ok(())
@@ -147,23 +147,6 @@ impl Locality {
     fn elsewhere(&self) -> BTreeSet<IpAddr> {
         let away = self.addresses.iter().filter(|(_, found)| **found != Found::Here);
         away.map(|(address, _)| *address).collect()
-    }
-
-    fn mark_backends(
-        &self,
-        service: &DesiredService,
-        published: &Published,
-        writer: &Writer,
-    ) -> Result<()> {
-        for endpoint in backends(service) {
-            let Some(id) = published.backend(endpoint) else { continue };
-            let flags = writer.backend_flags(endpoint);
-            let offset = offset_of!(Backend, flags);
-            if writer.backends.load(id, offset)? != flags {
-                writer.backends.store(id, offset, flags)?;
-            }
-        }
-        Ok(())
     }
 
     /// Grants or withdraws the frontends of one family.
@@ -216,6 +199,19 @@ fn backends(service: &DesiredService) -> impl Iterator<Item = &Endpoint> {
     service.splits.iter().flat_map(|split| {
         split.backends.iter().map(|backend| &backend.endpoint).chain(&split.standby)
     })
+}
+
+/// Says of the backends of a service whether they are elsewhere.
+fn mark_backends(service: &DesiredService, published: &Published, writer: &Writer) -> Result<()> {
+    for endpoint in backends(service) {
+        let Some(id) = published.backend(endpoint) else { continue };
+        let flags = writer.backend_flags(endpoint);
+        let offset = offset_of!(Backend, flags);
+        if writer.backends.load(id, offset)? != flags {
+            writer.backends.store(id, offset, flags)?;
+        }
+    }
+    Ok(())
 }
 
 /// Why clients outside cannot be given a backend that is not on this node, if so.
