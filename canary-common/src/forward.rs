@@ -135,7 +135,12 @@ fn known<'t, T: Tables + ?Sized>(
     }
     let route = Route { to: backend.endpoint(), port: entry.values.port };
     if entry.values.has(Values::MASKED) {
-        return Ok(Some(Decision::Masked(route)));
+        // Its client was outside; the backend knows a pod by no such port.
+        return if origin.is_net() {
+            Ok(Some(Decision::Masked(route)))
+        } else {
+            Err(Reason::FlowLost)
+        };
     }
     note_client(node, segment, entry, &back);
     Ok(Some(Decision::Forward(route)))

@@ -104,6 +104,19 @@ fn a_pod_reaches_a_backend_elsewhere_as_itself() {
 }
 
 #[test]
+fn a_pod_that_has_the_clients_address_now_is_no_client_outside() {
+    for world in Protocol::TCP.map(outside) {
+        open(&world, world.client);
+
+        let mut packet = world.question(PUSH, b"x").build();
+
+        assert_eq!(world.pod_sends(&mut packet), refused(Reason::FlowLost));
+        assert_eq!(world.ask(SYN, b""), ON);
+        assert_eq!(world.flows(), [1, 0]);
+    }
+}
+
+#[test]
 fn clients_with_one_port_have_ports_of_their_own_at_the_backend() {
     for world in worlds() {
         let mut seen = std::collections::BTreeSet::new();
