@@ -23,10 +23,9 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    const fn of(number: u8) -> Self {
-        // No widening in a const function.
-        let v6 = [0x20, 0x01, 0x0d, 0xb8, 0, number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        Self { v4: Ipv4Addr::new(198, 18, number, 1), v6: Ipv6Addr::from_octets(v6) }
+    fn of(number: u8) -> Self {
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, number.into(), 0, 0, 0, 0, 1);
+        Self { v4: Ipv4Addr::new(198, 18, number, 1), v6 }
     }
 
     /// Its address of a family.

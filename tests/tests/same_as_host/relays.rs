@@ -155,7 +155,7 @@ impl Relays {
             "{number}: {} and the host differ over {draft:?}: {kernel:?} {host:?} {outcome:?}",
             hook.name()
         );
-        if number % COMPARED == 0 {
+        if number.is_multiple_of(COMPARED) {
             self.twin.compare_flows().with_context(|| format!("after packet {number}"))?;
         }
         self.note(served.kind, hook, outcome, &host.packet, &packet)
