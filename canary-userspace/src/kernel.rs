@@ -31,6 +31,7 @@ pub mod sweep;
 mod tell;
 pub mod upgrade;
 pub mod usage;
+mod worker;
 pub mod writer;
 
 use std::collections::BTreeMap;
