@@ -39,6 +39,7 @@ mod tell;
 pub mod upgrade;
 pub mod usage;
 pub mod virtuals;
+mod worker;
 pub mod writer;
 
 use std::collections::BTreeMap;

@@ -1,18 +1,15 @@
 //! Waiting until no packet can still see what was unpublished.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
-
 use anyhow::{Context, Result};
 use aya::maps::{Array, ArrayOfMaps, MapData};
+
+use super::worker::Worker;
 
 /// A thread that waits for grace periods: each costs 8 to 16 ms, which no publication waits for
 /// unless it needs what the period frees.
 #[derive(Debug)]
 pub struct Grace {
-    ask: Sender<()>,
-    done: Receiver<Result<()>>,
-    waiting: bool,
+    worker: Worker<()>,
 }
 
 impl Grace {
@@ -25,33 +22,24 @@ impl Grace {
         let mut outer: ArrayOfMaps<MapData, Array<MapData, u32>> =
             ArrayOfMaps::try_from(map).context("GRACE is no array of maps")?;
         let inner = Array::<MapData, u32>::create(1, 0).context("create a map")?;
-        let (ask, asked) = channel();
-        let (finish, done) = channel();
-        thread::Builder::new()
-            .name("grace".to_owned())
-            .spawn(move || {
-                while let Ok(()) = asked.recv() {
-                    // The kernel returns from this store only after `synchronize_rcu`, which
-                    // every BPF program that runs holds up.
-                    let stored = outer.set(0, &inner, 0).context("wait for a grace period");
-                    if finish.send(stored).is_err() {
-                        return;
-                    }
+        let worker = Worker::start("grace", "thread of grace periods", move |asked, finish| {
+            while let Ok(()) = asked.recv() {
+                // The kernel returns from this store only after `synchronize_rcu`, which every BPF
+                // program that runs holds up.
+                let stored = outer.set(0, &inner, 0).context("wait for a grace period");
+                if finish.send(stored).is_err() {
+                    return;
                 }
-            })
-            .context("start the thread of grace periods")?;
-        Ok(Self { ask, done, waiting: false })
+            }
+        })?;
+        Ok(Self { worker })
     }
 
     /// Begins a grace period, if none is on.
     ///
     /// Returns whether one began.
     pub fn begin(&mut self) -> bool {
-        if self.waiting {
-            return false;
-        }
-        self.waiting = self.ask.send(()).is_ok();
-        self.waiting
+        self.worker.begin(())
     }
 
     /// Whether the period that began is over by now; once.
@@ -60,16 +48,7 @@ impl Grace {
     ///
     /// If the kernel refused; nothing may be reused then.
     pub fn is_over(&mut self) -> Result<bool> {
-        if !self.waiting {
-            return Ok(false);
-        }
-        match self.done.try_recv() {
-            Ok(result) => {
-                self.waiting = false;
-                result.map(|()| true)
-            }
-            Err(_) => Ok(false),
-        }
+        self.worker.is_over()
     }
 
     /// Waits for the period that began.
@@ -78,10 +57,6 @@ impl Grace {
     ///
     /// If the kernel refused; nothing may be reused then.
     pub fn wait(&mut self) -> Result<()> {
-        if !self.waiting {
-            return Ok(());
-        }
-        self.waiting = false;
-        self.done.recv().context("the thread of grace periods is gone")?
+        self.worker.wait()
     }
 }

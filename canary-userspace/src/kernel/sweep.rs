@@ -12,12 +12,11 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use canary_common::backend::{Backend, State};
 use canary_common::stats::SplitRow;
 use tokio::sync::oneshot;
@@ -34,6 +33,7 @@ use super::flows::FlowTable;
 use super::mapped::Mapped;
 use super::node;
 use crate::sever::Progress;
+use super::worker::Worker;
 
 /// Time between two passes while there is room, and while there is little.
 const EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(200));
@@ -63,6 +63,7 @@ pub struct Tables {
 }
 
 /// What the thread is asked for.
+#[derive(Debug)]
 enum Ask {
     Counts,
     Gone(u32),
@@ -74,9 +75,7 @@ enum Ask {
 /// The thread that passes, from outside.
 #[derive(Debug)]
 pub struct Sweep {
-    ask: Sender<Ask>,
-    done: Receiver<Result<()>>,
-    waiting: bool,
+    worker: Worker<Ask>,
     latest: Arc<Mutex<Latest>>,
 }
 
@@ -95,8 +94,6 @@ impl Sweep {
     ///
     /// If the system has no thread for it.
     pub fn start(tables: Tables, conntrack: Box<dyn Conntrack + Send>) -> Result<Self> {
-        let (ask, asked) = channel();
-        let (finish, done) = channel();
         let latest = Arc::new(Mutex::new(Latest::default()));
         let walker = Walker {
             tables,
@@ -109,31 +106,25 @@ impl Sweep {
             jobs: BTreeMap::new(),
             recount: Recount::default(),
         };
-        thread::Builder::new()
-            .name("sweep".to_owned())
-            .spawn(move || walker.run(&asked, &finish))
-            .context("start the thread that sweeps flows")?;
-        Ok(Self { ask, done, waiting: false, latest })
+        let worker = Worker::start("sweep", "thread that sweeps flows", move |asked, finish| {
+            walker.run(asked, finish);
+        })?;
+        Ok(Self { worker, latest })
     }
 
     /// Asks for a pass that counts, at once.
     pub fn hurry(&self) {
-        // The thread ends with the process only.
-        _ = self.ask.send(Ask::Counts);
+        self.worker.tell(Ask::Counts);
     }
 
     /// Has the next pass end what came by an interface that is gone.
     pub fn forget(&self, interface: u32) {
-        _ = self.ask.send(Ask::Gone(interface));
+        self.worker.tell(Ask::Gone(interface));
     }
 
     /// Begins a pass with a task at once, if none is on; whether one began.
     pub fn begin(&mut self, task: Task) -> bool {
-        if self.waiting {
-            return false;
-        }
-        self.waiting = self.ask.send(Ask::Task(task)).is_ok();
-        self.waiting
+        self.worker.begin(Ask::Task(task))
     }
 
     /// Whether the pass that began is over by now; once.
@@ -142,16 +133,7 @@ impl Sweep {
     ///
     /// If something could not be freed, and may still be there.
     pub fn is_over(&mut self) -> Result<bool> {
-        if !self.waiting {
-            return Ok(false);
-        }
-        match self.done.try_recv() {
-            Ok(result) => {
-                self.waiting = false;
-                result.map(|()| true)
-            }
-            Err(_) => Ok(false),
-        }
+        self.worker.is_over()
     }
 
     /// Waits for the pass that began.
@@ -160,18 +142,14 @@ impl Sweep {
     ///
     /// As [`Sweep::is_over`].
     pub fn wait(&mut self) -> Result<()> {
-        if !self.waiting {
-            return Ok(());
-        }
-        self.waiting = false;
-        self.done.recv().context("the thread that sweeps flows is gone")?
+        self.worker.wait()
     }
 
     /// Looks for connections, and begins to end them; whoever waits hears what was found.
     #[must_use]
     pub fn sever(&self, choice: Choice) -> oneshot::Receiver<Progress> {
         let (answer, answered) = oneshot::channel();
-        _ = self.ask.send(Ask::Sever(Box::new(choice), answer));
+        self.worker.tell(Ask::Sever(Box::new(choice), answer));
         answered
     }
 
@@ -183,7 +161,7 @@ impl Sweep {
 
     /// Leaves the connections of a service that are not ended yet.
     pub fn stop_severing(&self, service: &str) {
-        _ = self.ask.send(Ask::StopSevering(service.to_owned()));
+        self.worker.tell(Ask::StopSevering(service.to_owned()));
     }
 
     /// What the last pass that counts found, once.
