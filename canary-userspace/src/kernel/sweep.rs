@@ -32,8 +32,8 @@ pub use self::task::{Conntrack, Depth, Rows, Task};
 use super::flows::FlowTable;
 use super::mapped::Mapped;
 use super::node;
-use crate::sever::Progress;
 use super::worker::Worker;
+use crate::sever::Progress;
 
 /// Time between two passes while there is room, and while there is little.
 const EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(200));
