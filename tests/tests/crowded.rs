@@ -126,11 +126,15 @@ fn twenty_idle_connections_by_each_of_two_names_live_through_short_ones_and_ques
         }
 
         // Two tables full and more, of either kind, and few of them at once.
+        let mut answered = 0;
         for offer in [one, dns] {
             for _ in 0..15 {
-                ensure_all(&open(&noisy, offer, 100)?.answers(), &server, 100)?;
+                answered += open(&noisy, offer, 100)?.answers().of(&server.name);
             }
         }
+        // One that is pushed out before its answer comes may lose it, as with conntrack's early
+        // drop.
+        ensure!(answered >= 2_970, "{answered} of 3,000");
 
         let (capacity, said) = flows(lab)?;
         println!("of {capacity} places: {said:?}");

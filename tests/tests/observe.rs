@@ -16,13 +16,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Map, MapData, RingBuf};
 use canary_common::{
-    endpoint::TCP,
+    endpoint::UDP,
     event::Kind,
     layout::LAYOUT_VERSION,
-    packets::{Draft, endpoint},
+    packets::{Draft, endpoint, rare::fragments},
     service::Record,
     settings::Settings,
-    wire::tcp::RST,
 };
 use canary_tests::{
     lab::{
@@ -92,17 +91,19 @@ fn connections_clashes_refusals_drops_and_resets_are_seen_with_reasons_and_tuple
         assert_eq!(Some(from.ip()), client.v6.map(IpAddr::V6));
         assert_eq!(refused.service.as_deref(), Some(TCP6.service));
 
-        // A reset is not answered.
-        let v6 = IpAddr::V6(client.v6.context("no address")?);
-        let ends = [SocketAddr::from((v6, SHARED)), TCP6.frontend()];
-        let [source, destination] = ends.map(|end| endpoint(end, TCP));
-        let mut frame = Draft::new(source, destination).flags(RST).build();
+        // The second piece of a datagram, whose first never came.
+        let ends = [SocketAddr::from((own, SHARED)), UDP4.frontend()];
+        let [source, destination] = ends.map(|end| endpoint(end, UDP));
+        let whole = Draft::new(source, destination).payload(&[0; 2_000]).build();
+        let mut frame = fragments(&whole, 1, 1_000).pop().context("no second piece")?;
         let macs = [hardware(lab.node(), &client.interface)?, hardware(&client.namespace, "eth0")?];
         frame.get_mut(..12).context("no frame")?.copy_from_slice(macs.as_flattened());
         Wire::open(&client.namespace, "eth0")?.send(&frame)?;
         let dropped = observer.wait("a drop", |event| event.kind == "dropped")?;
-        assert_eq!(dropped.reason.as_deref(), Some("no-backend"));
-        assert_eq!([dropped.source, dropped.destination], ends.map(|end| Some(end.to_string())));
+        assert_eq!(dropped.reason.as_deref(), Some("fragment-early"));
+        // Only the first piece has the ports.
+        let bare = ends.map(|end| Some(SocketAddr::new(end.ip(), 0).to_string()));
+        assert_eq!([dropped.source, dropped.destination], bare);
 
         // Nothing listens in the pod any more.
         scenario.backend("blue-1")?.server.kill()?;

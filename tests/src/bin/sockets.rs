@@ -134,15 +134,19 @@ fn shown(at: &SockaddrStorage) -> String {
     v4.or_else(|| at.as_sockaddr_in6().map(ToString::to_string)).unwrap_or_default()
 }
 
-/// Connects sockets, each closed at once; how many did.
+/// Connects sockets, each closed at once, until one fails.
 fn many(protocol: &str, target: SocketAddr, count: usize) -> Result<usize> {
-    let each = || -> usize {
-        (0..count / THREADS).filter(|_| connect_once(protocol, target).is_ok()).count()
+    let each = count / THREADS;
+    let connect = || -> Result<usize> {
+        for number in 0..each {
+            connect_once(protocol, target).with_context(|| format!("after {number}"))?;
+        }
+        Ok(each)
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(each)).collect();
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(connect)).collect();
         let counts = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        counts.map(|count| count.ok().context("a thread panicked")).sum()
+        counts.map(|count| count.ok().context("a thread panicked")?).sum()
     })
 }
 

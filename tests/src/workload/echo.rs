@@ -120,7 +120,11 @@ async fn send_back_all(
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
-        let (stream, client) = listener.accept().await?;
+        let Ok((stream, client)) = listener.accept().await else {
+            // Too many are open for the moment, or the client went away before it was served.
+            tokio::task::yield_now().await;
+            continue;
+        };
         counters.accepted(client.ip());
         tokio::spawn(send_back(stream, line.clone()));
     }

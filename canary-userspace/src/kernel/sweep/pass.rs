@@ -254,13 +254,17 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
         self.given.states.get(usize::try_from(backend).ok()?).copied()
     }
 
-    /// Whether an entry is of datagrams whose backend takes none any more.
+    /// Whether an entry is of datagrams whose backend takes none any more, or of what the client
+    /// has begun with one that may serve somebody else next.
     fn is_to_move(&self, entry: &Entry<'_>) -> bool {
-        let head = entry.head;
-        head.kind() == Kind::Forward
-            && head.has(Head::UDP)
-            && !entry.values.has(Values::DIRECT)
-            && self.state_of(entry.values.backend).is_some_and(|state| state != State::Alive)
+        let Entry { head, values, .. } = entry;
+        if head.kind() != Kind::Forward || values.has(Values::DIRECT) {
+            return false;
+        }
+        let is_opening = head.has(Head::UDP) || !head.has(Head::ANSWERED);
+        let state = self.state_of(values.backend);
+        is_opening && self.given.task.returning.contains(&values.backend)
+            || head.has(Head::UDP) && state.is_some_and(|state| state != State::Alive)
     }
 
     fn count(&mut self, entry: &Entry<'_>) {

@@ -325,6 +325,25 @@ fn datagrams_leave_a_backend_that_drains_and_their_answers_have_two_seconds() {
 }
 
 #[test]
+fn a_backend_that_comes_back_finds_neither_datagrams_nor_syns_of_before() {
+    let table = Table::new(16);
+    let udp = table.connect(1, UDP, values(4), [(ANSWERED, 0); 2]);
+    let opening = table.connect(2, TCP, values(4), [(0, 0); 2]);
+    let stays = [
+        table.connect(3, TCP, values(4), [(ANSWERED, 0); 2]),
+        table.connect(4, UDP, Values { backend: 5, ..values(4) }, [(ANSWERED, 0); 2]),
+        table.connect(5, UDP, Values { flags: Values::DIRECT, ..values(4) }, [(ANSWERED, 0); 2]),
+    ];
+
+    table.pass(&Task { returning: [1].into(), ..all() });
+
+    for [forth, back] in [udp, opening] {
+        assert_eq!((table.is_there(forth), table.is_there(back)), (false, true));
+    }
+    assert!(stays.iter().flatten().all(|place| table.is_there(*place)));
+}
+
+#[test]
 fn what_came_by_an_interface_that_is_gone_is_freed() {
     let table = Table::new(16);
     let gone = table.connect(1, TCP, values(4), [(ANSWERED, 0); 2]);
