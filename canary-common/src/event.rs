@@ -152,7 +152,7 @@ impl Event {
     /// Stands for no reason.
     pub const NO_REASON: u8 = u8::MAX;
 
-    /// Addresses, ports, protocol and TCP flags are known.
+    /// Addresses, ports, protocol and TCP flags are known; of a fragment no ports, which are 0.
     pub const TUPLE: u16 = 1;
     /// The split is known.
     pub const SPLIT: u16 = 1 << 1;

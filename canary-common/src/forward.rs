@@ -13,6 +13,7 @@ use crate::route::{Decision, Origin, Route, hairpin_address};
 use crate::segment::Segment;
 use crate::settings::Idle;
 use crate::start::{self, Beginning};
+use crate::stats::Exchange;
 use crate::straight::straight;
 use crate::tables::Tables;
 use crate::wire::tcp;
@@ -162,6 +163,9 @@ fn known<'t, T: Tables + ?Sized>(
     }
     let backend = node.tables.backend(entry.values.backend).ok_or(Reason::BackendGone)?;
     let unanswered_syn = segment.is_syn() && !back.head.has(Head::ANSWERED);
+    if unanswered_syn && !entry.values.has(Values::DIRECT) {
+        node.tables.show(entry.values.statistics, Exchange::SynAgain);
+    }
     // Who dialled the backend itself stays with it, whatever the service has of it.
     let is_direct = entry.values.has(Values::DIRECT);
     match if is_direct { State::Alive } else { backend.state() } {

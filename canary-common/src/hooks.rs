@@ -3,6 +3,7 @@
 use crate::addresses;
 use crate::endpoint::{Address, Version};
 use crate::forward::{of_flow, of_none};
+use crate::http;
 use crate::node::{Node, bits_of};
 pub use crate::outcome::{Outcome, Verdict};
 use crate::packet::Packet;
@@ -284,6 +285,7 @@ where
         }
         Err(reason) => return unrestored(reason),
     };
+    let segment = Segment { answer: http::answer(packet, &segment), ..segment };
     let ends = Node::new(tables).and_then(|node| ends(node, &segment));
     outbound_end(packet, tables, l2, &segment, ends)
 }

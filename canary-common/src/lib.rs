@@ -21,6 +21,7 @@ pub mod forward;
 pub mod fragment;
 pub mod headers;
 pub mod hooks;
+pub mod http;
 pub mod icmp;
 pub mod interface;
 pub mod label;

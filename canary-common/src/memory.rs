@@ -11,7 +11,7 @@ use crate::flows::{self, Flows};
 use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
-use crate::stats::{Counter, Timing};
+use crate::stats::{Counter, Exchange, Timing};
 use crate::tables::Tables;
 use crate::word::Word;
 
@@ -40,6 +40,8 @@ pub struct Memory {
     pub flows: Vec<flows::Bucket>,
     /// Counters by statistics id and counter.
     pub counts: RefCell<HashMap<(u16, Counter), u64>>,
+    /// What packets showed, by statistics id.
+    pub exchanges: RefCell<HashMap<(u16, Exchange), u64>>,
     /// `EVICTIONS`.
     pub evictions: [Cell<u64>; flows::EVICTIONS],
     /// Statistics ids that have histograms.
@@ -173,6 +175,12 @@ impl Tables for Memory {
         let mut counts = self.counts.borrow_mut();
         let count = counts.entry((statistics, counter)).or_default();
         *count = count.saturating_add(by);
+    }
+
+    fn show(&self, statistics: u16, exchange: Exchange) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let count = exchanges.entry((statistics, exchange)).or_default();
+        *count = count.saturating_add(1);
     }
 
     fn observe(&self, statistics: u16, timing: Timing, us: u32) {

@@ -27,6 +27,16 @@ pub trait Packet {
     /// [`Reason::Truncated`] if the packet ends before `offset + N`.
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason>;
 
+    /// Copies the `N` bytes at `offset`, which may lie behind all headers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::read`].
+    #[inline(always)]
+    fn peek<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
+        self.read(offset)
+    }
+
     /// The `W` words at `offset`, at most eight; what is not asked for is 0.
     ///
     /// # Errors

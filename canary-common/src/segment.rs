@@ -5,6 +5,7 @@ use crate::endpoint::{Address, Endpoint, TCP, UDP, Version};
 use crate::headers::Headers;
 use crate::packet::{Covers, Packet};
 use crate::reason::Reason;
+use crate::stats::Exchange;
 use crate::wire::ipv4::{self, Ipv4Header};
 use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::{ethernet, tcp, udp};
@@ -26,6 +27,8 @@ pub struct Segment {
     pub flags: u8,
     /// Bytes behind the TCP or UDP header.
     pub payload: u32,
+    /// The HTTP answer that the payload begins with, where it was looked for.
+    pub answer: Option<Exchange>,
 }
 
 /// Which end of a segment an address is.
@@ -99,6 +102,7 @@ impl Segment {
             destination: end(destination),
             flags: 0,
             payload: 0,
+            answer: None,
         }
     }
 
@@ -169,6 +173,7 @@ impl Segment {
             destination: Endpoint { address: destination, port: destination_port, protocol },
             flags,
             payload: u32::try_from(payload).map_err(|_| Reason::Malformed)?,
+            answer: None,
         })
     }
 

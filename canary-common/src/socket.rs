@@ -1,6 +1,6 @@
 //! Sockets: the pick is made when a program connects, or sends a datagram.
 //!
-//! A connected socket has one pick, in `SOCKETS`. One that sends datagrams to several addresses
+//! A connected socket has one pick, in `PICKS`. One that sends datagrams to several addresses
 //! has several, in `DATAGRAMS`. Both are memory of the socket itself, so they go with it and
 //! nothing evicts them. What a pick says is believed only where the kernel's own peer, or the
 //! source of the datagram, is the pick's backend: a socket that went elsewhere has a stale one.

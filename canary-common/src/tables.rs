@@ -8,7 +8,7 @@ use crate::flows::{self, Back, Client, Flows, Hash, Head, Key, Request, Seed, St
 use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
-use crate::stats::{Counter, Timing};
+use crate::stats::{Counter, Exchange, Timing};
 
 /// Everything the datapath looks up.
 pub trait Tables: Flows {
@@ -44,6 +44,9 @@ pub trait Tables: Flows {
 
     /// Moves a counter of a split.
     fn count(&self, statistics: u16, counter: Counter, by: u64);
+
+    /// Counts something that a split's packets show.
+    fn show(&self, statistics: u16, exchange: Exchange);
 
     /// Notes a time in microseconds, if the split has histograms.
     fn observe(&self, statistics: u16, timing: Timing, us: u32);

@@ -25,7 +25,7 @@ pub(crate) struct Scratch {
     pub(crate) about: u32,
     /// What the last step gave.
     pub(crate) code: u32,
-    /// [`Scratch::SEGMENT`] and [`Scratch::BEGAN`].
+    /// [`Scratch::SEGMENT`], [`Scratch::BEGAN`] and [`Scratch::FRAGMENT`].
     pub(crate) seen: u32,
     pub(crate) segment: Segment,
     pub(crate) headers: Headers,
@@ -53,6 +53,8 @@ impl Scratch {
     pub(crate) const SEGMENT: u32 = 1;
     /// This packet has begun a connection.
     pub(crate) const BEGAN: u32 = 1 << 1;
+    /// `headers` is this packet's, a fragment's behind the first.
+    pub(crate) const FRAGMENT: u32 = 1 << 2;
 }
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one

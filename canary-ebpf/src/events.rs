@@ -4,8 +4,10 @@
 
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use canary_common::directory::Occupant;
+use canary_common::endpoint::{TCP, UDP};
 use canary_common::event::{self, Event, Kind, What};
 use canary_common::flows::{self, Client, Head, Key, Values};
+use canary_common::headers::Headers;
 use canary_common::hooks::Outcome;
 use canary_common::node::Node;
 use canary_common::segment::Segment;
@@ -66,6 +68,10 @@ fn tell(outcome: u32, interface: u32, is_back: u32) -> u32 {
     if scratch.seen & Scratch::SEGMENT != 0 {
         name_ends(&mut scratch.event, &scratch.segment);
         name_flow(node, scratch);
+    } else if scratch.seen & Scratch::FRAGMENT != 0
+        && matches!(scratch.headers.datagram_protocol, TCP | UDP)
+    {
+        name_addresses(&mut scratch.event, &scratch.headers);
     }
     scratch.event.lost = if maps::send(&scratch.event) { 0 } else { lost.wrapping_add(1) };
     0
@@ -92,6 +98,15 @@ fn name_ends(event: &mut Event, segment: &Segment) {
     event.destination_port = segment.destination.port;
     event.protocol = segment.source.protocol;
     event.tcp_flags = segment.flags;
+    event.flags |= Event::TUPLE;
+}
+
+/// Names what a fragment has of its ends: no ports.
+#[inline(always)]
+fn name_addresses(event: &mut Event, headers: &Headers) {
+    event.source = headers.source.0;
+    event.destination = headers.destination.0;
+    event.protocol = headers.datagram_protocol;
     event.flags |= Event::TUPLE;
 }
 

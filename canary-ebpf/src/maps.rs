@@ -23,7 +23,7 @@ use canary_common::reason::REASON_SLOTS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
 use canary_common::socket::SocketPick;
-use canary_common::stats::{Counter, Counts, Histograms, SplitRow, Timing, step};
+use canary_common::stats::{self, Counter, Counts, Exchange, Histograms, SplitRow, Timing, step};
 use canary_common::tables::Tables;
 
 pub(crate) use self::picks::{brought, datagrams, note_peer, pick};
@@ -76,6 +76,10 @@ static STATS: PerCpuArray<Counts> = PerCpuArray::pinned(limits::MAX_STATISTICS, 
 /// Times, for the splits that have them.
 #[map]
 static HISTOGRAMS: PerCpuArray<Histograms> = PerCpuArray::pinned(limits::MAX_HISTOGRAMS, 0);
+/// What the packets of each split show, by statistics id.
+#[map]
+static EXCHANGES: PerCpuArray<[u64; stats::EXCHANGES]> =
+    PerCpuArray::pinned(limits::MAX_STATISTICS, 0);
 /// Packets that were not forwarded, by reason.
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
@@ -94,7 +98,7 @@ static VIRTUALS: HashMap<Address, u32> = HashMap::pinned(limits::MAX_FRONTENDS, 
 /// Where connected sockets were sent to: a [`Pick`](canary_common::socket::Pick) each, in memory of
 /// the socket.
 #[btf_map]
-static SOCKETS: SkStorage<[u64; 8]> = SkStorage::new();
+static PICKS: SkStorage<[u64; 8]> = SkStorage::new();
 /// Where sockets sent their datagrams to: [`Datagrams`](canary_common::socket::Datagrams) each, in
 /// memory of the socket.
 #[btf_map]
@@ -272,6 +276,16 @@ impl Tables for Maps {
     #[inline(always)]
     fn count(&self, statistics: u16, counter: Counter, by: u64) {
         count_split(statistics, counter, by);
+    }
+
+    #[inline(always)]
+    fn show(&self, statistics: u16, exchange: Exchange) {
+        if let Some(counts) = own_row(&EXCHANGES, u32::from(statistics))
+            // Verifier: as for the steps of histograms.
+            && let Some(count) = counts.get_mut(black_box(exchange.index()))
+        {
+            *count = count.wrapping_add(1);
+        }
     }
 
     #[inline(always)]

@@ -31,7 +31,7 @@ pub(crate) fn say(what: u32) -> u32 {
     }
     scratch.said = now;
     if what == NO_PICK_KEPT {
-        error!((), "SOCKETS refuses a pick: its socket will not be told the virtual address");
+        error!((), "PICKS refuses a pick: its socket will not be told the virtual address");
     } else if what == Reason::BadRecord.slot() {
         error!((), "a packet met a service's record that contradicts itself");
     } else {

@@ -43,7 +43,10 @@ pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
     scratch.headers = headers;
     match headers.carried() {
         Carried::Segment => tell(SEGMENT),
-        Carried::Fragment => tell(FRAGMENT),
+        Carried::Fragment => {
+            scratch.seen = Scratch::FRAGMENT;
+            tell(FRAGMENT)
+        }
         Carried::Icmp => tell(match (icmp::says(packet, &headers), about.is_out()) {
             (Ok(Says::Error), _) => ERROR,
             (Ok(_) | Err(_), true) => code(Reason::NotOurs),

@@ -10,6 +10,7 @@ use canary_common::directory::Occupant;
 use canary_common::forward::{self, of_forward, of_hairpin};
 use canary_common::headers::Headers;
 use canary_common::hooks;
+use canary_common::http;
 use canary_common::node::Node;
 use canary_common::packet::Packet;
 use canary_common::reason::{Action, Reason};
@@ -95,6 +96,9 @@ pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
     match Segment::of(packet, about.l2(), about.version()) {
         Ok(segment) => {
             scratch.segment = segment;
+            if about.is_out() {
+                scratch.segment.answer = http::answer(packet, &segment);
+            }
             scratch.seen = Scratch::SEGMENT;
             tell(SEGMENT)
         }

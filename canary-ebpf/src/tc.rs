@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
     bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail,
-    bpf_skb_change_type, bpf_skb_pull_data,
+    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use canary_common::checksum::{Difference, fold};
@@ -239,6 +239,16 @@ impl Packet for Skb {
         let at = self.at::<N>(offset)?;
         // SAFETY: `at` has just checked the bounds.
         Ok(unsafe { load(at as *const u8) })
+    }
+
+    #[inline(always)]
+    fn peek<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
+        let Ok(offset) = u32::try_from(offset) else { return Err(Reason::Truncated) };
+        let mut bytes = [0; N];
+        let (to, length) = (bytes.as_mut_ptr().cast(), u32::try_from(N).unwrap_or(0));
+        // SAFETY: the helper writes `N` bytes. It reads payload that lies in pages of its own, too.
+        let failed = unsafe { bpf_skb_load_bytes(self.context.cast(), offset, to, length) };
+        if failed == 0 { Ok(bytes) } else { Err(Reason::Truncated) }
     }
 
     #[inline(always)]

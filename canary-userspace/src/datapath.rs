@@ -41,6 +41,10 @@ pub struct Counters {
     pub connect_us: Option<Histogram>,
     /// Time from a question's last payload to its answer's first.
     pub response_us: Option<Histogram>,
+    /// SYNs that came once more, for a backend had not answered; picks at connect time have none.
+    pub syn_retransmits: u64,
+    /// HTTP/1 answers by class, `1xx` to `5xx`; `None` where the split has no histogram.
+    pub http: Option<[u64; 5]>,
 }
 
 /// A histogram's summary and its buckets.

@@ -108,6 +108,20 @@ impl<'a> Page<'a> {
                 writeln!(out, "canary_resets_total{{{labels},side=\"{side}\"}} {count}")?;
             }
         }
+        head(out, "canary_retransmits_total", "counter", "Sent once more by clients.")?;
+        for (labels, split) in self.splits() {
+            let count = split.retransmits.syn;
+            writeln!(out, "canary_retransmits_total{{{labels},kind=\"syn\"}} {count}")?;
+        }
+        head(out, "canary_http_responses_total", "counter", "HTTP/1 answers by class.")?;
+        for (labels, split) in self.splits() {
+            for (class, count) in split.http.iter().flatten() {
+                writeln!(
+                    out,
+                    "canary_http_responses_total{{{labels},code_class=\"{class}\"}} {count}"
+                )?;
+            }
+        }
         head(out, "canary_bytes_total", "counter", "Payload; rx is from clients.")?;
         for (labels, split) in self.splits() {
             for (direction, count) in

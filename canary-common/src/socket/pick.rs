@@ -46,7 +46,7 @@ impl Picked {
     }
 }
 
-/// A pick in the socket's own memory: value of `SOCKETS`, and a place of [`Datagrams`].
+/// A pick in the socket's own memory: value of `PICKS`, and a place of [`Datagrams`].
 ///
 /// Threads of one program read and write it at the same time. `state` is 0 in its lowest bit
 /// while the words are written, and differs after each write.

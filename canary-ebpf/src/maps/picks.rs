@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use canary_common::socket::{Datagrams, Pick, SocketPick};
 
-use super::{BROUGHT, DATAGRAMS, PEERS, SOCKETS};
+use super::{BROUGHT, DATAGRAMS, PEERS, PICKS};
 use crate::never;
 
 /// Memory of a socket of one kind: made if `create`, and `None` if there is none.
@@ -31,7 +31,7 @@ fn of_socket<'a, V, T>(map: &SkStorage<V>, socket: *mut c_void, create: bool) ->
 /// The pick of a connected socket.
 #[inline(always)]
 pub(crate) fn pick<'a>(socket: *mut c_void, create: bool) -> Option<&'a Pick> {
-    of_socket(&SOCKETS, socket, create)
+    of_socket(&PICKS, socket, create)
 }
 
 /// The picks of a socket's datagrams.

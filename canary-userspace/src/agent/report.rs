@@ -180,8 +180,14 @@ fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
         },
         connect_us: counted.connect_us.as_ref().map(quantiles),
         response_us: counted.response_us.as_ref().map(quantiles),
-        http: None,
+        retransmits: document::Retransmits { syn: counted.syn_retransmits, segments: None },
+        http: counted.http.filter(|answers| answers.iter().any(|count| *count > 0)).map(http),
     }
+}
+
+/// HTTP answers by class.
+fn http(answers: [u64; 5]) -> BTreeMap<String, u64> {
+    (1..).zip(answers).map(|(class, count)| (format!("{class}xx"), count)).collect()
 }
 
 fn connections(counted: &Counters) -> document::Connections {

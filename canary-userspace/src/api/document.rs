@@ -107,7 +107,10 @@ pub struct Split {
     pub connect_us: Option<Quantiles>,
     /// Time from a question's last payload to its answer's first.
     pub response_us: Option<Quantiles>,
-    /// HTTP answers by class; not measured by this build.
+    /// What was sent once more.
+    #[serde(default)]
+    pub retransmits: Retransmits,
+    /// HTTP/1 answers by class, `1xx` to `5xx`; `None` where none was seen.
     pub http: Option<BTreeMap<String, u64>>,
 }
 
@@ -143,6 +146,16 @@ pub struct Connections {
     pub closed: u64,
     /// Established and not ended: the one gauge.
     pub active: u64,
+}
+
+/// What clients of a split sent once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retransmits {
+    /// SYNs that came again before their backend had answered; those of the node's own programs
+    /// are not seen.
+    pub syn: u64,
+    /// Segments with payload; not measured by this build.
+    pub segments: Option<u64>,
 }
 
 /// Payload bytes of a split.

@@ -9,7 +9,7 @@ use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
 use canary_common::flows::{EVICTIONS, Limit, NO_ROOM};
 use canary_common::reason::Reason;
-use canary_common::stats::{Counter, Counts, Histograms, SplitRow, step_end};
+use canary_common::stats::{Counter, Counts, EXCHANGES, Exchange, Histograms, SplitRow, step_end};
 
 use super::load::take;
 use super::mapped::Mapped;
@@ -21,6 +21,7 @@ use crate::plan::Published;
 pub struct PerCpu {
     stats: PerCpuArray<MapData, Counts>,
     histograms: PerCpuArray<MapData, Histograms>,
+    exchanges: PerCpuArray<MapData, [u64; EXCHANGES]>,
     reasons: PerCpuArray<MapData, u64>,
     evictions: PerCpuArray<MapData, Slots>,
 }
@@ -44,6 +45,7 @@ impl PerCpu {
         Ok(Self {
             stats: PerCpuArray::try_from(take(ebpf, "STATS")?).context("STATS")?,
             histograms: PerCpuArray::try_from(take(ebpf, "HISTOGRAMS")?).context("HISTOGRAMS")?,
+            exchanges: PerCpuArray::try_from(take(ebpf, "EXCHANGES")?).context("EXCHANGES")?,
             reasons: PerCpuArray::try_from(take(ebpf, "REASONS")?).context("REASONS")?,
             evictions: PerCpuArray::try_from(take(ebpf, "EVICTIONS")?).context("EVICTIONS")?,
         })
@@ -77,6 +79,10 @@ impl PerCpu {
         let sum = |counter: Counter| -> u64 {
             cpus.iter().filter_map(|counts| counts.values.get(counter.index())).sum()
         };
+        let cpus = self.exchanges.get(&row, 0).context("read EXCHANGES")?;
+        let seen = |exchange: Exchange| -> u64 {
+            cpus.iter().filter_map(|counts| counts.get(exchange.index())).sum()
+        };
         let expired = splits.load_wide(row, offset_of!(SplitRow, expired))?;
         let mut counters = Counters {
             opened: sum(Counter::Opened),
@@ -93,11 +99,14 @@ impl PerCpu {
             bytes_to_client: sum(Counter::BytesToClient),
             connect_us: None,
             response_us: None,
+            syn_retransmits: seen(Exchange::SynAgain),
+            http: None,
         };
         if let Some(histogram) = histogram {
             let cpus = self.histograms.get(&histogram, 0).context("read HISTOGRAMS")?;
             counters.connect_us = Some(merge(cpus.iter().map(|cpu| cpu.connect.as_slice())));
             counters.response_us = Some(merge(cpus.iter().map(|cpu| cpu.response.as_slice())));
+            counters.http = Some(Exchange::ANSWERS.map(seen));
         }
         Ok(counters)
     }

@@ -76,7 +76,7 @@ fn mount_bpffs(bpffs: &Path) -> Result<()> {
 }
 
 /// Tables whose values are memory of sockets.
-const OF_SOCKETS: [&str; 2] = ["SOCKETS", "DATAGRAMS"];
+const OF_SOCKETS: [&str; 2] = ["PICKS", "DATAGRAMS"];
 
 /// The object, loaded but for its programs, with the maps that are pinned or newly made.
 ///

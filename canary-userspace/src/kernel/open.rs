@@ -28,7 +28,7 @@ use super::names::TableNames;
 use super::pins::Pins;
 use super::sockets::Sockets;
 use super::sweep::{Alive, Sweep};
-use super::upgrade::Upgrade;
+use super::upgrade::{Upgrade, bring_picks};
 use super::usage::Usage;
 use super::virtuals::Virtuals;
 use super::writer::Writer;
@@ -66,7 +66,8 @@ impl Kernel {
         let table = attached::Table::take(&mut ebpf)?;
         let locality = Locality::new(Virtuals::new(hash(&mut ebpf, "VIRTUALS")?));
         let sockets = Sockets::start(&mut ebpf)?;
-        let brought_sockets = hash(&mut ebpf, "BROUGHT")?;
+        let mut brought_sockets = hash(&mut ebpf, "BROUGHT")?;
+        bring_picks(&places.maps, &mut brought_sockets)?;
         let mut links = Links::new(ebpf, places.links);
         let foreign = heard(links.inserter()?)?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));

@@ -73,7 +73,7 @@ pub fn endpoint_buckets(endpoints: u32) -> u32 {
 }
 
 /// Tables by name, with their rows.
-pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 14] {
+pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 15] {
     [
         ("CURRENT", limits.services),
         ("NAMES", limits.services),
@@ -86,6 +86,7 @@ pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 
         ("SPLITS", limits.splits),
         ("LABELS", limits.splits),
         ("STATS", limits.splits),
+        ("EXCHANGES", limits.splits),
         ("HISTOGRAMS", limits.histograms),
         ("INTERFACES", limits::MAX_INTERFACES),
         ("FLOWS", flow_buckets),
@@ -100,7 +101,7 @@ mod tests {
     use canary_common::interface::Interface;
     use canary_common::label::{ServiceLabel, SplitLabel};
     use canary_common::service::Record;
-    use canary_common::stats::{Counts, Histograms, SplitRow};
+    use canary_common::stats::{self, Counts, Histograms, SplitRow};
 
     use super::*;
 
@@ -128,6 +129,7 @@ mod tests {
                 "SPLITS" => array(size_of::<SplitRow>()),
                 "LABELS" => array(size_of::<SplitLabel>()),
                 "STATS" => array(size_of::<Counts>()) * cpus + 8,
+                "EXCHANGES" => array(8 * stats::EXCHANGES) * cpus + 8,
                 "HISTOGRAMS" => array(size_of::<Histograms>()) * cpus + 8,
                 // Of a hash that is not filled beforehand a bucket; elements come with use.
                 "VIRTUALS" => 16,

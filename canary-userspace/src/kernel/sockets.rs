@@ -49,9 +49,9 @@ impl Sockets {
     ///
     /// If tables are missing, or the system has no thread for it.
     pub(super) fn start(ebpf: &mut Ebpf) -> Result<Self> {
-        let map = ebpf.map("SOCKETS").context("the BPF object has no map SOCKETS")?;
-        let Map::SkStorage(table) = map else { anyhow::bail!("SOCKETS is of another kind") };
-        let table = table.fd().as_fd().try_clone_to_owned().context("open SOCKETS again")?;
+        let map = ebpf.map("PICKS").context("the BPF object has no map PICKS")?;
+        let Map::SkStorage(table) = map else { anyhow::bail!("PICKS is of another kind") };
+        let table = table.fd().as_fd().try_clone_to_owned().context("open PICKS again")?;
         let backends = Mapped::from_ebpf(ebpf, "BACKENDS")?;
         let peers = HashMap::try_from(load::take(ebpf, "PEERS")?).context("PEERS")?;
         let (ask, asked) = channel();

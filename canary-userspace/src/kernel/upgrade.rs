@@ -15,6 +15,7 @@
 
 mod bring;
 mod convert;
+mod picks;
 mod v1;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use canary_common::layout::LAYOUT_VERSION;
 
+pub(super) use self::picks::bring_picks;
 use super::pins::Pins;
 
 /// The version whose connections can be brought along.

@@ -113,6 +113,7 @@ impl Published {
             ("SLOTS", slots.filter(|length| *length > 1).sum()),
             ("SPLITS", statistics),
             ("STATS", statistics),
+            ("EXCHANGES", statistics),
             ("LABELS", statistics - 1),
             ("HISTOGRAMS", histograms),
         ])

@@ -575,7 +575,10 @@ impl Traffic {
 
     /// Sends a packet, with options, numbers and a payload by chance.
     pub(crate) fn send(&mut self, hook: Hook, kind: Kind, draft: &Draft) -> Result<Run> {
-        let payload: Vec<u8> = (0..self.dice.below(5) * 7).map(|_| self.dice.byte()).collect();
+        let payload: Vec<u8> = match self.dice.below(6) {
+            5 => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            sevens => (0..sevens * 7).map(|_| self.dice.byte()).collect(),
+        };
         let number = |dice: &mut Dice| u32::from_be_bytes([0; 4].map(|_: u8| dice.byte()));
         let mut draft = draft.clone().payload(&payload).sequence(number(&mut self.dice));
         draft = draft.acknowledgement(number(&mut self.dice));

@@ -36,7 +36,7 @@ use canary_common::{
     route::Origin,
     service::Record,
     settings::Settings,
-    stats::{COUNTERS, Counts, Histograms, SplitRow, Timing},
+    stats::{COUNTERS, Counts, EXCHANGES, Histograms, SplitRow, Timing},
     wire::ethernet,
 };
 use canary_userspace::{
@@ -197,6 +197,7 @@ pub(crate) struct Twin {
     writer: Writer,
     ebpf: Ebpf,
     stats: PerCpuArray<MapData, Counts>,
+    exchanges: PerCpuArray<MapData, [u64; EXCHANGES]>,
     histograms: PerCpuArray<MapData, Histograms>,
     reasons: PerCpuArray<MapData, u64>,
     evictions: PerCpuArray<MapData, [u64; EVICTIONS]>,
@@ -250,6 +251,7 @@ impl Twin {
             memory: Memory::default(),
             writer,
             stats: PerCpuArray::try_from(load::take(&mut ebpf, "STATS")?)?,
+            exchanges: PerCpuArray::try_from(load::take(&mut ebpf, "EXCHANGES")?)?,
             histograms: PerCpuArray::try_from(load::take(&mut ebpf, "HISTOGRAMS")?)?,
             reasons: PerCpuArray::try_from(load::take(&mut ebpf, "REASONS")?)?,
             evictions: PerCpuArray::try_from(load::take(&mut ebpf, "EVICTIONS")?)?,
@@ -590,6 +592,7 @@ impl Twin {
                 host.iter().filter(|((id, _), _)| u32::from(*id) == statistics).map(|(_, n)| n),
             );
             ensure!(kernel == host.sum::<u64>(), "counters of {statistics}");
+            self.compare_exchanges(statistics)?;
             self.compare_times(statistics)?;
         }
         for row in 0..addresses::ROWS {
@@ -598,6 +601,24 @@ impl Twin {
             ensure!(kernel == host, "bits of row {row}: {kernel:x}, {host:x} here");
         }
         self.compare_flows()
+    }
+
+    /// What packets showed of a split.
+    fn compare_exchanges(&self, statistics: u32) -> Result<()> {
+        let mut kernel = [0; EXCHANGES];
+        for counts in self.exchanges.get(&statistics, 0)?.iter() {
+            for (sum, count) in kernel.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        let mut host = [0; EXCHANGES];
+        for ((id, exchange), count) in self.memory.exchanges.borrow().iter() {
+            if u32::from(*id) == statistics {
+                host[exchange.index()] += count;
+            }
+        }
+        ensure!(kernel == host, "exchanges of {statistics}: {kernel:?}, {host:?} here");
+        Ok(())
     }
 
     /// How many times were taken; how long they are is each side's own.
