@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use canary_tests::{
     lab::{Lab, wait_for},
     scenario::{HOLD, Scenario, Subset, TIMEOUT, VIRTUAL_V4},
-    workload::connect_many,
+    workload::client::greet,
 };
 
 const SUBSETS: [Subset; 1] = [Subset { name: "blue", pods: 1 }];
@@ -71,17 +71,17 @@ fn syns_that_a_client_sends_again_are_counted() -> Result<()> {
              }}",
         ))?;
 
-        let answers = thread::scope(|scope| -> Result<_> {
-            let connect =
-                scope.spawn(|| connect_many(client, HOLD.protocol, HOLD.frontend(), 1, TIMEOUT));
+        let answered = thread::scope(|scope| -> Result<String> {
+            let connect = scope.spawn(|| client.enter(|| greet(HOLD.frontend(), TIMEOUT)));
             wait_for("a SYN to be sent again", TIMEOUT, || {
                 Ok(pod.namespace.counted("deaf", "syn")? >= 2)
             })?;
             pod.namespace.nft("delete table inet deaf")?;
-            connect.join().ok().context("the client panicked")?
+            let (_stream, name) = connect.join().ok().context("the client panicked")???;
+            Ok(name)
         })?;
 
-        ensure!(answers.failed() == 0, "{answers:?}");
+        assert_eq!(answered, "blue-1");
         let sent = client.counted("asks", "syn")?;
         let split = lab.service(HOLD.service)?.splits.into_iter().next().context("no split")?;
         assert_eq!((split.retransmits.syn, split.connections.opened), (sent - 1, 1));

@@ -10,7 +10,7 @@ use crate::settings::Limits;
 /// Part of the machine's memory that `FLOWS` takes where no setting says otherwise.
 ///
 /// A node of 24 GiB with eight CPUs then holds all tables in 100 MiB.
-const MEMORY_PART: u64 = 672;
+const MEMORY_PART: u64 = 720;
 /// Bytes of `FLOWS` at least and at most where no setting says otherwise.
 const FLOWS_BYTES: (u64, u64) = (4 << 20, 1_200 << 20);
 /// Percent of the places that the connections of a setting fill: hardly one finds no place then.
@@ -169,7 +169,7 @@ mod tests {
     fn the_flow_table_follows_the_memory_within_bounds() {
         let buckets = |memory| u64::from(default_buckets(memory).unwrap());
         assert_eq!(buckets(GIB), (4 << 20) / 512);
-        assert_eq!(buckets(64 * GIB), 64 * GIB / 672 / 512);
+        assert_eq!(buckets(64 * GIB), 64 * GIB / 720 / 512);
         assert_eq!(buckets(4096 * GIB), (1_200 << 20) / 512);
     }
 
