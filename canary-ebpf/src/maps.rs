@@ -1,9 +1,9 @@
 //! Every map, and the look-ups over them.
 
+mod counts;
 mod picks;
 
 use core::ffi::c_void;
-use core::hint::black_box;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
@@ -23,13 +23,14 @@ use canary_common::reason::REASON_SLOTS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
 use canary_common::socket::SocketPick;
-use canary_common::stats::{self, Counter, Counts, Exchange, Histograms, SplitRow, Timing, step};
+use canary_common::stats::{self, Counter, Counts, Exchange, Histograms, SplitRow, Timing};
 use canary_common::tables::Tables;
 
+pub(crate) use self::counts::count;
+use self::counts::{count_evicted, count_exchange, count_pushed_out, count_split, count_time};
 pub(crate) use self::picks::{brought, datagrams, note_peer, pick};
 use crate::atomics;
 use crate::calls::{self, Scratch};
-use crate::never;
 
 /// The node's settings, one row.
 #[map]
@@ -152,15 +153,6 @@ fn own_row<'a, R>(array: &PerCpuArray<R>, index: u32) -> Option<&'a mut R> {
     array.get_ptr_mut(index).map(|row| unsafe { &mut *row })
 }
 
-/// Counts a packet that was not forwarded.
-#[inline(always)]
-pub(crate) fn count(reason: u32) {
-    if let Some(slot) = own_row(&REASONS, reason) {
-        *slot = slot.wrapping_add(1);
-    }
-    never::look(reason);
-}
-
 /// Sends an event to those who observe; whether there was room.
 #[inline(always)]
 pub(crate) fn send(event: &Event) -> bool {
@@ -186,32 +178,6 @@ pub(crate) struct Table;
 #[inline(always)]
 fn flow_bucket<'a>(index: u32) -> Option<&'a flows::Bucket> {
     row(&FLOWS, index)
-}
-
-/// Counts an answered flow that was pushed out.
-#[inline(always)]
-fn count_pushed_out(statistics: u16) {
-    count_split(statistics, Counter::PushedOut, 1);
-}
-
-#[inline(always)]
-fn count_split(statistics: u16, counter: Counter, by: u64) {
-    if let Some(counts) = own_row(&STATS, u32::from(statistics))
-        && let Some(count) = counts.values.get_mut(counter.index())
-    {
-        *count = count.wrapping_add(by);
-    }
-}
-
-/// Counts what an insert pushed out, by rank.
-#[inline(always)]
-fn count_evicted(rank: u64) {
-    if let Some(slots) = own_row(&EVICTIONS, 0)
-        // Verifier: as for the steps of histograms.
-        && let Some(slot) = slots.get_mut(black_box(crate::tc::wide(low(rank))))
-    {
-        *slot = slot.wrapping_add(1);
-    }
 }
 
 atomics::touches_flows!(Table, flow_bucket, count_pushed_out, count_evicted);
@@ -280,28 +246,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn show(&self, statistics: u16, exchange: Exchange) {
-        if let Some(counts) = own_row(&EXCHANGES, u32::from(statistics))
-            // Verifier: as for the steps of histograms.
-            && let Some(count) = counts.get_mut(black_box(exchange.index()))
-        {
-            *count = count.wrapping_add(1);
-        }
+        count_exchange(statistics, exchange);
     }
 
     #[inline(always)]
     fn observe(&self, statistics: u16, timing: Timing, us: u32) {
-        let Some(split) = row(&SPLITS, u32::from(statistics)) else { return };
-        let Some(id) = split.histogram.load().checked_sub(1) else { return };
-        let Some(histograms) = own_row(&HISTOGRAMS, id) else { return };
-        let steps = match timing {
-            Timing::Connect => &mut histograms.connect,
-            Timing::Response => &mut histograms.response,
-        };
-        // Verifier: the compiler proves that this is in range and would drop the check that
-        // tells the verifier (`R0 unbounded memory access`).
-        if let Some(count) = steps.get_mut(black_box(step(us))) {
-            *count = count.wrapping_add(1);
-        }
+        count_time(statistics, timing, us);
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]
