@@ -66,8 +66,7 @@ impl Kernel {
         let table = attached::Table::take(&mut ebpf)?;
         let locality = Locality::new(Virtuals::new(hash(&mut ebpf, "VIRTUALS")?));
         let sockets = Sockets::start(&mut ebpf)?;
-        let mut brought_sockets = hash(&mut ebpf, "BROUGHT")?;
-        bring_picks(&places.maps, &mut brought_sockets)?;
+        let brought_sockets = bring_picks(&places.maps, hash(&mut ebpf, "BROUGHT")?)?;
         let mut links = Links::new(ebpf, places.links);
         let foreign = heard(links.inserter()?)?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));

@@ -18,17 +18,17 @@ const OLD: &str = "SOCKETS";
 /// If the old table is there and cannot be read or removed.
 pub(in crate::kernel) fn bring_picks(
     maps: &Path,
-    into: &mut HashMap<MapData, u64, SocketPick>,
-) -> Result<()> {
+    mut into: HashMap<MapData, u64, SocketPick>,
+) -> Result<HashMap<MapData, u64, SocketPick>> {
     let pin = maps.join(OLD);
     if !pin.try_exists().with_context(|| format!("look for {}", pin.display()))? {
-        return Ok(());
+        return Ok(into);
     }
     let data = MapData::from_pin(&pin).with_context(|| format!("open {}", pin.display()))?;
     let old: HashMap<MapData, u64, SocketPick> = HashMap::try_from(Map::LruHashMap(data))
         .with_context(|| format!("read {}", pin.display()))?;
     let mut left = 0_u32;
-    for entry in old.iter() {
+    for entry in &old {
         let (cookie, pick) = entry.with_context(|| format!("read {}", pin.display()))?;
         if into.insert(cookie, pick, 0).is_err() {
             left = left.saturating_add(1);
@@ -37,5 +37,6 @@ pub(in crate::kernel) fn bring_picks(
     if left > 0 {
         tracing::warn!("{left} sockets of an earlier release are told their backends' addresses");
     }
-    fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))
+    fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))?;
+    Ok(into)
 }
