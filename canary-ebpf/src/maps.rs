@@ -112,9 +112,10 @@ static PEERS: LruHashMap<u64, u32> = LruHashMap::pinned(limits::MAX_PEERS, 0);
 #[map]
 static BROUGHT: HashMap<u64, SocketPick> = HashMap::pinned(limits::MAX_BROUGHT, BPF_F_NO_PREALLOC);
 
-/// What one step leaves for the next: one row, for tc and XDP programs run with softirqs off.
+/// What one step leaves for the next: one row, for tc and XDP programs run with softirqs off. Not
+/// pinned: it outlives no packet, so that it may change without another layout.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::pinned(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Every connection that matters, by the tuple on the wire.
 #[map]
 static FLOWS: Array<flows::Bucket> = Array::pinned(limits::DEFAULT_FLOW_BUCKETS, BPF_F_MMAPABLE);
