@@ -24,7 +24,7 @@ use canary_common::service::Record;
 use canary_common::settings::Settings;
 use canary_common::socket::SocketPick;
 use canary_common::stats::{Counter, Counts, Histograms, SplitRow, Timing, step};
-use canary_common::tables::Tables;
+use canary_common::tables::{Tables, Way};
 
 pub(crate) use self::picks::{brought, datagrams, note_peer, pick};
 use crate::atomics;
@@ -333,7 +333,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn leads_back(&self, source: Address, destination: Address) -> bool {
+    fn leads_back(&self, source: &Address, destination: &Address) -> bool {
         // Uplinks and tunnels are one group, and the node's own packets are its own.
         match interface(self.came_by) {
             Some(row) if row.has(Interface::POD) => {
@@ -342,6 +342,11 @@ impl Tables for Maps {
             }
             _ => true,
         }
+    }
+
+    #[inline(always)]
+    fn way(&self, from: Address, to: Address) -> Way {
+        calls::way(self.context, self.came_by, from, to)
     }
 
     #[inline(always)]

@@ -64,7 +64,8 @@ impl Kernel {
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
-        let locality = Locality::new(Virtuals::new(hash(&mut ebpf, "VIRTUALS")?));
+        let virtuals = Virtuals::new(hash(&mut ebpf, "VIRTUALS")?);
+        let locality = Locality::new(virtuals, settings.source_address);
         let sockets = Sockets::start(&mut ebpf)?;
         let brought_sockets = hash(&mut ebpf, "BROUGHT")?;
         let mut links = Links::new(ebpf, places.links);
