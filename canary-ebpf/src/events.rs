@@ -57,7 +57,7 @@ fn tell(outcome: u32, interface: u32, is_back: u32) -> u32 {
         // SAFETY: the helper has no conditions.
         time: unsafe { bpf_ktime_get_ns() },
         kind: kind.number(),
-        reason: reason.map_or(Event::NO_REASON, maps::lowest),
+        reason: reason.map_or(Event::NO_REASON, lowest),
         flags: if is_back { Event::FROM_BACKEND } else { 0 },
         interface,
         draw,
@@ -139,4 +139,11 @@ fn name_flow(node: Node<'_, Maps>, scratch: &mut Scratch) {
             scratch.event.flags |= Event::FRONTEND;
         }
     }
+}
+
+/// The lowest byte of a word.
+#[inline(always)]
+const fn lowest(word: u32) -> u8 {
+    let [a, ..] = word.to_le_bytes();
+    a
 }

@@ -394,10 +394,3 @@ pub(crate) const fn low(word: u64) -> u32 {
     let [a, b, c, d, ..] = word.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
-
-/// The lowest byte of a word.
-#[inline(always)]
-pub(crate) const fn lowest(word: u32) -> u8 {
-    let [a, ..] = word.to_le_bytes();
-    a
-}

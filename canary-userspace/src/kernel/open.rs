@@ -64,8 +64,7 @@ impl Kernel {
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
-        let virtuals = Virtuals::new(hash(&mut ebpf, "VIRTUALS")?);
-        let locality = Locality::new(virtuals, settings.source_address);
+        let locality = placed(&mut ebpf, settings)?;
         let sockets = Sockets::start(&mut ebpf)?;
         let brought_sockets = hash(&mut ebpf, "BROUGHT")?;
         let mut links = Links::new(ebpf, places.links);
@@ -121,6 +120,11 @@ impl Kernel {
 /// A hash of the object.
 fn hash<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>> {
     HashMap::try_from(load::take(ebpf, name)?).context(name)
+}
+
+/// Finds out where addresses are.
+fn placed(ebpf: &mut Ebpf, settings: &Settings) -> Result<Locality> {
+    Ok(Locality::new(Virtuals::new(hash(ebpf, "VIRTUALS")?), settings.source_address))
 }
 
 /// Looks into the flow table and the ring of events beside the agent's own work.
