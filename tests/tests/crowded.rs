@@ -1,5 +1,4 @@
 //! A small flow table that real sockets fill: who holds how much, what goes, and what is said.
-#![expect(clippy::print_stdout, reason = "a test tells what it measured")]
 
 use std::time::Duration;
 

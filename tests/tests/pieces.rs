@@ -1,7 +1,5 @@
 //! Datagrams in fragments, IPv4 options and IPv6 extension headers, through a virtual address.
 
-#![expect(clippy::print_stdout, reason = "what was asked is told for those that pass, too")]
-
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},

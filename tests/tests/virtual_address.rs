@@ -1,7 +1,5 @@
 //! A virtual address by itself: it answers echo requests, and refuses what it does not serve.
 
-#![expect(clippy::print_stdout, reason = "what took how long is told for those that pass, too")]
-
 use std::{
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},

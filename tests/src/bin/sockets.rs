@@ -141,7 +141,7 @@ fn many(protocol: &str, target: SocketAddr, count: usize) -> Result<usize> {
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(each)).collect();
-        let counts = threads.into_iter().map(|thread| thread.join());
+        let counts = threads.into_iter().map(thread::ScopedJoinHandle::join);
         counts.map(|count| count.ok().context("a thread panicked")).sum()
     })
 }
