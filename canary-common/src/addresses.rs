@@ -16,10 +16,14 @@ pub const BACKEND: u64 = 1 << 1;
 /// every packet towards it is looked up.
 pub const TRANSLATED: u64 = 1 << 2;
 
-/// Bits of one hash; the fourth is for addresses of the node's own.
+/// An address of this hash is the node's own, from which it asks backends elsewhere for clients
+/// outside: what comes to one of its source ports may be an answer.
+pub const NODE: u64 = 1 << 3;
+
+/// Bits of one hash.
 pub const BITS: u32 = 4;
 /// All of these.
-pub const ALL: u64 = FRONTEND | BACKEND | TRANSLATED;
+pub const ALL: u64 = FRONTEND | BACKEND | TRANSLATED | NODE;
 /// Rows of `ADDRESSES`, words of 64 bits: 128 KiB.
 pub const ROWS: u32 = 1 << 14;
 

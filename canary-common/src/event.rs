@@ -60,7 +60,7 @@ impl Kind {
             (_, Some(slot)) if !Reason::of_slot(slot).is_counted() => None,
             (Verdict::Back, Some(_)) => Some(Self::Refused),
             (Verdict::Drop, Some(_)) => Some(Self::Dropped),
-            (Verdict::Pass, Some(_)) => Some(Self::Passed),
+            (Verdict::Pass | Verdict::Away, Some(_)) => Some(Self::Passed),
         }
     }
 }

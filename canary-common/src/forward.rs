@@ -83,7 +83,13 @@ pub fn of_forward<T: Tables + ?Sized>(
         node.entry(&key, Client::IsSource)
     };
     match entry {
-        Some(entry) => Ok(known(node, segment, origin, &entry)?.map(Decision::Forward)),
+        Some(entry) => match known(node, segment, origin, &entry)? {
+            Known::Lives(route) => Ok(Some(Decision::Forward(route))),
+            Known::Over(back) => {
+                release(node, &entry, back);
+                Ok(None)
+            }
+        },
         None => Ok(None),
     }
 }
@@ -101,6 +107,7 @@ pub fn of_none<T: Tables + ?Sized>(
 ) -> Result<Beginning, Reason> {
     match node.find(segment.destination) {
         Some(Occupant::Frontend(id)) => start::fresh(node, segment, origin, id),
+        Some(Occupant::Backend(_)) if origin == Origin::Behind => Err(Reason::NotOurs),
         Some(Occupant::Backend(id)) => straight(node, segment, origin, id),
         None => Err(Reason::NotOurs),
     }
@@ -111,7 +118,7 @@ pub fn of_none<T: Tables + ?Sized>(
 pub(crate) fn interface<T: Tables + ?Sized>(node: Node<'_, T>, origin: Origin) -> u32 {
     match origin {
         Origin::Pod => node.tables.interface_index(),
-        Origin::Net => 0,
+        Origin::Net | Origin::Behind => 0,
     }
 }
 
@@ -122,19 +129,26 @@ pub(crate) fn is_believed<T: Tables + ?Sized>(
     segment: &Segment,
     origin: Origin,
 ) -> bool {
-    let (source, destination) = (segment.source.address, segment.destination.address);
-    origin == Origin::Net || node.tables.leads_back(source, destination)
+    let (source, destination) = (&segment.source.address, &segment.destination.address);
+    origin.is_net() || node.tables.leads_back(source, destination)
 }
 
-/// Where a packet of a flow that is there goes; `None` if the flow is over, or has to be picked
-/// anew.
+/// What is found of a flow that is there.
+enum Known {
+    /// Its packet goes there.
+    Lives(Route),
+    /// It is over, or has to be picked anew.
+    Over(Back),
+}
+
+/// Where a packet of a flow that is there goes.
 #[inline(always)]
 fn known<'t, T: Tables + ?Sized>(
     node: Node<'t, T>,
     segment: &Segment,
     origin: Origin,
     entry: &Entry<'t>,
-) -> Result<Option<Route>, Reason> {
+) -> Result<Known, Reason> {
     if entry.head.kind() == Kind::Foreign {
         // Of a second's packets the first is asked for: no liar keeps it alive.
         if entry.head.seen() != node.now && is_believed(node, segment, origin) {
@@ -150,12 +164,10 @@ fn known<'t, T: Tables + ?Sized>(
     let back = partner(node.tables, entry);
     if !back.is_there() || is_over(node, segment, entry, &back) {
         // Nothing is under way to a client of expired datagrams, and its own port is free again.
-        release(node, entry, if segment.is_udp() { Back::Goes } else { Back::Stays });
-        return Ok(None);
+        return Ok(Known::Over(if segment.is_udp() { Back::Goes } else { Back::Stays }));
     }
     if first && (entry.head.has(Head::SEVERED) || is_elsewhere) {
-        release(node, entry, Back::Goes);
-        return Ok(None);
+        return Ok(Known::Over(Back::Goes));
     }
     if entry.head.has(Head::SEVERED) && !is_reset(segment) {
         node.tables.end_severed(entry.place, entry.head, node.now);
@@ -170,12 +182,10 @@ fn known<'t, T: Tables + ?Sized>(
     let is_direct = entry.values.has(Values::DIRECT);
     match if is_direct { State::Alive } else { backend.state() } {
         State::Draining | State::Resting if segment.is_udp() || unanswered_syn => {
-            release(node, entry, Back::Stays);
-            return Ok(None);
+            return Ok(Known::Over(Back::Stays));
         }
         State::Gone if first => {
-            release(node, entry, Back::Stays);
-            return Ok(None);
+            return Ok(Known::Over(Back::Stays));
         }
         State::Gone => return Err(Reason::BackendGone),
         State::Alive
@@ -186,13 +196,16 @@ fn known<'t, T: Tables + ?Sized>(
                     &entry.values,
                 ) =>
         {
-            release(node, entry, Back::Stays);
-            return Ok(None);
+            return Ok(Known::Over(Back::Stays));
         }
         State::Alive | State::Draining | State::Resting => {}
     }
-    note_client(node, segment, entry, &back);
-    Ok(Some(Route { to: backend.endpoint(), port: entry.values.port }))
+    let masked = entry.values.has(Values::MASKED);
+    // What is sent on is noted when its way is known.
+    if !masked {
+        note_client(node, segment, entry, &back);
+    }
+    Ok(Known::Lives(Route { to: backend.endpoint(), port: entry.values.port, masked }))
 }
 
 /// Whether a flow that is found does not count for this packet.

@@ -1,8 +1,8 @@
 //! One function a hook: a packet in, an outcome out.
 
 use crate::addresses;
+use crate::decide::{Decided, decide};
 use crate::endpoint::{Address, Version};
-use crate::forward::{of_flow, of_none};
 use crate::http;
 use crate::node::{Node, bits_of};
 pub use crate::outcome::{Outcome, Verdict};
@@ -11,10 +11,10 @@ use crate::plain;
 use crate::rare;
 use crate::reason::{Action, Reason};
 use crate::refuse;
+use crate::relay;
 use crate::restore::ends;
 use crate::route::{Decision, Ends, Origin, act, act_back, hairpin_address};
 use crate::segment::{self, Segment};
-use crate::start::{Begun, store, trace};
 use crate::tables::Tables;
 use crate::wire::{icmp, ipv4, ipv6, tcp};
 
@@ -65,13 +65,17 @@ where
         Ok(front) => front,
         Err(reason) => return First::pass(reason),
     };
-    let bits = bits_of(tables, front.address) & addresses::ALL;
+    let bits = bits_of(tables, front.address) & relay::bits(origin);
     let is_hairpin =
         origin == Origin::Pod && front.address == hairpin_address(front.version).words();
     if bits == 0 && !is_hairpin {
         return First::pass(Reason::NotOurs);
     }
+    if bits == addresses::NODE && !relay::may_be_answer(packet, tables, l2, front.version) {
+        return First::pass(Reason::NotOurs);
+    }
     if bits & addresses::FRONTEND != 0
+        && origin != Origin::Behind
         && let Ok(node) = Node::new(tables)
         && let Some(outcome) = plain::forward(packet, node, front.version, l2, origin)
     {
@@ -101,36 +105,8 @@ where
         }
         Err(reason) => return unforwarded(reason),
     };
-    let decided = Node::new(tables).and_then(|node| inbound_decide(node, &segment, origin, bits));
+    let decided = Node::new(tables).and_then(|node| decide(node, &segment, origin, bits));
     inbound_end(packet, tables, l2, origin, &segment, decided)
-}
-
-/// What becomes of a segment towards a frontend; what begins with it is stored.
-///
-/// # Errors
-///
-/// The [`Reason`] why it is not forwarded.
-#[inline(always)]
-pub(crate) fn inbound_decide<T: Tables + ?Sized>(
-    node: Node<'_, T>,
-    segment: &Segment,
-    origin: Origin,
-    bits: u64,
-) -> Result<Decision, Reason> {
-    is_ours(node.tables, segment, bits)?;
-    if let Some(decision) = of_flow(node, segment, origin, bits)? {
-        return Ok(decision);
-    }
-    let beginning = of_none(node, segment, origin)?;
-    match beginning.begun {
-        Begun::Passes => Ok(Decision::Forward(beginning.as_it_is())),
-        Begun::Flow => store(node, segment, origin, &beginning).map(Decision::Forward),
-        Begun::Trace => {
-            let request = trace(node, segment, &beginning);
-            node.tables.store_flow(&request, node.settings.flows());
-            Err(Reason::Straight)
-        }
-    }
 }
 
 /// Does with a segment what was decided.
@@ -141,14 +117,16 @@ pub(crate) fn inbound_end<P, T>(
     l2: usize,
     origin: Origin,
     segment: &Segment,
-    decided: Result<Decision, Reason>,
+    decided: Result<Decided, Reason>,
 ) -> Outcome
 where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
     match decided {
-        Ok(decision) => inbound_act(packet, segment, origin, decision),
+        Ok(Decided::Here(decision)) => inbound_act(packet, segment, origin, decision),
+        Ok(Decided::Forth(relay)) => relay::send(packet, segment, relay, false),
+        Ok(Decided::Back(relay)) => relay::send(packet, segment, relay, true),
         Err(reason) if reason.action() == Action::Refuse => {
             refused(packet, tables, l2, segment, reason)
         }
@@ -163,7 +141,7 @@ where
 /// [`Reason::NotOurs`] if not.
 #[inline(always)]
 pub fn is_ours<T: Tables + ?Sized>(tables: &T, segment: &Segment, bits: u64) -> Result<(), Reason> {
-    if bits == addresses::BACKEND && is_of_straight(tables, segment) {
+    if bits & !addresses::NODE == addresses::BACKEND && is_of_straight(tables, segment) {
         return Err(Reason::NotOurs);
     }
     Ok(())

@@ -194,6 +194,10 @@ pub fn inbound<T: Tables + ?Sized>(
     if entry.values.interface != interface(node, origin) {
         return Err(Reason::Spoofed);
     }
+    // The backend knows its client by another address.
+    if entry.values.has(Values::MASKED) {
+        return Err(Reason::IcmpNoFlow);
+    }
     let backend = node.tables.backend(entry.values.backend).ok_or(Reason::IcmpNoFlow)?;
     let from = Endpoint { protocol: quote.from.protocol, ..backend.endpoint() };
     let client = quote.to.address;
@@ -219,7 +223,7 @@ pub fn outbound<T: Tables + ?Sized>(node: Node<'_, T>, quote: &Quote) -> Result<
     if node.bits(quote.to.address) & addresses::BACKEND == 0 {
         return Err(Reason::NotOurs);
     }
-    if !node.tables.leads_back(quote.source, quote.destination) {
+    if !node.tables.leads_back(&quote.source, &quote.destination) {
         return Err(Reason::Spoofed);
     }
     to_client(node, quote)
@@ -236,7 +240,10 @@ pub const fn unrestored(reason: Reason) -> Reason {
 #[inline(always)]
 fn to_client<T: Tables + ?Sized>(node: Node<'_, T>, quote: &Quote) -> Result<Mended, Reason> {
     let entry = node.entry(&quote.reversed(), Client::IsDestination).ok_or(Reason::NotOurs)?;
-    if entry.head.kind() != Kind::Return || entry.head.has(Head::SEVERED) {
+    if entry.head.kind() != Kind::Return
+        || entry.head.has(Head::SEVERED)
+        || entry.values.has(Values::MASKED)
+    {
         return Err(Reason::NotOurs);
     }
     let to = if entry.values.has(Values::DIRECT) {

@@ -61,7 +61,7 @@ pub const MAX_EXTENSIONS: usize = 6;
 /// Bytes of IPv6 extension headers that are walked.
 pub const MAX_EXTENSIONS_LEN: usize = 256;
 /// Source ports that are tried for a connection whose own is taken.
-pub const PORT_TRIES: u32 = 16;
+pub const PORT_TRIES: u64 = 16;
 /// Seconds for which an interface is [`crate::interface::Interface::BLIND`] without conntrack.
 pub const BLIND_INTERFACE: u32 = 600;
 /// First of the source ports for connections whose own is taken.

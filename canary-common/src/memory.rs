@@ -12,7 +12,7 @@ use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
 use crate::stats::{Counter, Exchange, Timing};
-use crate::tables::Tables;
+use crate::tables::{Tables, Way};
 use crate::word::Word;
 
 /// Every table, in memory, and the clock.
@@ -62,6 +62,8 @@ pub struct Memory {
     pub virtuals: HashSet<Address>,
     /// Addresses that the route does not lead to by the packet's interface.
     pub elsewhere: RefCell<HashSet<Address>>,
+    /// Addresses that packets cannot be sent on to, and why; to others they can.
+    pub ways: RefCell<HashMap<Address, Way>>,
 }
 
 impl Memory {
@@ -211,7 +213,11 @@ impl Tables for Memory {
         self.index.get()
     }
 
-    fn leads_back(&self, source: Address, _destination: Address) -> bool {
-        !self.elsewhere.borrow().contains(&source)
+    fn way(&self, _from: Address, to: Address) -> Way {
+        self.ways.borrow().get(&to).copied().unwrap_or(Way::Open)
+    }
+
+    fn leads_back(&self, source: &Address, _destination: &Address) -> bool {
+        !self.elsewhere.borrow().contains(source)
     }
 }

@@ -4,7 +4,7 @@ use crate::reason::Reason;
 use crate::route::Sent;
 
 /// What the hook does with the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// It goes on, untouched or rewritten.
     Pass,
@@ -12,6 +12,8 @@ pub enum Verdict {
     Back,
     /// It goes nowhere.
     Drop,
+    /// It was rewritten and leaves by the way that was found for it.
+    Away,
 }
 
 /// A verdict, and why, if the packet was not forwarded.
@@ -26,6 +28,8 @@ pub struct Outcome {
 impl Outcome {
     /// What was rewritten and goes on.
     pub const ON: Self = Self { verdict: Verdict::Pass, reason: None };
+    /// What was rewritten and leaves by the way that was found for it.
+    pub const AWAY: Self = Self { verdict: Verdict::Away, reason: None };
 
     /// The outcome as one number, for functions that hand over nothing wider.
     #[inline(always)]
@@ -35,6 +39,7 @@ impl Outcome {
             Verdict::Pass => 0,
             Verdict::Back => 1,
             Verdict::Drop => 2,
+            Verdict::Away => 3,
         };
         let slot = match self.reason {
             Some(reason) => reason.slot().wrapping_add(1),
@@ -50,6 +55,7 @@ impl Outcome {
         let verdict = match word & 0xff {
             0 => Verdict::Pass,
             1 => Verdict::Back,
+            3 => Verdict::Away,
             _ => Verdict::Drop,
         };
         (verdict, (word >> 8).checked_sub(1))

@@ -46,6 +46,7 @@ pub struct Draft {
     tcp_options: Vec<u8>,
     has_ethernet: bool,
     has_sum: bool,
+    hops: u8,
 }
 
 impl Draft {
@@ -63,6 +64,7 @@ impl Draft {
             tcp_options: Vec::new(),
             has_ethernet: true,
             has_sum: true,
+            hops: TTL,
         }
     }
 
@@ -115,6 +117,13 @@ impl Draft {
         self
     }
 
+    /// With this time to live, or hop limit.
+    #[must_use]
+    pub const fn hops(mut self, hops: u8) -> Self {
+        self.hops = hops;
+        self
+    }
+
     /// Without a UDP checksum: it is 0.
     #[must_use]
     pub const fn unsummed(mut self) -> Self {
@@ -138,7 +147,7 @@ impl Draft {
         } else {
             packet.extend([0x60, 0, 0, 0]);
             packet.extend(length(segment.len()));
-            packet.extend([self.source.protocol, TTL]);
+            packet.extend([self.source.protocol, self.hops]);
             packet.extend(self.source.address.0);
             packet.extend(self.destination.address.0);
         }
@@ -152,7 +161,7 @@ impl Draft {
         let mut header = vec![0x40 | words, 0];
         header.extend(length(header_len.saturating_add(payload)));
         // An identifier; do not fragment.
-        header.extend([0x1c, 0x46, 0x40, 0, TTL, self.source.protocol]);
+        header.extend([0x1c, 0x46, 0x40, 0, self.hops, self.source.protocol]);
         let addresses = [self.source, self.destination].map(|end| end.address.as_v4());
         let addresses = addresses.map(Option::unwrap_or_default).concat();
         let rest = [addresses, self.ip_options.clone()].concat();

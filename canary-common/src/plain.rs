@@ -41,7 +41,7 @@ fn entry<'t, H: Headers, T: Tables + ?Sized>(
     let wanted = Head::ANSWERED | if headers.payload() > 0 { Head::PAYLOAD } else { 0 };
     let plain = head.0 & (RARE | wanted) == wanted
         && head.kind() == kind
-        && !entry.values.has(Values::TRANSLATED | Values::DIRECT)
+        && !entry.values.has(Values::TRANSLATED | Values::DIRECT | Values::MASKED)
         && head.idle(node.now) < limits::SYN_REUSE_IDLE;
     plain.then_some(entry)
 }
@@ -82,7 +82,7 @@ where
     let values = entry.values;
     let own = match origin {
         Origin::Pod => node.tables.interface_index(),
-        Origin::Net => 0,
+        Origin::Net | Origin::Behind => 0,
     };
     let backend = node.tables.backend(values.backend)?;
     let Endpoint { address, port, .. } = backend.endpoint();

@@ -1,12 +1,12 @@
 //! Packets that the ordinary way does not know: fragments, ICMP, and what stands behind extension
 //! headers.
 
+use crate::decide::{Decided, decide};
 use crate::endpoint::Version;
 use crate::fragment::{self, Way};
 use crate::headers::{Carried, Headers};
 use crate::hooks::{
-    Outcome, Verdict, inbound_decide, inbound_end, outbound_end, refused, to_frontend, unforwarded,
-    unrestored,
+    Outcome, Verdict, inbound_end, outbound_end, refused, to_frontend, unforwarded, unrestored,
 };
 use crate::icmp::{self, Quote};
 use crate::node::Node;
@@ -75,8 +75,16 @@ where
         Ok(both) => both,
         Err(reason) => return unforwarded(reason),
     };
-    let decided = inbound_decide(node, &segment, origin, bits);
-    if let Some(request) = fragment::of_first(node, headers, &segment, origin, &decided) {
+    let decided = decide(node, &segment, origin, bits);
+    let here = match &decided {
+        Ok(Decided::Here(decision)) => Some(Ok(*decision)),
+        // Those that follow it are not sent on.
+        Ok(Decided::Forth(_) | Decided::Back(_)) => None,
+        Err(reason) => Some(Err(*reason)),
+    };
+    if let Some(here) = here
+        && let Some(request) = fragment::of_first(node, headers, &segment, origin, &here)
+    {
         fragment::store(node, &request);
     }
     match decided {

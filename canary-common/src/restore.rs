@@ -26,9 +26,13 @@ pub fn ends<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment) -> Result<
     }
     let values = entry.values;
     if changes_state(segment, entry.head)
-        && !node.tables.leads_back(segment.source.address, segment.destination.address)
+        && !node.tables.leads_back(&segment.source.address, &segment.destination.address)
     {
         return Err(Reason::Spoofed);
+    }
+    if values.has(Values::MASKED) {
+        // It is for this node, and comes by the network.
+        return Err(Reason::NotOurs);
     }
     // Of datagrams the way forth alone ends: what is under way still comes back.
     let severed = entry.head.has(Head::SEVERED) && !segment.is_udp() && !segment.has(tcp::RST);
@@ -71,7 +75,7 @@ fn note_straight<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, entry
     }
     let clear = if set & Head::RESET == 0 { Head::RESET } else { 0 };
     if (set & !entry.head.0 != 0 || entry.head.0 & clear != 0)
-        && node.tables.leads_back(segment.source.address, segment.destination.address)
+        && node.tables.leads_back(&segment.source.address, &segment.destination.address)
     {
         mark(node.tables, entry, set, clear);
     }

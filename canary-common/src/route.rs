@@ -21,6 +21,18 @@ pub enum Origin {
     Pod,
     /// The network.
     Net,
+    /// The network, behind a hook in the driver that has done all but send on what is for the
+    /// hook behind it.
+    Behind,
+}
+
+impl Origin {
+    /// Whether it is the network.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_net(self) -> bool {
+        !matches!(self, Self::Pod)
+    }
 }
 
 /// What becomes of a packet that was rewritten.
@@ -39,6 +51,8 @@ pub struct Route {
     pub to: Endpoint,
     /// The source port that the backend sees.
     pub port: [u8; 2],
+    /// The backend is elsewhere and sees this node as its client: `relay` says by which port.
+    pub masked: bool,
 }
 
 /// Whom an answer comes from and goes to, as its client sees it.
@@ -103,7 +117,9 @@ pub fn act<P: Packet + ?Sized>(
     decision: Decision,
 ) -> Result<Sent, Reason> {
     let (source, destination) = match decision {
-        Decision::Forward(Route { to, port }) => (client(segment, origin, to.address, port), to),
+        Decision::Forward(Route { to, port, .. }) => {
+            (client(segment, origin, to.address, port), to)
+        }
         // Client and backend are the same pod; only the ports differ.
         Decision::Hairpin(Ends { from, port, .. }) => (from, Endpoint { port, ..segment.source }),
     };

@@ -254,6 +254,32 @@ impl Segment {
         packet.patch_checksum_of_both(at, udp, covers, [change, port])
     }
 
+    /// Takes a hop from what the packet has left.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Expired`] if this is its last; it is unchanged then.
+    #[inline(always)]
+    pub fn hop<P: Packet + ?Sized>(&self, packet: &mut P) -> Result<(), Reason> {
+        match self.version {
+            Version::V4 => {
+                let at = self.l3_at.wrapping_add(ipv4::TTL_AT);
+                let [hops, protocol] = packet.read::<2>(at)?;
+                let left = [one_less(hops)?, protocol];
+                let sum_at = self.l3_at.wrapping_add(ipv4::CHECKSUM_AT);
+                let sum = Difference::between([hops, protocol], left).patch(packet.read(sum_at)?);
+                packet.write(sum_at, sum)?;
+                packet.write(at, left)
+            }
+            Version::V6 => {
+                // Two bytes: one would be checked in 32 bits.
+                let at = self.l3_at.wrapping_add(ipv6::HOP_LIMIT_AT - 1);
+                let [next, hops] = packet.read::<2>(at)?;
+                packet.write(at, [next, one_less(hops)?])
+            }
+        }
+    }
+
     #[inline(always)]
     fn write_v4<P: Packet + ?Sized>(
         &self,
@@ -290,4 +316,10 @@ impl Segment {
         packet.write(self.l3_at.wrapping_add(within), new.0)?;
         Ok(Difference::between(old.0, new.0))
     }
+}
+
+/// The hops that are left after this one.
+#[inline(always)]
+const fn one_less(hops: u8) -> Result<u8, Reason> {
+    if hops <= 1 { Err(Reason::Expired) } else { Ok(hops.wrapping_sub(1)) }
 }

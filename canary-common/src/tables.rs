@@ -10,6 +10,17 @@ use crate::service::Record;
 use crate::settings::Settings;
 use crate::stats::{Counter, Exchange, Timing};
 
+/// Whether a packet can be sent on past the node's own stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It can.
+    Open,
+    /// Not from this hook: one behind it can, perhaps.
+    Later,
+    /// There is no route, or it is too narrow.
+    Closed,
+}
+
 /// Everything the datapath looks up.
 pub trait Tables: Flows {
     /// The node's settings; `None` before they are written.
@@ -71,7 +82,11 @@ pub trait Tables: Flows {
 
     /// Whether the route to the packet's `source` leads back to the interface that it came by, or
     /// to the bridge that it is a port of.
-    fn leads_back(&self, source: Address, destination: Address) -> bool;
+    fn leads_back(&self, source: &Address, destination: &Address) -> bool;
+
+    /// Whether a packet with these addresses that came by this packet's interface can be sent on,
+    /// past the node's own stack.
+    fn way(&self, from: Address, to: Address) -> Way;
 
     /// As [`flows::insert`]: a function of its own in the kernel.
     #[inline(always)]

@@ -21,6 +21,10 @@ impl About {
     const IS_MUTE: u32 = 1 << 4;
     /// It is on its way out.
     const IS_OUT: u32 = 1 << 5;
+    /// It is behind a hook in the driver.
+    const IS_BEHIND: u32 = 1 << 6;
+    /// It is still the driver's.
+    const IS_FRAME: u32 = 1 << 7;
     /// The bits of `ADDRESSES` follow.
     const BITS: u32 = 8;
 
@@ -28,14 +32,24 @@ impl About {
     pub(crate) fn new(version: Version, l2: usize, origin: Origin, bits: u64) -> Self {
         let v6 = if version == Version::V6 { Self::IS_V6 } else { 0 };
         let has_l2 = if l2 == 0 { 0 } else { Self::HAS_L2 };
-        let pod = if origin == Origin::Pod { Self::IS_POD } else { 0 };
-        Self(v6 | has_l2 | pod | maps::low(bits) << Self::BITS)
+        let origin = match origin {
+            Origin::Pod => Self::IS_POD,
+            Origin::Net => 0,
+            Origin::Behind => Self::IS_BEHIND,
+        };
+        Self(v6 | has_l2 | origin | maps::low(bits) << Self::BITS)
     }
 
     /// The same of a packet on its way out.
     #[inline(always)]
     pub(crate) const fn out(self) -> Self {
         Self(self.0 | Self::IS_OUT)
+    }
+
+    /// The same of a packet that is still the driver's.
+    #[inline(always)]
+    pub(crate) const fn in_driver(self) -> Self {
+        Self(self.0 | Self::IS_FRAME)
     }
 
     /// The same of a segment behind headers that were walked.
@@ -84,6 +98,17 @@ impl About {
         self.0 & Self::IS_OUT != 0
     }
 
+    /// Whether it may be the answer of a backend elsewhere.
+    #[inline(always)]
+    pub(crate) fn may_be_answer(self) -> bool {
+        self.bits() & addresses::NODE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_frame(self) -> bool {
+        self.0 & Self::IS_FRAME != 0
+    }
+
     #[inline(always)]
     pub(crate) const fn version(self) -> Version {
         if self.0 & Self::IS_V6 == 0 { Version::V4 } else { Version::V6 }
@@ -96,6 +121,10 @@ impl About {
 
     #[inline(always)]
     pub(crate) const fn origin(self) -> Origin {
-        if self.0 & Self::IS_POD == 0 { Origin::Net } else { Origin::Pod }
+        match self.0 & (Self::IS_POD | Self::IS_BEHIND) {
+            0 => Origin::Net,
+            Self::IS_POD => Origin::Pod,
+            _ => Origin::Behind,
+        }
     }
 }

@@ -18,6 +18,7 @@ mod frame;
 mod maps;
 mod memory;
 mod never;
+mod relays;
 mod route;
 mod skb;
 mod steps;

@@ -10,12 +10,15 @@ use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored}
 use canary_common::fragment::Follows;
 use canary_common::headers::Headers;
 use canary_common::icmp::{Mended, Quote};
+use canary_common::relay::Relay;
 use canary_common::route::{Decision, Ends};
 use canary_common::segment::Segment;
 use canary_common::start::Beginning;
+use canary_common::tables::Way;
 
 use crate::maps::{Maps, Table, low, scratch, settings};
-use crate::route;
+use crate::route::{self, Exit};
+use crate::steps;
 
 /// What one step leaves for the next: programs have 512 bytes of stack, for all functions of a
 /// call together.
@@ -40,8 +43,11 @@ pub(crate) struct Scratch {
     key: Key,
     /// Its result.
     place: u32,
-    /// Arguments of [`route_back`].
+    /// Arguments of [`route_back`] and [`route_on`].
     addresses: [Address; 2],
+    pub(crate) relay: Relay,
+    /// The way that [`route_on`] found.
+    pub(crate) exit: Exit,
     /// The second in which something was last said that must never happen.
     pub(crate) said: u32,
     /// What is told of the packet; its count of lost ones stays from one to the next.
@@ -55,6 +61,8 @@ impl Scratch {
     pub(crate) const BEGAN: u32 = 1 << 1;
     /// `headers` is this packet's, a fragment's behind the first.
     pub(crate) const FRAGMENT: u32 = 1 << 2;
+    /// It is the answer of a backend elsewhere.
+    pub(crate) const ANSWER: u32 = 1 << 3;
 }
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one
@@ -174,6 +182,36 @@ fn route_back(context: *mut c_void, interface: u32) -> u32 {
     route::back(context, interface, source, destination)
 }
 
+/// Whether a packet from one address of the scratch row to the other can be sent on; how, goes to
+/// the scratch row. A function of its own for the same reason.
+#[inline(never)]
+fn route_on(context: *mut c_void, interface: u32) -> u32 {
+    let Some(scratch) = scratch() else { return CLOSED };
+    let [from, to] = scratch.addresses;
+    let is_frame = steps::about().is_frame();
+    match route::on(context, interface, [from, to], is_frame, &mut scratch.exit) {
+        Way::Open => OPEN,
+        Way::Later => LATER,
+        Way::Closed => CLOSED,
+    }
+}
+
+const OPEN: u32 = 0;
+const LATER: u32 = 1;
+const CLOSED: u32 = 2;
+
+/// Whether a packet can be sent on past the stack; the way stays in the scratch row.
+#[inline(always)]
+pub(crate) fn way(context: *mut c_void, came_by: u32, from: Address, to: Address) -> Way {
+    let Some(scratch) = scratch() else { return Way::Closed };
+    scratch.addresses = [from, to];
+    match route_on(context, came_by) {
+        OPEN => Way::Open,
+        LATER => Way::Later,
+        _ => Way::Closed,
+    }
+}
+
 /// Stores an entry; as [`put`].
 #[inline(always)]
 pub(crate) fn put_entry(request: &Request) -> Stored {
@@ -208,10 +246,10 @@ pub(crate) fn find(key: &Key, client: Client, is_new: bool) -> Option<(Head, u32
 pub(crate) fn interface_back(
     context: *mut c_void,
     came_by: u32,
-    source: Address,
-    destination: Address,
+    source: &Address,
+    destination: &Address,
 ) -> u32 {
     let Some(scratch) = scratch() else { return 0 };
-    scratch.addresses = [source, destination];
+    scratch.addresses = [*source, *destination];
     route_back(context, came_by)
 }

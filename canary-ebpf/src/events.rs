@@ -40,6 +40,7 @@ pub(crate) fn look(outcome: u32, interface: u32, way: Way) -> u32 {
 fn tell(outcome: u32, interface: u32, is_back: u32) -> u32 {
     let tables = Maps { context: core::ptr::null_mut(), interface, came_by: interface };
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(&tables)) else { return 0 };
+    let is_back = is_back != 0 || scratch.seen & Scratch::ANSWER != 0;
     let (verdict, reason) = Outcome::of_word(outcome);
     let Some(kind) = Kind::of(verdict, reason, what(scratch)) else { return 0 };
     if node.settings.observed.load() & kind.bit() == 0 {
@@ -58,8 +59,8 @@ fn tell(outcome: u32, interface: u32, is_back: u32) -> u32 {
         // SAFETY: the helper has no conditions.
         time: unsafe { bpf_ktime_get_ns() },
         kind: kind.number(),
-        reason: reason.map_or(Event::NO_REASON, maps::lowest),
-        flags: if is_back == 0 { 0 } else { Event::FROM_BACKEND },
+        reason: reason.map_or(Event::NO_REASON, lowest),
+        flags: if is_back { Event::FROM_BACKEND } else { 0 },
         interface,
         draw,
         lost,
@@ -86,8 +87,14 @@ fn what(scratch: &Scratch) -> What {
         }
         return What::of(&scratch.segment);
     }
-    // The last request is that of the `forward`.
-    if scratch.request.values.has(Values::TRANSLATED) { What::BeganTranslated } else { What::Began }
+    // The last request is that of the `forward`. Towards a backend elsewhere the port is never the
+    // client's own, whatever is taken.
+    let values = scratch.request.values;
+    if values.has(Values::TRANSLATED) && !values.has(Values::MASKED) {
+        What::BeganTranslated
+    } else {
+        What::Began
+    }
 }
 
 #[inline(always)]
@@ -147,4 +154,11 @@ fn name_flow(node: Node<'_, Maps>, scratch: &mut Scratch) {
             scratch.event.flags |= Event::FRONTEND;
         }
     }
+}
+
+/// The lowest byte of a word.
+#[inline(always)]
+const fn lowest(word: u32) -> u8 {
+    let [a, ..] = word.to_le_bytes();
+    a
 }

@@ -9,7 +9,8 @@ use canary_common::wire::ethernet;
 use crate::about::About;
 use crate::events::{self, Way};
 use crate::rare;
-use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
+use crate::relays;
+use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT};
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -23,7 +24,7 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
         // Not in the plain case: a frame of a flow that this node has does no harm here, and is
         // another's at most where the interface is promiscuous.
         First::Whole { version, bits } => {
-            steps::start(About::new(version, ethernet::LEN, Origin::Net, bits));
+            steps::start(About::new(version, ethernet::LEN, Origin::Net, bits).in_driver());
             if is_for_node(frame.context()) == 0 {
                 return PASS;
             }
@@ -52,16 +53,23 @@ fn whole(context: *mut xdp_md) -> u32 {
         }
     }
     if steps::told() == SEGMENT {
+        inbound_answer(context);
+    }
+    if steps::told() == SEGMENT {
         inbound_known(context);
     }
-    if steps::told() == NONE {
-        steps::none(context.cast(), Frame::of(context).tables().came_by);
+    match steps::told() {
+        NONE => steps::none(context.cast(), Frame::of(context).tables().came_by, true),
+        MASKED => _ = inbound_forth(context),
+        _ => {}
     }
     if steps::about().is_first() {
         inbound_remember(context);
     }
     if steps::is_refused() {
         inbound_refuse(context);
+    } else if relays::is_sent_on() {
+        inbound_send(context);
     } else {
         inbound_act(context);
     }
@@ -76,6 +84,24 @@ fn read(context: *mut xdp_md) -> u32 {
 #[inline(never)]
 fn inbound_known(context: *mut xdp_md) -> u32 {
     steps::known(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_answer(context: *mut xdp_md) -> u32 {
+    relays::answer(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_forth(context: *mut xdp_md) -> u32 {
+    relays::forth(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_send(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send(&mut frame);
+    relays::aim(&mut frame);
+    0
 }
 
 #[inline(never)]

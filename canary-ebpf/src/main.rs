@@ -16,6 +16,7 @@ mod maps;
 mod memory;
 mod never;
 mod rare;
+mod relays;
 mod route;
 mod skb;
 mod sock;
@@ -70,6 +71,13 @@ fn from_net_l3(context: TcContext) -> i32 {
 #[inline(always)]
 fn to_net_l3(context: TcContext) -> i32 {
     skb::outbound(&context, 0)
+}
+
+/// Network to node, behind `from_net_xdp`: what only the stack's hook can send on.
+#[classifier]
+#[inline(always)]
+fn from_net_rest(context: TcContext) -> i32 {
+    skb::inbound(&context, ethernet::LEN, Origin::Behind)
 }
 
 /// Network to node, in the driver.

@@ -24,7 +24,7 @@ use canary_common::service::Record;
 use canary_common::settings::Settings;
 use canary_common::socket::SocketPick;
 use canary_common::stats::{self, Counter, Counts, Exchange, Histograms, SplitRow, Timing};
-use canary_common::tables::Tables;
+use canary_common::tables::{Tables, Way};
 
 pub(crate) use self::counts::count;
 use self::counts::{count_evicted, count_exchange, count_pushed_out, count_split, count_time};
@@ -298,7 +298,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn leads_back(&self, source: Address, destination: Address) -> bool {
+    fn leads_back(&self, source: &Address, destination: &Address) -> bool {
         // Uplinks and tunnels are one group, and the node's own packets are its own.
         match interface(self.came_by) {
             Some(row) if row.has(Interface::POD) => {
@@ -307,6 +307,11 @@ impl Tables for Maps {
             }
             _ => true,
         }
+    }
+
+    #[inline(always)]
+    fn way(&self, from: Address, to: Address) -> Way {
+        calls::way(self.context, self.came_by, from, to)
     }
 
     #[inline(always)]
@@ -353,11 +358,4 @@ fn interface<'a>(index: u32) -> Option<&'a Interface> {
 pub(crate) const fn low(word: u64) -> u32 {
     let [a, b, c, d, ..] = word.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
-}
-
-/// The lowest byte of a word.
-#[inline(always)]
-pub(crate) const fn lowest(word: u32) -> u8 {
-    let [a, ..] = word.to_le_bytes();
-    a
 }

@@ -15,8 +15,8 @@ use canary_common::wire::icmp::Says;
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
 use crate::steps::{
-    self, DECIDED, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, QUOTES, SEGMENT, STORES, about, code,
-    reason, tell, told,
+    self, BACK, DECIDED, ECHO, ERROR, FOLLOWS, FORTH, FRAGMENT, MENDS, QUOTES, SEGMENT, STORES,
+    about, code, reason, tell, told,
 };
 
 /// Bytes in front of a packet that these steps may read: headers, and the headers of what is
@@ -217,6 +217,8 @@ fn prepare(tables: &Maps, decided: u32) -> u32 {
         }
     } else {
         let decided = match reason(decided) {
+            // What follows one that is sent on is not.
+            None if matches!(decided, FORTH | BACK) => return tell(0),
             None => Ok(scratch.decision),
             Some(reason) => Err(reason),
         };

@@ -2,14 +2,15 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use canary_common::hooks::{self, First, Outcome};
+use canary_common::hooks::{self, First, Outcome, Verdict};
 use canary_common::route::Origin;
 use canary_common::tables::Tables as _;
 
 use crate::about::About;
 use crate::events::{self, Way};
 use crate::rare;
-use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MENDS, NONE, QUOTES, SEGMENT};
+use crate::relays;
+use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT};
 use crate::tc::Skb;
 use crate::verdict::{NEXT, of_skb, of_skb_out};
 
@@ -26,6 +27,10 @@ pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
         First::Whole { version, bits } => {
             let about = About::new(version, l2, origin, bits);
             let outcome = whole(skb.context(), tables.came_by, about);
+            // The hook in front has told.
+            if origin == Origin::Behind && Outcome::of_word(outcome).0 == Verdict::Pass {
+                return NEXT;
+            }
             let outcome = events::look(outcome, tables.came_by, Way::Forth);
             // Verifier: not `bits`, which it would keep apart all the way through.
             if steps::about().is_to_frontend() && Outcome::is_untouched(outcome) {
@@ -40,6 +45,7 @@ pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
 #[inline(always)]
 fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     steps::start(about);
+    let is_net = about.origin().is_net();
     read(context);
     if rare::may_be() {
         inbound_rare(context);
@@ -49,21 +55,29 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
             _ => {}
         }
     }
+    if is_net && steps::told() == SEGMENT {
+        inbound_answer(context);
+    }
     if steps::told() == SEGMENT {
-        if steps::is_of_hairpin() {
+        if !is_net && steps::is_of_hairpin() {
             inbound_hairpin(context);
         } else {
             inbound_known(context);
         }
     }
-    if steps::told() == NONE {
-        steps::none(context.cast(), came_by);
+    match steps::told() {
+        NONE => steps::none(context.cast(), came_by, is_net),
+        MASKED if is_net => _ = inbound_forth(context),
+        MASKED => relays::not_of_pod(),
+        _ => {}
     }
     if steps::about().is_first() {
         inbound_remember(context);
     }
     if steps::is_refused() {
         inbound_refuse(context);
+    } else if is_net && relays::is_sent_on() {
+        inbound_send(context);
     } else {
         inbound_act(context);
     }
@@ -83,6 +97,21 @@ fn inbound_hairpin(context: *mut __sk_buff) -> u32 {
 #[inline(never)]
 fn inbound_known(context: *mut __sk_buff) -> u32 {
     steps::known(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_answer(context: *mut __sk_buff) -> u32 {
+    relays::answer(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_forth(context: *mut __sk_buff) -> u32 {
+    relays::forth(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_send(context: *mut __sk_buff) -> u32 {
+    relays::send(&mut Skb::of(context))
 }
 
 #[inline(never)]

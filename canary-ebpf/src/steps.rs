@@ -15,7 +15,7 @@ use canary_common::node::Node;
 use canary_common::packet::Packet;
 use canary_common::reason::{Action, Reason};
 use canary_common::restore::ends;
-use canary_common::route::Decision;
+use canary_common::route::{Decision, Origin};
 use canary_common::segment::Segment;
 use canary_common::start::{self, Beginning, Begun, at};
 use canary_common::straight::straight;
@@ -23,13 +23,14 @@ use canary_common::straight::straight;
 use crate::about::About;
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
+use crate::relays;
 
 /// No flow is there.
 pub(crate) const NONE: u32 = 0;
 /// The decision is in the scratch row.
 pub(crate) const DECIDED: u32 = 1;
 /// A flow begins, which is in the scratch row.
-const BEGINS: u32 = 2;
+pub(crate) const BEGINS: u32 = 2;
 /// A trace is to be left, which is in the scratch row.
 const TRACES: u32 = 3;
 /// TCP or UDP where the ordinary way does not see it: it is in the scratch row.
@@ -48,6 +49,12 @@ pub(crate) const MENDS: u32 = 9;
 pub(crate) const ECHO: u32 = 10;
 /// An entry is to be stored, or not.
 pub(crate) const STORES: u32 = 11;
+/// The flow is there, and its backend elsewhere.
+pub(crate) const MASKED: u32 = 12;
+/// Both ends for which it is sent on to a backend elsewhere are in the scratch row.
+pub(crate) const FORTH: u32 = 13;
+/// The same for the answer of one.
+pub(crate) const BACK: u32 = 14;
 /// This and the slot of the reason why not.
 const REASON: u32 = 16;
 
@@ -108,7 +115,7 @@ pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
 
 /// The segment of the scratch row, as steps that reach into the packet need it.
 #[inline(always)]
-fn segment(about: About, scratch: &Scratch) -> Segment {
+pub(crate) fn segment(about: About, scratch: &Scratch) -> Segment {
     let l4_at = scratch.segment.l4_at & MAX_L4_AT;
     Segment { l3_at: about.l2(), l4_at, version: about.version(), ..scratch.segment }
 }
@@ -154,6 +161,7 @@ pub(crate) fn known(tables: &Maps) -> u32 {
         return tell(code(reason));
     }
     match of_forward(node, &scratch.segment, about.origin(), bits) {
+        Ok(Some(Decision::Forward(route))) if route.masked => tell(MASKED),
         Ok(Some(decision)) => {
             scratch.decision = decision;
             tell(DECIDED)
@@ -167,10 +175,14 @@ pub(crate) fn known(tables: &Maps) -> u32 {
 ///
 /// The steps take turns in one function without a frame to speak of.
 #[inline(always)]
-pub(crate) fn none(context: *mut c_void, came_by: u32) {
+pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
     occupant();
     match told() {
         0 => {
+            tell(code(Reason::NotOurs));
+            return;
+        }
+        value if Occupant::is_backend(value) && about().origin() == Origin::Behind => {
             tell(code(Reason::NotOurs));
             return;
         }
@@ -187,7 +199,11 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     if begun != BEGINS {
         return;
     }
-    prepare_back(context, came_by);
+    if is_net && relays::is_masked() {
+        relays::prepare_back(context, came_by);
+    } else {
+        prepare_back(context, came_by);
+    }
     begun = told();
     if begun != BEGINS {
         return;
@@ -199,6 +215,9 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     }
     prepare_forth(maps::low(number));
     finish(calls::put());
+    if is_net {
+        relays::begun();
+    }
 }
 
 /// What is at the segment's destination, as [`occupant`] tells it.

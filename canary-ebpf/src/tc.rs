@@ -2,8 +2,8 @@
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail,
-    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
+    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_head,
+    bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use canary_common::checksum::{Difference, fold};
@@ -11,7 +11,7 @@ use canary_common::packet::{Covers, Packet};
 use canary_common::reason::Reason;
 use canary_common::tables::Tables;
 
-use crate::maps::Maps;
+use crate::maps::{self, Maps};
 use crate::memory::{load, store, words};
 
 /// Ethernet, the longest IPv4 header and the fixed TCP header: all that any step reads.
@@ -21,10 +21,13 @@ const HEADERS: u32 = 14 + 60 + 20;
 /// spoils the sum of a packet whose checksum the interface has computed.
 const BPF_F_IPV6: u64 = 1 << 7;
 
-/// Of `bpf_redirect`: to the stack, not to the wire.
 /// What a packet bears from its way in to its way out that is to be looked at once more there; one
 /// that bears it by chance is looked at for nothing.
 const DOUBT: u32 = 0xca7a;
+/// Length of an Ethernet header.
+const ETHERNET: u32 = 14;
+/// `TC_ACT_SHOT`.
+const DROP: i64 = 2;
 
 /// Kinds of packets as the stack tells them (`PACKET_HOST`, `PACKET_OTHERHOST`).
 const PACKET_HOST: u32 = 0;
@@ -177,6 +180,20 @@ impl Skb {
         if end.wrapping_sub(data) < wide(wanted) {
             self.pull(wanted);
         }
+    }
+
+    /// Sends the packet on by the way that was found for it; the verdict to return.
+    ///
+    /// The neighbour is the kernel's to find, which takes an Ethernet header off.
+    #[expect(unsafe_code, reason = "calls helpers")]
+    #[inline(always)]
+    pub(crate) fn send_away(self, l2: usize) -> i64 {
+        let Some(scratch) = maps::scratch() else { return DROP };
+        // SAFETY: the context is the kernel's own.
+        if l2 == 0 && unsafe { bpf_skb_change_head(self.context, ETHERNET, 0) } != 0 {
+            return DROP;
+        }
+        scratch.exit.redirect()
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]

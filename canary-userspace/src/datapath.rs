@@ -1,6 +1,7 @@
 //! What the agent asks of a datapath, whatever it is made of.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -219,6 +220,12 @@ pub trait Datapath: Send {
 
     /// The interfaces served.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
+
+    /// The node's own address that backends elsewhere see for clients outside that come to a
+    /// frontend; `None` if it has no such backend or is left to others.
+    fn source_of(&self, _frontend: &Endpoint) -> Option<IpAddr> {
+        None
+    }
 
     /// The tables' sizes.
     fn maps(&self) -> Vec<MapUsage>;

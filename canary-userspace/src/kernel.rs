@@ -45,6 +45,7 @@ pub mod writer;
 use std::collections::BTreeMap;
 use std::mem;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -178,7 +179,7 @@ impl Kernel {
             self.locality.withdraw(
                 desired,
                 &self.published,
-                &self.writer,
+                &mut self.writer,
                 &mut self.attachments,
             )?;
         }
@@ -205,7 +206,7 @@ impl Kernel {
             self.sockets.hurry();
         }
         if somebody_moves {
-            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
+            self.locality.settle(&self.published, &mut self.writer, &mut self.attachments)?;
         }
         self.revision = self.revision.saturating_add(1);
         self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
@@ -317,6 +318,10 @@ impl Datapath for Kernel {
         self.attachments.interfaces()
     }
 
+    fn source_of(&self, frontend: &Endpoint) -> Option<IpAddr> {
+        self.locality.source_of(frontend)
+    }
+
     fn maps(&self) -> Vec<MapUsage> {
         let mut in_use = self.published.rows_in_use();
         let fill = self.sweep.fill();
@@ -361,9 +366,14 @@ impl Datapath for Kernel {
     fn tick(&mut self) {
         (self.hear_programs)();
         let mut followed = Ok(());
-        if self.attachments.follow() {
+        let has_changed = self.attachments.follow();
+        let moved = self.attachments.take_moved();
+        if has_changed {
             self.locality.forget();
-            followed = self.locality.settle(&self.published, &self.writer, &mut self.attachments);
+        }
+        if has_changed || self.locality.forget_moved(&moved) {
+            followed =
+                self.locality.settle(&self.published, &mut self.writer, &mut self.attachments);
         }
         let gone = self.attachments.take_gone();
         for interface in &gone {

@@ -30,6 +30,7 @@ pub mod namespace;
 pub mod pod;
 pub mod policy;
 pub mod process_handle;
+pub mod router;
 pub mod show;
 pub mod tap;
 pub mod undo;
@@ -43,6 +44,7 @@ pub use leftovers::Leftovers;
 pub use namespace::Namespace;
 pub use pod::{Bridge, Outside, Pod};
 pub use process_handle::Process;
+pub use router::{Neighbour, Router};
 pub use wait::wait_for;
 
 use undo::{Step, Undo};

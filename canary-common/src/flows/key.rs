@@ -37,6 +37,7 @@ impl Key {
     }
 
     /// Who sends.
+    #[inline(always)]
     #[must_use]
     pub const fn source(&self) -> Endpoint {
         let ([a, b, ..], [c, d, _, _, protocol, ..]) = (self.0, self.tail());
@@ -44,6 +45,7 @@ impl Key {
     }
 
     /// To whom.
+    #[inline(always)]
     #[must_use]
     pub const fn destination(&self) -> Endpoint {
         let ([_, _, a, b, _], [_, _, c, d, protocol, ..]) = (self.0, self.tail());

@@ -34,6 +34,10 @@ impl Values {
     pub const DIRECT: u8 = 1 << 2;
     /// Datagrams of a service whose datagrams follow its weights.
     pub const FOLLOWS: u8 = 1 << 3;
+    /// `Forward` and `Return`: the backend is elsewhere and sees this node's address for a client
+    /// outside. The client's own address and port are in the key of the `Return`'s partner.
+    // The bit of `PASSES`: no kind has both.
+    pub const MASKED: u8 = 1 << 4;
     /// `Fragment`: its datagram passes as it is.
     pub const PASSES: u8 = 1 << 4;
     /// `Fragment`: of an answer, whose source is replaced.

@@ -11,7 +11,7 @@ use super::follow::Followed;
 use crate::api::document;
 use crate::catalog::Origin;
 use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
-use crate::datapath::{Counters, FlowUsage, Histogram, MapUsage};
+use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage};
 use crate::source::files::place;
 use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
 
@@ -119,7 +119,7 @@ impl Agent {
         });
         document::Service {
             service: service.name.clone(),
-            frontends: frontends(service),
+            frontends: frontends(service, &*self.datapath),
             origin: origin.collect(),
             splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
         }
@@ -149,13 +149,17 @@ impl Agent {
 }
 
 /// The virtual addresses of a service.
-pub(super) fn frontends(service: &DesiredService) -> Vec<document::Frontend> {
+pub(super) fn frontends(
+    service: &DesiredService,
+    datapath: &dyn Datapath,
+) -> Vec<document::Frontend> {
     let frontend = |frontend: &Endpoint| {
         let socket = compile::socket(frontend);
         document::Frontend {
             address: socket.ip().to_string(),
             port: socket.port(),
             protocol: compile::protocol_name(frontend.protocol).to_owned(),
+            source: datapath.source_of(frontend).map(|address| address.to_string()),
         }
     };
     service.frontends.iter().map(frontend).collect()

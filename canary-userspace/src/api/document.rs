@@ -86,6 +86,9 @@ pub struct Frontend {
     pub port: u16,
     /// `tcp` or `udp`.
     pub protocol: String,
+    /// The node's own address that backends elsewhere see for clients outside, if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// One share of a service.

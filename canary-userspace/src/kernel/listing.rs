@@ -136,15 +136,19 @@ impl<T: Flows + ?Sized, N: Names> Lister<'_, T, N> {
                 Read { backend, port, facts, severed, ..read }
             }
             Kind::Return => {
-                let has_other = partner(self.tables, entry).is_there();
-                if has_other && self.wanted.kinds.is_empty() {
+                let forward = partner(self.tables, entry);
+                if forward.is_there() && self.wanted.kinds.is_empty() {
                     return None;
                 }
                 let direct = values.has(Values::DIRECT);
                 let frontend = self.names.frontend(values.frontend).filter(|_| !direct);
                 let destination = frontend.map_or(source, |(endpoint, _)| endpoint);
                 let port = (values.port != target.port).then_some(target.port);
-                let client = Endpoint { port: values.port, ..target };
+                let client = if values.has(Values::MASKED) && forward.is_there() {
+                    key_of(self.tables, &forward).source()
+                } else {
+                    Endpoint { port: values.port, ..target }
+                };
                 Read { client, destination, backend: Some(source), port, ..read }
             }
             Kind::Straight => {

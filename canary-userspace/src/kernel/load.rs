@@ -123,6 +123,7 @@ pub fn writer(ebpf: &mut Ebpf) -> Result<Writer> {
         splits: Mapped::from_ebpf(ebpf, "SPLITS")?,
         names: Mapped::from_ebpf(ebpf, "NAMES")?,
         labels: Mapped::from_ebpf(ebpf, "LABELS")?,
+        elsewhere: std::collections::BTreeSet::new(),
     })
 }
 

@@ -28,7 +28,7 @@ use super::names::TableNames;
 use super::pins::Pins;
 use super::sockets::Sockets;
 use super::sweep::{Alive, Sweep};
-use super::upgrade::{Upgrade, bring_picks};
+use super::upgrade::{Upgrade, bring_picks, bring_row, set_aside};
 use super::usage::Usage;
 use super::virtuals::Virtuals;
 use super::writer::Writer;
@@ -47,9 +47,11 @@ impl Kernel {
         node::check_ports(settings.source_ports)?;
         let places = Places::prepare(&settings.bpffs)?;
         let upgrade = Upgrade::find(&settings.bpffs, &places.links)?;
+        set_aside(&places.maps)?;
         let mut ebpf = load::load(&places, &settings.limits)?;
         let usage = Usage::of(&ebpf)?;
         let mut writer = load::writer(&mut ebpf)?;
+        bring_row(&places.maps, &writer.settings)?;
         let hertz = node::hertz()?;
         let flows: Mapped<_> = Mapped::from_ebpf(&ebpf, "FLOWS")?;
         let masks = [writer.endpoints.rows().saturating_sub(1), flows.rows()];
@@ -64,7 +66,7 @@ impl Kernel {
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
-        let locality = Locality::new(Virtuals::new(hash(&mut ebpf, "VIRTUALS")?));
+        let locality = placed(&mut ebpf, settings)?;
         let sockets = Sockets::start(&mut ebpf)?;
         let brought_sockets = bring_picks(&places.maps, hash(&mut ebpf, "BROUGHT")?)?;
         let mut links = Links::new(ebpf, places.links);
@@ -120,6 +122,11 @@ impl Kernel {
 /// A hash of the object.
 fn hash<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>> {
     HashMap::try_from(load::take(ebpf, name)?).context(name)
+}
+
+/// Finds out where addresses are.
+fn placed(ebpf: &mut Ebpf, settings: &Settings) -> Result<Locality> {
+    Ok(Locality::new(Virtuals::new(hash(ebpf, "VIRTUALS")?), settings.source_address))
 }
 
 /// Looks into the flow table and the ring of events beside the agent's own work.

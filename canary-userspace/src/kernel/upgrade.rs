@@ -16,6 +16,7 @@
 mod bring;
 mod convert;
 mod picks;
+mod row;
 mod v1;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use anyhow::{Context, Result};
 use canary_common::layout::LAYOUT_VERSION;
 
 pub(super) use self::picks::bring_picks;
+pub(super) use self::row::{bring_row, set_aside};
 use super::pins::Pins;
 
 /// The version whose connections can be brought along.

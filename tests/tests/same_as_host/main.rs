@@ -14,6 +14,7 @@ mod cells;
 mod full;
 mod ranks;
 mod rare;
+mod relays;
 mod side;
 mod traffic;
 mod twin;

@@ -23,7 +23,7 @@ use canary_common::{
     addresses,
     backend::{Backend, Frontend},
     directory::Bucket,
-    endpoint::Address,
+    endpoint::{Address, Version},
     flows::{
         self, Client, EVICTIONS, Entry, Flows as _, Hash, Head, Key, Request, Seed, Stored, Values,
     },
@@ -37,6 +37,7 @@ use canary_common::{
     service::Record,
     settings::Settings,
     stats::{COUNTERS, Counts, EXCHANGES, Histograms, SplitRow, Timing},
+    tables,
     wire::ethernet,
 };
 use canary_userspace::{
@@ -82,6 +83,8 @@ pub(crate) enum Hook {
     FromNet,
     ToNet,
     FromNetXdp,
+    /// Behind the driver's: in traffic of its own, for it does one thing only.
+    FromNetRest,
 }
 
 impl Hook {
@@ -97,6 +100,7 @@ impl Hook {
             Self::FromNet => "from_net",
             Self::ToNet => "to_net",
             Self::FromNetXdp => "from_net_xdp",
+            Self::FromNetRest => "from_net_rest",
         }
     }
 
@@ -491,6 +495,47 @@ impl Twin {
         Ok(())
     }
 
+    /// The own address from which backends elsewhere are asked, or none.
+    pub(crate) fn set_source(&mut self, version: Version, source: Option<Address>) -> Result<()> {
+        let Address(bytes) = source.unwrap_or(Address([0; 16]));
+        let (words, _) = bytes.as_chunks::<4>();
+        let words: Vec<u32> = words.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+        let (ours, theirs) = (&self.memory.settings, &self.writer.settings);
+        match version {
+            Version::V4 => {
+                ours.source_v4.store(words[3]);
+                theirs.store(0, offset_of!(Settings, source_v4), words[3])?;
+            }
+            Version::V6 => {
+                for (place, word) in words.into_iter().enumerate() {
+                    ours.source_v6[place].store(word);
+                    theirs.store(0, offset_of!(Settings, source_v6) + 4 * place, word)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a backend is elsewhere.
+    pub(crate) fn set_elsewhere(&mut self, backend: u32, is_elsewhere: bool) -> Result<()> {
+        let flags = if is_elsewhere { Backend::ELSEWHERE } else { 0 };
+        self.writer.backends.store(backend, offset_of!(Backend, flags), flags)?;
+        self.memory.backends[backend as usize].flags.store(flags);
+        Ok(())
+    }
+
+    /// What `make_interfaces` has told the kernel of the ways to these addresses. No neighbour is
+    /// known, so the hook in the driver sends nothing on.
+    pub(crate) fn tell_ways(&self, hook: Hook, addresses: &[Address]) {
+        let way = |address: &Address| match (hook, out(*address)) {
+            (Hook::FromNetXdp, _) => tables::Way::Later,
+            (_, Some(_)) => tables::Way::Open,
+            (_, None) => tables::Way::Closed,
+        };
+        let ways = addresses.iter().map(|address| (*address, way(address)));
+        *self.memory.ways.borrow_mut() = ways.collect();
+    }
+
     /// Runs a packet in memory.
     pub(crate) fn on_host(&mut self, hook: Hook, way: Way, packet: &[u8]) -> (Run, Outcome) {
         let mut bytes = packet.to_vec();
@@ -501,8 +546,10 @@ impl Twin {
         } else {
             Outcome { verdict: Verdict::Pass, reason: Some(Reason::NotOurs) }
         };
+        let is_counted = hook != Hook::FromNetRest || outcome.verdict != Verdict::Pass;
         if let Some(reason) = outcome.reason
             && reason.is_counted()
+            && is_counted
         {
             *self.told.entry(reason).or_default() += 1;
         }
@@ -510,7 +557,7 @@ impl Twin {
         let [pass, back, drop] = verdicts;
         let verdict = match outcome.verdict {
             Verdict::Pass => pass,
-            Verdict::Back => back,
+            Verdict::Back | Verdict::Away => back,
             Verdict::Drop => drop,
         };
         (Run { verdict, packet: bytes }, outcome)
@@ -518,7 +565,8 @@ impl Twin {
 
     /// What `make_interfaces` has told the kernel of the routes, for the packet's source.
     fn tell_routes(&self, hook: Hook, way: Way, packet: &[u8]) {
-        let by = if Hook::INBOUND.contains(&hook) { Some(way.by) } else { way.came_by };
+        let is_inbound = Hook::INBOUND.contains(&hook) || hook == Hook::FromNetRest;
+        let by = if is_inbound { Some(way.by) } else { way.came_by };
         let mut elsewhere = self.memory.elsewhere.borrow_mut();
         elsewhere.clear();
         let source = match packet.get(12..14) {
@@ -757,7 +805,7 @@ fn is_seen(hook: Hook, way: Way, packet: &[u8]) -> bool {
     match hook {
         // The plain case does not look; the scene of others' frames has none of it.
         Hook::FromNetXdp => packet.get(..6) == Some(&RECEIVER_MAC),
-        Hook::FromPod | Hook::FromNet => {
+        Hook::FromPod | Hook::FromNet | Hook::FromNetRest => {
             let to = packet.get(..6);
             to == Some(&RECEIVER_MAC) || way.by == 0 && to == Some(&BRIDGE_MAC)
         }
@@ -792,7 +840,7 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
     loader.map_max_entries("SLOTS", SLOTS / 2);
     loader.map_max_entries("FLOWS", BUCKETS);
     let mut ebpf = loader.load(&object).context("load the BPF object")?;
-    for hook in Hook::ALL {
+    for hook in Hook::ALL.into_iter().chain([Hook::FromNetRest]) {
         let program = ebpf.program_mut(hook.name()).context("no such program")?;
         let loaded: Result<(), ProgramError> = if hook == Hook::FromNetXdp {
             <&mut Xdp>::try_from(program)?.load()
@@ -817,6 +865,7 @@ fn hook_on_host(hook: Hook, way: Way, packet: &mut Vec<u8>, memory: &Memory) -> 
     match hook {
         Hook::FromPod => hooks::inbound(packet, memory, l2, Origin::Pod),
         Hook::FromNet | Hook::FromNetXdp => hooks::inbound(packet, memory, l2, Origin::Net),
+        Hook::FromNetRest => hooks::inbound(packet, memory, l2, Origin::Behind),
         Hook::ToPod | Hook::ToNet => hooks::outbound(packet, memory, l2),
     }
 }

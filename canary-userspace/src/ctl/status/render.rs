@@ -120,6 +120,9 @@ fn title(service: &Service, paint: Paint) -> String {
             "  {open}{}{close}:{}/{}",
             frontend.address, frontend.port, frontend.protocol
         );
+        if let Some(source) = &frontend.source {
+            _ = write!(title, " (elsewhere as {source})");
+        }
     }
     let origins: Vec<_> =
         service.origin.iter().map(|(entry, origin)| format!("{entry}: {origin}")).collect();
