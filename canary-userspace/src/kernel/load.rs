@@ -15,6 +15,7 @@ use super::node;
 use super::numa::Interleaved;
 use super::object::object;
 use super::sizes;
+use super::upgrade::set_aside;
 use super::writer::Writer;
 use crate::settings::Limits;
 
@@ -87,6 +88,7 @@ pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
     let object = object()?;
     let flow_buckets = sizes::flow_buckets(limits)?;
     let has_mptcp = u32::from(node::has_mptcp());
+    set_aside(&places.maps)?;
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(&places.maps);
     // The programs of sockets outlive the agent, and so does what sockets remember.

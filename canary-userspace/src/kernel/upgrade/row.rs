@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
-use canary_common::settings::Settings as Row;
 
-use crate::kernel::mapped::Mapped;
+use crate::kernel::writer::Writer;
 
 /// Bytes of the row before it grew at its end.
 const OLD: usize = 128;
@@ -42,15 +41,16 @@ pub(in crate::kernel) fn set_aside(maps: &Path) -> Result<()> {
 /// # Errors
 ///
 /// If it is there and cannot be read, written or removed.
-pub(in crate::kernel) fn bring_row(maps: &Path, ours: &Mapped<Row>) -> Result<()> {
+pub(in crate::kernel) fn bring_row(maps: &Path, ours: Writer) -> Result<Writer> {
     let [_, before] = pins(maps);
     let context = || format!("bring {} along", before.display());
     if !before.try_exists().with_context(context)? {
-        return Ok(());
+        return Ok(ours);
     }
     let data = MapData::from_pin(&before).with_context(context)?;
     let old: Array<MapData, [u8; OLD]> = Array::try_from(Map::Array(data)).with_context(context)?;
     let row = old.get(&0, 0).with_context(context)?;
-    ours.write(0, 0, &row).with_context(context)?;
-    fs::remove_file(&before).with_context(context)
+    ours.settings.write(0, 0, &row).with_context(context)?;
+    fs::remove_file(&before).with_context(context)?;
+    Ok(ours)
 }
