@@ -121,6 +121,8 @@ fn declaration(line: &str, purpose: String) -> Result<Declared> {
         "Array" => of_array("array"),
         "PerCpuArray" => of_array("per-CPU array"),
         "ArrayOfMaps" => ("array of maps".to_owned(), "u32".to_owned(), "map".to_owned()),
+        // The kernel takes the socket's descriptor for the key.
+        "SkStorage" => ("socket storage".to_owned(), "i32".to_owned(), parameters.to_owned()),
         "HashMap" => of_hash("hash")?,
         "LruHashMap" => of_hash("LRU hash")?,
         other => anyhow::bail!("{other} is not known"),
@@ -138,7 +140,8 @@ mod tests {
                       static INTERFACES: HashMap<u32, [u32; 2]> = HashMap::pinned(1, 0);\n\
                       /// Not a map.\nconst X: u32 = 1;\n\
                       /// Flows.\n#[map]\nstatic FLOWS: LruHashMap<Key, Flow> =\n    x();\n\
-                      /// News.\n#[map]\nstatic EVENTS: RingBuf = y();\n";
+                      /// News.\n#[map]\nstatic EVENTS: RingBuf = y();\n\
+                      /// Picks.\n#[btf_map]\nstatic PICKS: SkStorage<[u64; 8]> = SkStorage::new();\n";
 
         let found = declarations(source).unwrap();
 
@@ -150,7 +153,8 @@ mod tests {
             [
                 "INTERFACES|hash|u32|[u32; 2]|The second since which we are attached.",
                 "FLOWS|LRU hash|Key|Flow|Flows.",
-                "EVENTS|ring|||News."
+                "EVENTS|ring|||News.",
+                "PICKS|socket storage|i32|[u64; 8]|Picks."
             ]
         );
         assert!(declarations("#[map]\nstatic X: Array<u32> = y();\n").is_err());
