@@ -66,8 +66,11 @@ pub(crate) fn note_server<T: Tables + ?Sized>(
     {
         answered(node, segment, forward, back);
     }
-    if segment.payload > 0 {
-        take_time(node, back, Timing::Response);
+    if segment.payload > 0
+        && take_time(node, back, Timing::Response)
+        && let Some(exchange) = segment.answer
+    {
+        node.tables.show(back.values.statistics, exchange);
     }
     let back = Entry { head: Head(was.0 | set), ..*back };
     end(node, segment, forward, &back, End::Server);
@@ -207,17 +210,18 @@ fn judge<T: Tables + ?Sized>(
     }
 }
 
-/// Takes the time since the open question, and closes it.
+/// Takes the time since the open question, and closes it; whether one was open.
 #[inline(always)]
-fn take_time<T: Tables + ?Sized>(node: Node<'_, T>, back: &Entry<'_>, timing: Timing) {
+fn take_time<T: Tables + ?Sized>(node: Node<'_, T>, back: &Entry<'_>, timing: Timing) -> bool {
     if back.values.mark == 0 || !back.values.has(Values::TIMED) {
-        return;
+        return false;
     }
     flows::ask(node.tables, back, 0);
     let ticks = node.tables.tick().wrapping_sub(back.values.mark);
     // A tick is 1.024 µs: times 67,109 / 65,536.
     let us = u64::from(ticks).wrapping_mul(67_109) >> 16;
     node.tables.observe(back.values.statistics, timing, u32::try_from(us).unwrap_or(u32::MAX));
+    true
 }
 
 /// Moves a counter of a connection's split; one that dialled a backend itself has none.
@@ -235,7 +239,18 @@ pub(crate) fn count_bytes<T: Tables + ?Sized>(
     values: &Values,
     counter: Counter,
 ) {
-    if segment.payload > 0 && !values.has(Values::DIRECT) {
-        node.tables.count(values.statistics, counter, u64::from(segment.payload));
+    count_payload(node, segment.payload, values, counter);
+}
+
+/// Adds payload to a counter of a connection's split; one that dialled a backend has none.
+#[inline(always)]
+pub(crate) fn count_payload<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    payload: u32,
+    values: &Values,
+    counter: Counter,
+) {
+    if payload > 0 && !values.has(Values::DIRECT) {
+        node.tables.count(values.statistics, counter, u64::from(payload));
     }
 }

@@ -16,10 +16,14 @@ pub const BACKEND: u64 = 1 << 1;
 /// every packet towards it is looked up.
 pub const TRANSLATED: u64 = 1 << 2;
 
-/// Bits of one hash; the fourth is for addresses of the node's own.
+/// An address of this hash is the node's own, from which it asks backends elsewhere for clients
+/// outside: what comes to one of its source ports may be an answer.
+pub const NODE: u64 = 1 << 3;
+
+/// Bits of one hash.
 pub const BITS: u32 = 4;
 /// All of these.
-pub const ALL: u64 = FRONTEND | BACKEND | TRANSLATED;
+pub const ALL: u64 = FRONTEND | BACKEND | TRANSLATED | NODE;
 /// Rows of `ADDRESSES`, words of 64 bits: 128 KiB.
 pub const ROWS: u32 = 1 << 14;
 
@@ -36,7 +40,13 @@ pub struct Place {
 #[inline(always)]
 #[must_use]
 pub const fn place(address: Address) -> Place {
-    let [a, b] = address.words();
+    place_of(address.words())
+}
+
+/// Where the bits are of an address of these words.
+#[inline(always)]
+#[must_use]
+pub const fn place_of([a, b]: [u64; 2]) -> Place {
     // Not keyed: whoever finds an address with set bits has found a slower way to be passed.
     let hash = (a ^ b.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b;
     let hash = hash.wrapping_mul(0xb7e1_5162_8aed_2a6b);

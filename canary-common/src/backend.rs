@@ -30,7 +30,8 @@ assert_map_type!(Frontend {
 } is 32 bytes);
 
 impl Frontend {
-    /// Flag: every backend is a pod of this node, so packets from the network may be served.
+    /// Flag: packets from the network may be served, for every backend is a pod of this node, or
+    /// the node has an address from which it asks those that are not.
     pub const EXTERNAL: u32 = 1;
 
     /// Where clients connect.
@@ -71,16 +72,21 @@ pub struct Backend {
     pub reserved: u8,
     /// [`Backend::word_of`] its state.
     pub state: Word<u32>,
+    /// [`Backend::ELSEWHERE`] or 0.
+    pub flags: Word<u32>,
     /// Always 0.
-    pub padding: [u32; 2],
+    pub padding: u32,
 }
 
 assert_map_type!(Backend {
     address: [u8; 16], port: [u8; 2], protocol: u8, reserved: u8,
-    state: Word<u32>, padding: [u32; 2],
+    state: Word<u32>, flags: Word<u32>, padding: u32,
 } is 32 bytes);
 
 impl Backend {
+    /// Flag: it is not on this node, whose hooks would not see its answers to clients outside.
+    pub const ELSEWHERE: u32 = 1;
+
     /// The word that stands for a state in a row.
     #[must_use]
     pub const fn word_of(state: State) -> u32 {
@@ -102,6 +108,13 @@ impl Backend {
             3 => State::Resting,
             _ => State::Gone,
         }
+    }
+
+    /// Whether it is on another node.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.flags.load() & Self::ELSEWHERE != 0
     }
 
     /// Where the instance serves.

@@ -4,7 +4,7 @@ use crate::backend::Frontend;
 use crate::endpoint::Endpoint;
 use crate::node::Node;
 use crate::reason::Reason;
-use crate::service::{self, AFFINITY_SOURCE};
+use crate::service::{self, AFFINITY_SOURCE, FOLLOW_WEIGHTS};
 use crate::tables::Tables;
 
 /// Draws a split and a backend for a client.
@@ -24,6 +24,28 @@ pub fn pick<T: Tables + ?Sized>(
     let seed = node.settings.seed.load();
     let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
     service::pick(node.tables, record, destination.address.version(), hash).ok_or(Reason::BadRecord)
+}
+
+/// Whether the draw of a flow from a client to a frontend falls to another split than the one that
+/// it was begun in.
+///
+/// Not where the service is gone or does not say (any more) that its datagrams follow.
+#[inline(always)]
+#[must_use]
+pub fn falls_elsewhere<T: Tables + ?Sized>(
+    tables: &T,
+    seed: u64,
+    [client, destination]: [Endpoint; 2],
+    frontend: u32,
+    statistics: u16,
+) -> bool {
+    let Some(frontend) = tables.frontend(frontend) else { return false };
+    let Some(record) = tables.record(frontend.service.load()) else { return false };
+    if record.flags & FOLLOW_WEIGHTS == 0 {
+        return false;
+    }
+    let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
+    record.statistics_of(hash) != Some(statistics)
 }
 
 /// The hash that both draws of a pick come from: the same on every node of a cluster.

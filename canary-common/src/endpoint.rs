@@ -82,6 +82,17 @@ impl Address {
         if a == 0 && b & MAPPED_MASK == MAPPED { Version::V4 } else { Version::V6 }
     }
 
+    /// Whether it is one that packets from elsewhere never reach: `127.0.0.0/8` or `::1`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_loopback(self) -> bool {
+        const LAST: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1]);
+        const NET: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 127, 0, 0, 0]);
+        const NET_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]);
+        let [a, b] = self.words();
+        a == 0 && (b == LAST || b & NET_MASK == NET)
+    }
+
     /// The address as two words in memory order: what the directory compares and hashes.
     #[inline(always)]
     #[must_use]

@@ -21,13 +21,15 @@ mod key;
 mod rank;
 mod values;
 
-pub use self::change::{Back, NO_PARTNER, ask, free, free_pair, link, mark, partner, touch};
+pub use self::change::{
+    Back, NO_PARTNER, ask, end_severed, free, free_pair, link, mark, partner, spilled_from, touch,
+};
 pub(crate) use self::find::index;
-pub use self::find::{Entry, find, find_at, key_of};
+pub use self::find::{Entry, expect, find, find_at, key_of};
 pub use self::hash::{Hash, Seed};
-pub use self::insert::{Request, Stored, insert};
+pub use self::insert::{Request, Stored, insert, repair};
 pub use self::key::Key;
-pub use self::rank::Limit;
+pub use self::rank::{EVICTIONS, Limit, NO_ROOM, is_kept};
 pub use self::values::Values;
 
 use crate::word::Word;
@@ -39,8 +41,8 @@ pub const PLACES: usize = 7;
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Bucket {
-    /// Bit 0: the lock of inserts whose first choice this is. Upper half: how many of their
-    /// entries are in their second choice.
+    /// Bit 0: the lock of inserts whose first choice this is; the 31 bits above it: how many there
+    /// were. Upper half: how many of their entries are in their second choice.
     pub own: Word<u64>,
     /// A [`Head`] each.
     pub heads: [Word<u64>; PLACES],
@@ -85,6 +87,8 @@ pub enum Client {
     IsSource,
     /// Its destination: `Return`, `Straight`.
     IsDestination,
+    /// No port tells: `Fragment`.
+    IsUnknown,
 }
 
 /// An entry's head: tag 12 bits, version 8, kind 3, state 9, seconds 32, from the lowest.
@@ -212,9 +216,8 @@ impl Kind {
     const fn client(self) -> Client {
         match self {
             Self::Forward | Self::Foreign => Client::IsSource,
-            Self::Return | Self::Straight | Self::Fragment | Self::Free | Self::Claimed => {
-                Client::IsDestination
-            }
+            Self::Return | Self::Straight | Self::Free | Self::Claimed => Client::IsDestination,
+            Self::Fragment => Client::IsUnknown,
         }
     }
 }
@@ -273,6 +276,13 @@ pub trait Flows {
 
     /// An answered flow was pushed out by another: its split has one less.
     fn pushed_out(&self, statistics: u16);
+
+    /// An insert pushed out an entry of this rank, or, with [`NO_ROOM`], found none to push out.
+    fn evicts(&self, _rank: u64) {}
+
+    /// Has a body on its way from memory, for a look that comes soon.
+    #[inline(always)]
+    fn fetch(&self, _body: &Body) {}
 
     /// The same number, about which the compiler knows nothing.
     #[inline(always)]

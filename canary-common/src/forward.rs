@@ -13,6 +13,7 @@ use crate::route::{Decision, Origin, Route, hairpin_address};
 use crate::segment::Segment;
 use crate::settings::Idle;
 use crate::start::{self, Beginning};
+use crate::stats::Exchange;
 use crate::straight::straight;
 use crate::tables::Tables;
 use crate::wire::tcp;
@@ -31,15 +32,64 @@ pub fn of_flow<T: Tables + ?Sized>(
     origin: Origin,
     bits: u64,
 ) -> Result<Option<Decision>, Reason> {
-    if origin == Origin::Pod && is_to_hairpin(segment) {
-        return ends(node, segment).map(|ends| Some(Decision::Hairpin(ends)));
+    if is_of_hairpin(segment, origin) {
+        of_hairpin(node, segment).map(Some)
+    } else {
+        of_forward(node, segment, origin, bits)
     }
+}
+
+/// Whether a packet is the answer of a pod to itself.
+#[inline(always)]
+#[must_use]
+pub fn is_of_hairpin(segment: &Segment, origin: Origin) -> bool {
+    // Words: of arrays the compiler would compare byte by byte.
+    origin == Origin::Pod
+        && segment.destination.address.words() == hairpin_address(segment.version).words()
+}
+
+/// What becomes of the answer of a pod to itself.
+///
+/// # Errors
+///
+/// As [`of_flow`].
+#[inline(always)]
+pub fn of_hairpin<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+) -> Result<Decision, Reason> {
+    ends(node, segment).map(Decision::Hairpin)
+}
+
+/// What becomes of any other packet whose flow is there.
+///
+/// # Errors
+///
+/// As [`of_flow`].
+#[inline(always)]
+pub fn of_forward<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    bits: u64,
+) -> Result<Option<Decision>, Reason> {
     if bits & (addresses::FRONTEND | addresses::TRANSLATED) == 0 {
         return Ok(None);
     }
     let key = Key::new(segment.source, segment.destination);
-    match node.entry(&key, Client::IsSource) {
-        Some(entry) => Ok(known(node, segment, origin, &entry)?.map(Decision::Forward)),
+    let entry = if segment.is_syn() {
+        node.entry_of_first(&key, Client::IsSource)
+    } else {
+        node.entry(&key, Client::IsSource)
+    };
+    match entry {
+        Some(entry) => match known(node, segment, origin, &entry)? {
+            Known::Lives(route) => Ok(Some(Decision::Forward(route))),
+            Known::Over(back) => {
+                release(node, &entry, back);
+                Ok(None)
+            }
+        },
         None => Ok(None),
     }
 }
@@ -57,15 +107,10 @@ pub fn of_none<T: Tables + ?Sized>(
 ) -> Result<Beginning, Reason> {
     match node.find(segment.destination) {
         Some(Occupant::Frontend(id)) => start::fresh(node, segment, origin, id),
+        Some(Occupant::Backend(_)) if origin == Origin::Behind => Err(Reason::NotOurs),
         Some(Occupant::Backend(id)) => straight(node, segment, origin, id),
         None => Err(Reason::NotOurs),
     }
-}
-
-#[inline(always)]
-fn is_to_hairpin(segment: &Segment) -> bool {
-    // Words: of arrays the compiler would compare byte by byte.
-    segment.destination.address.words() == hairpin_address(segment.version).words()
 }
 
 /// The interface that an entry remembers: uplinks and tunnels are one group.
@@ -73,7 +118,7 @@ fn is_to_hairpin(segment: &Segment) -> bool {
 pub(crate) fn interface<T: Tables + ?Sized>(node: Node<'_, T>, origin: Origin) -> u32 {
     match origin {
         Origin::Pod => node.tables.interface_index(),
-        Origin::Net => 0,
+        Origin::Net | Origin::Behind => 0,
     }
 }
 
@@ -84,21 +129,31 @@ pub(crate) fn is_believed<T: Tables + ?Sized>(
     segment: &Segment,
     origin: Origin,
 ) -> bool {
-    let (source, destination) = (segment.source.address, segment.destination.address);
-    origin == Origin::Net || node.tables.leads_back(source, destination)
+    let (source, destination) = (&segment.source.address, &segment.destination.address);
+    origin.is_net() || node.tables.leads_back(source, destination)
 }
 
-/// Where a packet of a flow that is there goes; `None` if the flow is over, or has to be picked
-/// anew.
+/// What is found of a flow that is there.
+enum Known {
+    /// Its packet goes there.
+    Lives(Route),
+    /// It is over, or has to be picked anew.
+    Over(Back),
+}
+
+/// Where a packet of a flow that is there goes.
 #[inline(always)]
 fn known<'t, T: Tables + ?Sized>(
     node: Node<'t, T>,
     segment: &Segment,
     origin: Origin,
     entry: &Entry<'t>,
-) -> Result<Option<Route>, Reason> {
+) -> Result<Known, Reason> {
     if entry.head.kind() == Kind::Foreign {
-        touch(node.tables, entry, node.now);
+        // Of a second's packets the first is asked for: no liar keeps it alive.
+        if entry.head.seen() != node.now && is_believed(node, segment, origin) {
+            touch(node.tables, entry, node.now);
+        }
         return Err(Reason::Foreign);
     }
     let first = segment.is_syn() || segment.is_udp();
@@ -109,31 +164,48 @@ fn known<'t, T: Tables + ?Sized>(
     let back = partner(node.tables, entry);
     if !back.is_there() || is_over(node, segment, entry, &back) {
         // Nothing is under way to a client of expired datagrams, and its own port is free again.
-        release(node, entry, if segment.is_udp() { Back::Goes } else { Back::Stays });
-        return Ok(None);
+        return Ok(Known::Over(if segment.is_udp() { Back::Goes } else { Back::Stays }));
     }
-    if entry.head.has(Head::SEVERED) || is_elsewhere && first {
-        release(node, entry, Back::Goes);
-        return if first { Ok(None) } else { Err(Reason::Severed) };
+    if first && (entry.head.has(Head::SEVERED) || is_elsewhere) {
+        return Ok(Known::Over(Back::Goes));
+    }
+    if entry.head.has(Head::SEVERED) && !is_reset(segment) {
+        node.tables.end_severed(entry.place, entry.head, node.now);
+        return Err(Reason::Severed);
     }
     let backend = node.tables.backend(entry.values.backend).ok_or(Reason::BackendGone)?;
     let unanswered_syn = segment.is_syn() && !back.head.has(Head::ANSWERED);
+    if unanswered_syn && !entry.values.has(Values::DIRECT) {
+        node.tables.show(entry.values.statistics, Exchange::SynAgain);
+    }
     // Who dialled the backend itself stays with it, whatever the service has of it.
     let is_direct = entry.values.has(Values::DIRECT);
     match if is_direct { State::Alive } else { backend.state() } {
         State::Draining | State::Resting if segment.is_udp() || unanswered_syn => {
-            release(node, entry, Back::Stays);
-            return Ok(None);
+            return Ok(Known::Over(Back::Stays));
         }
         State::Gone if first => {
-            release(node, entry, Back::Stays);
-            return Ok(None);
+            return Ok(Known::Over(Back::Stays));
         }
         State::Gone => return Err(Reason::BackendGone),
+        State::Alive
+            if entry.values.has(Values::FOLLOWS)
+                && node.tables.falls_elsewhere(
+                    node.settings.seed.load(),
+                    [segment.source, segment.destination],
+                    &entry.values,
+                ) =>
+        {
+            return Ok(Known::Over(Back::Stays));
+        }
         State::Alive | State::Draining | State::Resting => {}
     }
-    note_client(node, segment, entry, &back);
-    Ok(Some(Route { to: backend.endpoint(), port: entry.values.port }))
+    let masked = entry.values.has(Values::MASKED);
+    // What is sent on is noted when its way is known.
+    if !masked {
+        note_client(node, segment, entry, &back);
+    }
+    Ok(Known::Lives(Route { to: backend.endpoint(), port: entry.values.port, masked }))
 }
 
 /// Whether a flow that is found does not count for this packet.

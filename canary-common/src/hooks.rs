@@ -1,86 +1,22 @@
 //! One function a hook: a packet in, an outcome out.
 
 use crate::addresses;
+use crate::decide::{Decided, decide};
 use crate::endpoint::{Address, Version};
-use crate::forward::{of_flow, of_none};
-use crate::node::{Node, bits};
+use crate::http;
+use crate::node::{Node, bits_of};
+pub use crate::outcome::{Outcome, Verdict};
 use crate::packet::Packet;
 use crate::plain;
+use crate::rare;
 use crate::reason::{Action, Reason};
 use crate::refuse;
+use crate::relay;
 use crate::restore::ends;
-use crate::route::{Decision, Ends, Origin, Sent, act, act_back, hairpin_address};
+use crate::route::{Decision, Ends, Origin, act, act_back, hairpin_address};
 use crate::segment::{self, Segment};
-use crate::start::{Begun, store, trace};
 use crate::tables::Tables;
-use crate::wire::{ipv4, ipv6, tcp};
-
-/// What the hook does with the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes on, untouched or rewritten.
-    Pass,
-    /// It was rewritten and goes back to the interface it came from.
-    Back,
-    /// It goes nowhere.
-    Drop,
-}
-
-/// A verdict, and why, if the packet was not forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// What to do.
-    pub verdict: Verdict,
-    /// The reason; `None` for a packet that was forwarded or restored.
-    pub reason: Option<Reason>,
-}
-
-impl Outcome {
-    /// What was rewritten and goes on.
-    pub const ON: Self = Self { verdict: Verdict::Pass, reason: None };
-
-    /// The outcome as one number, for functions that hand over nothing wider.
-    #[inline(always)]
-    #[must_use]
-    pub const fn to_word(self) -> u32 {
-        let verdict = match self.verdict {
-            Verdict::Pass => 0,
-            Verdict::Back => 1,
-            Verdict::Drop => 2,
-        };
-        let slot = match self.reason {
-            Some(reason) => reason.slot().wrapping_add(1),
-            None => 0,
-        };
-        verdict | slot << 8
-    }
-
-    /// The verdict of such a number, and the slot of its reason.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of_word(word: u32) -> (Verdict, Option<u32>) {
-        let verdict = match word & 0xff {
-            0 => Verdict::Pass,
-            1 => Verdict::Back,
-            _ => Verdict::Drop,
-        };
-        (verdict, (word >> 8).checked_sub(1))
-    }
-
-    #[inline(always)]
-    const fn of(sent: Sent) -> Self {
-        let verdict = match sent {
-            Sent::On => Verdict::Pass,
-            Sent::Back => Verdict::Back,
-        };
-        Self { verdict, reason: None }
-    }
-
-    #[inline(always)]
-    const fn because(verdict: Verdict, reason: Reason) -> Self {
-        Self { verdict, reason: Some(reason) }
-    }
-}
+use crate::wire::{icmp, ipv4, ipv6, tcp};
 
 /// What a first look at a packet gives: in the kernel, all that the plain case needs is in one
 /// function, and the whole logic in another that it calls.
@@ -129,16 +65,19 @@ where
         Ok(front) => front,
         Err(reason) => return First::pass(reason),
     };
-    let bits = bits(tables, front.address) & addresses::ALL;
+    let bits = bits_of(tables, front.address) & relay::bits(origin);
     let is_hairpin =
-        origin == Origin::Pod && front.address.words() == hairpin_address(front.version).words();
+        origin == Origin::Pod && front.address == hairpin_address(front.version).words();
     if bits == 0 && !is_hairpin {
         return First::pass(Reason::NotOurs);
     }
+    if bits == addresses::NODE && !relay::may_be_answer(packet, tables, l2, front.version) {
+        return First::pass(Reason::NotOurs);
+    }
     if bits & addresses::FRONTEND != 0
+        && origin != Origin::Behind
         && let Ok(node) = Node::new(tables)
-        && let Ok(segment) = Segment::of(packet, l2, front.version)
-        && let Some(outcome) = plain::forward(packet, node, &segment, l2, origin)
+        && let Some(outcome) = plain::forward(packet, node, front.version, l2, origin)
     {
         return First::Done(outcome);
     }
@@ -159,67 +98,67 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let decided = inbound_segment(packet, tables, l2, version, bits).and_then(|segment| {
-        let node = Node::new(tables)?;
-        if let Some(decision) = of_flow(node, &segment, origin, bits)? {
-            return Ok(decision);
+    let segment = match Segment::of(packet, l2, version) {
+        Ok(segment) => segment,
+        Err(reason) if rare::may_be(reason) => {
+            return rare::inbound(packet, tables, l2, origin, version, bits);
         }
-        let beginning = of_none(node, &segment, origin)?;
-        match beginning.begun {
-            Begun::Passes => Ok(Decision::Forward(beginning.as_it_is())),
-            Begun::Flow => store(node, &segment, origin, &beginning).map(Decision::Forward),
-            Begun::Trace => {
-                let request = trace(node, &segment, &beginning);
-                tables.store_flow(&request, node.settings.flows());
-                Err(Reason::Straight)
-            }
-        }
-    });
+        Err(reason) => return unforwarded(reason),
+    };
+    let decided = Node::new(tables).and_then(|node| decide(node, &segment, origin, bits));
+    inbound_end(packet, tables, l2, origin, &segment, decided)
+}
+
+/// Does with a segment what was decided.
+#[inline(always)]
+pub(crate) fn inbound_end<P, T>(
+    packet: &mut P,
+    tables: &T,
+    l2: usize,
+    origin: Origin,
+    segment: &Segment,
+    decided: Result<Decided, Reason>,
+) -> Outcome
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
     match decided {
-        Ok(decision) => inbound_act(packet, l2, origin, version, decision),
+        Ok(Decided::Here(decision)) => inbound_act(packet, segment, origin, decision),
+        Ok(Decided::Forth(relay)) => relay::send(packet, segment, relay, false),
+        Ok(Decided::Back(relay)) => relay::send(packet, segment, relay, true),
         Err(reason) if reason.action() == Action::Refuse => {
-            refused(packet, tables, l2, version, reason)
+            refused(packet, tables, l2, segment, reason)
         }
         Err(reason) => unforwarded(reason),
     }
 }
 
-/// The segment that the whole logic is about.
+/// Whether a segment has to do with us, as far as it says itself.
 ///
 /// # Errors
 ///
-/// The [`Reason`] why it is not ours, or cannot be served.
+/// [`Reason::NotOurs`] if not.
 #[inline(always)]
-pub fn inbound_segment<P, T>(
-    packet: &P,
-    tables: &T,
-    l2: usize,
-    version: Version,
-    bits: u64,
-) -> Result<Segment, Reason>
-where
-    P: Packet + ?Sized,
-    T: Tables + ?Sized,
-{
-    let segment = Segment::of(packet, l2, version)?;
-    if bits == addresses::BACKEND && is_of_straight(tables, &segment) {
+pub fn is_ours<T: Tables + ?Sized>(tables: &T, segment: &Segment, bits: u64) -> Result<(), Reason> {
+    if bits & !addresses::NODE == addresses::BACKEND && is_of_straight(tables, segment) {
         return Err(Reason::NotOurs);
     }
-    Ok(segment)
+    Ok(())
 }
 
 /// The last step: the packet is rewritten.
 #[inline(always)]
 pub fn inbound_act<P: Packet + ?Sized>(
     packet: &mut P,
-    l2: usize,
+    segment: &Segment,
     origin: Origin,
-    version: Version,
     decision: Decision,
 ) -> Outcome {
-    let sent = Segment::of(packet, l2, version)
-        .and_then(|segment| act(packet, &segment, origin, decision));
-    match sent {
+    match act(packet, segment, origin, decision) {
+        Ok(_) if matches!(decision, Decision::Hairpin(ends) if ends.severed) => {
+            Outcome::because(Verdict::Back, Reason::Severed)
+        }
         Ok(sent) => Outcome::of(sent),
         Err(reason) => unforwarded(reason),
     }
@@ -241,7 +180,7 @@ pub fn refused<P, T>(
     packet: &mut P,
     tables: &T,
     l2: usize,
-    version: Version,
+    segment: &Segment,
     reason: Reason,
 ) -> Outcome
 where
@@ -252,9 +191,7 @@ where
     if !tables.may_refuse(node.now) {
         return Outcome::because(Verdict::Drop, Reason::RefusalLimited);
     }
-    let told =
-        Segment::of(packet, l2, version).and_then(|segment| refuse::refuse(packet, &segment, l2));
-    match told {
+    match refuse::refuse(packet, segment, l2) {
         Ok(()) => Outcome::because(Verdict::Back, reason),
         Err(_) => Outcome::because(Verdict::Drop, reason),
     }
@@ -284,17 +221,32 @@ where
         Ok(front) => front,
         Err(reason) => return First::pass(reason),
     };
-    let bits = bits(tables, front.address);
+    let bits = bits_of(tables, front.address);
     if bits & addresses::BACKEND == 0 {
+        // An error comes from anywhere: only the packet that it quotes says whose it is.
+        if front.is_icmp(packet, l2) {
+            return First::Whole { version: front.version, bits };
+        }
         return First::pass(Reason::NotOurs);
     }
     if let Ok(node) = Node::new(tables)
-        && let Ok(segment) = Segment::of(packet, l2, front.version)
-        && let Some(outcome) = plain::restore(packet, node, &segment, l2)
+        && let Some(outcome) = plain::restore(packet, node, front.version, l2)
     {
         return First::Done(outcome);
     }
     First::Whole { version: front.version, bits }
+}
+
+/// The family and destination of a packet to a frontend's address, as far as its bits tell.
+#[inline(always)]
+pub fn to_frontend<P, T>(packet: &P, tables: &T, l2: usize) -> Option<(Version, Address)>
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
+    let Front { version, address } = Front::read(packet, l2, Towards::Destination).ok()?;
+    let is_frontends = bits_of(tables, address) & addresses::FRONTEND != 0;
+    is_frontends.then_some((version, Address::of_words(address)))
 }
 
 /// The whole logic for a packet that may be a backend's answer.
@@ -304,37 +256,56 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let ends =
-        Segment::of(packet, l2, version).and_then(|segment| ends(Node::new(tables)?, &segment));
+    let segment = match Segment::of(packet, l2, version) {
+        Ok(segment) => segment,
+        Err(reason) if rare::may_be(reason) => {
+            return rare::outbound(packet, tables, l2, version);
+        }
+        Err(reason) => return unrestored(reason),
+    };
+    let segment = Segment { answer: http::answer(packet, &segment), ..segment };
+    let ends = Node::new(tables).and_then(|node| ends(node, &segment));
+    outbound_end(packet, tables, l2, &segment, ends)
+}
+
+/// What becomes of an answer whose ends are known, or why they are not.
+#[inline(always)]
+pub(crate) fn outbound_end<P, T>(
+    packet: &mut P,
+    tables: &T,
+    l2: usize,
+    segment: &Segment,
+    ends: Result<Ends, Reason>,
+) -> Outcome
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
     match ends {
-        Ok(ends) => outbound_act(packet, l2, version, ends),
+        Ok(ends) => outbound_act(packet, segment, ends),
+        // The client is told already: now its backend is.
+        Err(reason) if reason.action() == Action::Refuse => {
+            refused(packet, tables, l2, segment, reason)
+        }
         Err(reason) => unrestored(reason),
     }
 }
 
 /// Its last step: the answer is rewritten.
 #[inline(always)]
-pub fn outbound_act<P: Packet + ?Sized>(
-    packet: &mut P,
-    l2: usize,
-    version: Version,
-    ends: Ends,
-) -> Outcome {
-    let sent =
-        Segment::of(packet, l2, version).and_then(|segment| act_back(packet, &segment, ends));
-    match sent {
+pub fn outbound_act<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, ends: Ends) -> Outcome {
+    match act_back(packet, segment, ends) {
+        Ok(_) if ends.severed => Outcome::because(Verdict::Pass, Reason::Severed),
         Ok(sent) => Outcome::of(sent),
         Err(reason) => unrestored(reason),
     }
 }
 
-/// The outcome for a backend's packet that is not restored: the answer of a connection that was
-/// severed does not reach its client.
+/// The outcome for a backend's packet that is not restored.
 #[inline(always)]
 #[must_use]
-pub fn unrestored(reason: Reason) -> Outcome {
-    let is_severed = matches!(reason, Reason::Severed);
-    Outcome::because(if is_severed { Verdict::Drop } else { Verdict::Pass }, reason)
+pub const fn unrestored(reason: Reason) -> Outcome {
+    Outcome::because(Verdict::Pass, reason)
 }
 
 /// Whether a packet to a backend's own address is in the middle of its connection: only those
@@ -357,27 +328,42 @@ enum Towards {
 /// As much of a packet as says whether it is ours.
 struct Front {
     version: Version,
-    address: Address,
+    /// The address as words: of bytes the compiler would keep pieces apart.
+    address: [u64; 2],
 }
 
 impl Front {
     #[inline(always)]
     fn read<P: Packet + ?Sized>(packet: &P, l2: usize, end: Towards) -> Result<Self, Reason> {
         let version = segment::version(packet, l2)?;
-        let address = match (version, end) {
-            (Version::V4, Towards::Destination) => {
-                Address::v4(packet.read(l2.wrapping_add(ipv4::DESTINATION_AT))?)
+        let within = match (version, end) {
+            (Version::V4, Towards::Destination) => ipv4::DESTINATION_AT,
+            (Version::V4, Towards::Source) => ipv4::SOURCE_AT,
+            (Version::V6, Towards::Destination) => ipv6::DESTINATION_AT,
+            (Version::V6, Towards::Source) => ipv6::SOURCE_AT,
+        };
+        let at = l2.wrapping_add(within);
+        let address = match version {
+            Version::V4 => {
+                let [a, b, c, d] = packet.read(at)?;
+                [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])]
             }
-            (Version::V4, Towards::Source) => {
-                Address::v4(packet.read(l2.wrapping_add(ipv4::SOURCE_AT))?)
-            }
-            (Version::V6, Towards::Destination) => {
-                Address(packet.read(l2.wrapping_add(ipv6::DESTINATION_AT))?)
-            }
-            (Version::V6, Towards::Source) => {
-                Address(packet.read(l2.wrapping_add(ipv6::SOURCE_AT))?)
+            Version::V6 => {
+                let [a, b, ..] = packet.words::<2>(at, 16)?;
+                [a, b]
             }
         };
         Ok(Self { version, address })
+    }
+
+    /// Whether the packet carries ICMP of its own family.
+    #[inline(always)]
+    fn is_icmp<P: Packet + ?Sized>(&self, packet: &P, l2: usize) -> bool {
+        let (at, wanted) = match self.version {
+            Version::V4 => (ipv4::PROTOCOL_AT, icmp::V4),
+            Version::V6 => (ipv6::NEXT_AT, icmp::V6),
+        };
+        // Verifier: two bytes, as in `segment::version`.
+        packet.read::<2>(l2.wrapping_add(at)).is_ok_and(|[protocol, _]| protocol == wanted)
     }
 }

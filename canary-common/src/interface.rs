@@ -25,9 +25,10 @@ impl Interface {
     /// older than we are, and the source port of a new one is always translated.
     pub const YOUNG: u32 = 1;
     /// There is no conntrack to read, and we have not been attached for long: as with
-    /// [`Interface::YOUNG`], what is not known passes, and source ports are always translated.
+    /// [`Interface::YOUNG`], source ports are translated while any are free. But nobody translates
+    /// addresses without conntrack, so a connection that is not known is one of ours that was lost.
     pub const BLIND: u32 = 1 << 1;
-    /// Its clients hold half of the places of `FLOWS`: new ones push out nothing.
+    /// Its clients hold half of the places of `FLOWS` with what nothing pushes out: it gets no more.
     pub const CROWDED: u32 = 1 << 2;
     /// It is a pod's: what comes by it is believed only where its route leads back.
     pub const POD: u32 = 1 << 3;

@@ -12,12 +12,18 @@ pub mod account;
 pub mod addresses;
 pub mod backend;
 pub mod checksum;
+mod decide;
 pub mod directory;
 pub mod draw;
 pub mod endpoint;
+pub mod event;
 pub mod flows;
 pub mod forward;
+pub mod fragment;
+pub mod headers;
 pub mod hooks;
+pub mod http;
+pub mod icmp;
 pub mod interface;
 pub mod label;
 pub mod layout;
@@ -25,14 +31,18 @@ pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
 pub mod node;
+mod outcome;
 pub mod packet;
 #[cfg(any(test, feature = "user"))]
 pub mod packets;
 mod plain;
 #[cfg(feature = "user")]
 pub mod pod;
+mod ports;
+pub mod rare;
 pub mod reason;
 pub mod refuse;
+pub mod relay;
 pub mod restore;
 pub mod route;
 pub mod segment;

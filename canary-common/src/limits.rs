@@ -21,8 +21,12 @@ pub const MAX_HISTOGRAMS: u32 = 512;
 /// Buckets of `FLOWS`, 512 bytes and seven places each, unless the agent sizes it by the machine's
 /// memory; a connection takes two places.
 pub const DEFAULT_FLOW_BUCKETS: u32 = 16_384;
-/// Connect-time picks that are remembered.
-pub const MAX_SOCKETS: u32 = 65_536;
+/// Bytes of the ring of events, of 88 each with its head: room for those of a burst.
+pub const EVENTS_BYTES: u32 = 1 << 18;
+/// Connect-time picks that come along from an earlier layout: memory is taken for those there are.
+pub const MAX_BROUGHT: u32 = 16_384;
+/// Connected sockets of datagrams that are known by their cookie, 80 bytes each.
+pub const MAX_PEERS: u32 = 16_384;
 /// Interfaces that are watched.
 pub const MAX_INTERFACES: u32 = 4_096;
 
@@ -49,8 +53,15 @@ pub const PORT_REUSE_IDLE: u32 = 60;
 /// Seconds after which a `return` whose `forward` is not there counts as free: an insert is under
 /// way before.
 pub const ORPHAN_IDLE: u32 = 2;
+/// Seconds for which the fragments of a datagram are known by its first; the kernel gives up
+/// reassembly after 30 s (IPv4) and 60 s (IPv6), and the 16 bits of an IPv4 id come again sooner.
+pub const FRAGMENT_IDLE: u32 = 15;
+/// IPv6 extension headers that are walked.
+pub const MAX_EXTENSIONS: usize = 6;
+/// Bytes of IPv6 extension headers that are walked.
+pub const MAX_EXTENSIONS_LEN: usize = 256;
 /// Source ports that are tried for a connection whose own is taken.
-pub const PORT_TRIES: u32 = 32;
+pub const PORT_TRIES: u64 = 16;
 /// Seconds for which an interface is [`crate::interface::Interface::BLIND`] without conntrack.
 pub const BLIND_INTERFACE: u32 = 600;
 /// First of the source ports for connections whose own is taken.

@@ -11,8 +11,8 @@ use crate::flows::{self, Flows};
 use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
-use crate::stats::{Counter, Timing};
-use crate::tables::Tables;
+use crate::stats::{Counter, Exchange, Timing};
+use crate::tables::{Tables, Way};
 use crate::word::Word;
 
 /// Every table, in memory, and the clock.
@@ -40,6 +40,10 @@ pub struct Memory {
     pub flows: Vec<flows::Bucket>,
     /// Counters by statistics id and counter.
     pub counts: RefCell<HashMap<(u16, Counter), u64>>,
+    /// What packets showed, by statistics id.
+    pub exchanges: RefCell<HashMap<(u16, Exchange), u64>>,
+    /// `EVICTIONS`.
+    pub evictions: [Cell<u64>; flows::EVICTIONS],
     /// Statistics ids that have histograms.
     pub timed: HashSet<u16>,
     /// Times that were taken: statistics id, kind, microseconds.
@@ -54,8 +58,12 @@ pub struct Memory {
     pub interface: Interface,
     /// Its index.
     pub index: Cell<u32>,
+    /// `VIRTUALS`.
+    pub virtuals: HashSet<Address>,
     /// Addresses that the route does not lead to by the packet's interface.
     pub elsewhere: RefCell<HashSet<Address>>,
+    /// Addresses that packets cannot be sent on to, and why; to others they can.
+    pub ways: RefCell<HashMap<Address, Way>>,
 }
 
 impl Memory {
@@ -115,6 +123,13 @@ impl Flows for Memory {
     fn pushed_out(&self, statistics: u16) {
         self.count(statistics, Counter::PushedOut, 1);
     }
+
+    fn evicts(&self, rank: u64) {
+        let slot = usize::try_from(rank).ok().and_then(|rank| self.evictions.get(rank));
+        if let Some(slot) = slot {
+            slot.set(slot.get().saturating_add(1));
+        }
+    }
 }
 
 impl Tables for Memory {
@@ -164,6 +179,12 @@ impl Tables for Memory {
         *count = count.saturating_add(by);
     }
 
+    fn show(&self, statistics: u16, exchange: Exchange) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let count = exchanges.entry((statistics, exchange)).or_default();
+        *count = count.saturating_add(1);
+    }
+
     fn observe(&self, statistics: u16, timing: Timing, us: u32) {
         self.times.borrow_mut().push((statistics, timing, us));
     }
@@ -174,6 +195,10 @@ impl Tables for Memory {
 
     fn tick(&self) -> u32 {
         self.tick.get().max(1)
+    }
+
+    fn is_virtual(&self, address: Address) -> bool {
+        self.virtuals.contains(&address)
     }
 
     fn may_refuse(&self, _now: u32) -> bool {
@@ -188,7 +213,11 @@ impl Tables for Memory {
         self.index.get()
     }
 
-    fn leads_back(&self, source: Address, _destination: Address) -> bool {
-        !self.elsewhere.borrow().contains(&source)
+    fn way(&self, _from: Address, to: Address) -> Way {
+        self.ways.borrow().get(&to).copied().unwrap_or(Way::Open)
+    }
+
+    fn leads_back(&self, source: &Address, _destination: &Address) -> bool {
+        !self.elsewhere.borrow().contains(source)
     }
 }

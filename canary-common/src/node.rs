@@ -62,6 +62,14 @@ impl<'t, T: Tables + ?Sized> Node<'t, T> {
         flows::find_at(self.tables, place).filter(|entry| entry.head.is_of_same(head))
     }
 
+    /// The same for a packet that begins a connection: most likely there is none yet.
+    #[inline(always)]
+    #[must_use]
+    pub fn entry_of_first(&self, key: &Key, client: Client) -> Option<Entry<'t>> {
+        let (head, place) = self.tables.find_new(key, client, self.settings.flows())?;
+        flows::find_at(self.tables, place).filter(|entry| entry.head.is_of_same(head))
+    }
+
     /// The entry of a tuple, where the plain case looks.
     #[inline(always)]
     #[must_use]
@@ -74,6 +82,13 @@ impl<'t, T: Tables + ?Sized> Node<'t, T> {
 #[inline(always)]
 #[must_use]
 pub fn bits<T: Tables + ?Sized>(tables: &T, address: Address) -> u64 {
-    let place = addresses::place(address);
+    bits_of(tables, address.words())
+}
+
+/// The bits of an address of these words.
+#[inline(always)]
+#[must_use]
+pub fn bits_of<T: Tables + ?Sized>(tables: &T, words: [u64; 2]) -> u64 {
+    let place = addresses::place_of(words);
     tables.addresses(place.row) >> place.shift
 }

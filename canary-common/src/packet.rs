@@ -27,6 +27,33 @@ pub trait Packet {
     /// [`Reason::Truncated`] if the packet ends before `offset + N`.
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason>;
 
+    /// Copies the `N` bytes at `offset`, which may lie behind all headers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::read`].
+    #[inline(always)]
+    fn peek<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
+        self.read(offset)
+    }
+
+    /// The `W` words at `offset`, at most eight; what is not asked for is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if the packet ends before `offset + room`, which is beyond them.
+    #[inline(always)]
+    fn words<const W: usize>(&self, offset: usize, room: usize) -> Result<[u64; 8], Reason> {
+        if self.len() < offset.wrapping_add(room) {
+            return Err(Reason::Truncated);
+        }
+        let mut words = [0; 8];
+        for (at, word) in (0_usize..).zip(words.iter_mut().take(W)) {
+            *word = u64::from_ne_bytes(self.read(offset.wrapping_add(at << 3))?);
+        }
+        Ok(words)
+    }
+
     /// Overwrites the `N` bytes at `offset`.
     ///
     /// # Errors
@@ -40,6 +67,12 @@ pub trait Packet {
     ///
     /// [`Reason::Truncated`] if it cannot have that length; it is unchanged then.
     fn resize(&mut self, len: usize) -> Result<(), Reason>;
+
+    /// Notes a change that no checksum of the packet makes up for: of the addresses of an IPv6
+    /// fragment without its transport header. The tcx hooks override this, for an `skb` may bear
+    /// the sum of all its bytes.
+    #[inline(always)]
+    fn note_change(&mut self, _change: Difference) {}
 
     /// Length of the whole packet in bytes.
     fn len(&self) -> usize;
@@ -88,6 +121,22 @@ pub trait Packet {
         [address, port]: [Difference; 2],
     ) -> Result<(), Reason> {
         self.patch_checksum(offset, udp, covers, address.and(port))
+    }
+
+    /// The same for a TCP checksum that stands there as `sum`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::patch_checksum`].
+    #[inline(always)]
+    fn patch_tcp(
+        &mut self,
+        offset: usize,
+        sum: [u8; 2],
+        _covers: Covers,
+        [address, port]: [Difference; 2],
+    ) -> Result<(), Reason> {
+        self.write(offset, address.and(port).patch(sum))
     }
 }
 

@@ -3,6 +3,8 @@
 //! Sums are made from nothing here, never piece by piece as the datapath does it, so that each
 //! way can be held against the other.
 
+pub mod rare;
+
 use core::net::{IpAddr, SocketAddr};
 
 use crate::checksum::{fold, sum};
@@ -44,6 +46,7 @@ pub struct Draft {
     tcp_options: Vec<u8>,
     has_ethernet: bool,
     has_sum: bool,
+    hops: u8,
 }
 
 impl Draft {
@@ -61,6 +64,7 @@ impl Draft {
             tcp_options: Vec::new(),
             has_ethernet: true,
             has_sum: true,
+            hops: TTL,
         }
     }
 
@@ -113,6 +117,13 @@ impl Draft {
         self
     }
 
+    /// With this time to live, or hop limit.
+    #[must_use]
+    pub const fn hops(mut self, hops: u8) -> Self {
+        self.hops = hops;
+        self
+    }
+
     /// Without a UDP checksum: it is 0.
     #[must_use]
     pub const fn unsummed(mut self) -> Self {
@@ -136,7 +147,7 @@ impl Draft {
         } else {
             packet.extend([0x60, 0, 0, 0]);
             packet.extend(length(segment.len()));
-            packet.extend([self.source.protocol, TTL]);
+            packet.extend([self.source.protocol, self.hops]);
             packet.extend(self.source.address.0);
             packet.extend(self.destination.address.0);
         }
@@ -150,7 +161,7 @@ impl Draft {
         let mut header = vec![0x40 | words, 0];
         header.extend(length(header_len.saturating_add(payload)));
         // An identifier; do not fragment.
-        header.extend([0x1c, 0x46, 0x40, 0, TTL, self.source.protocol]);
+        header.extend([0x1c, 0x46, 0x40, 0, self.hops, self.source.protocol]);
         let addresses = [self.source, self.destination].map(|end| end.address.as_v4());
         let addresses = addresses.map(Option::unwrap_or_default).concat();
         let rest = [addresses, self.ip_options.clone()].concat();
@@ -221,6 +232,10 @@ pub fn check(packet: &[u8], has_ethernet: bool) -> Result<(), String> {
         Some(6) => check_ipv6(ip)?,
         version => return Err(format!("IP version {version:?}")),
     };
+    // Of a fragment no sum covers just what is there.
+    if protocol == ipv6::FRAGMENT {
+        return Ok(());
+    }
     if matches!(protocol, ICMP | ICMP_V6) {
         return check_icmp(protocol, [source, destination], segment);
     }
@@ -256,32 +271,59 @@ fn check_icmp(protocol: u8, [from, to]: [Address; 2], message: &[u8]) -> Result<
     if off != [0, 0] {
         return Err(format!("checksum of ICMP is off by {off:02x?}"));
     }
+    if message
+        .first()
+        .is_some_and(|kind| matches!((protocol, kind), (ICMP, 0 | 8) | (ICMP_V6, 128..)))
+    {
+        return Ok(());
+    }
+    // Any router on the way may have sent it, but only to whom the packet came from.
     let quoted = message.get(8..).unwrap_or_default();
     let at = if protocol == ICMP { ipv4::SOURCE_AT } else { ipv6::SOURCE_AT };
-    let wanted = [to, from].map(|end| end.as_v4().map_or(end.0.to_vec(), |ip| ip.to_vec()));
-    if quoted.get(at..).is_some_and(|quoted| quoted.starts_with(&wanted.concat())) {
-        Ok(())
-    } else {
-        Err("the error quotes a packet of somebody else".to_owned())
+    let wanted = to.as_v4().map_or(to.0.to_vec(), |ip| ip.to_vec());
+    if quoted.get(at..).is_none_or(|quoted| !quoted.starts_with(&wanted)) {
+        return Err("the error quotes a packet of somebody else".to_owned());
     }
+    check_quoted(protocol, quoted)
+}
+
+/// Holds the sums of a quoted packet against its bytes, as far as they are there.
+fn check_quoted(protocol: u8, quoted: &[u8]) -> Result<(), String> {
+    let told = |at: usize| {
+        let word = quoted.get(at..).and_then(<[u8]>::first_chunk).copied();
+        word.map_or(usize::MAX, |word| usize::from(u16::from_be_bytes(word)))
+    };
+    if protocol == ICMP {
+        let header = quoted.get(..ipv4::LEN).unwrap_or_default();
+        if header.first() == Some(&0x45) && fold(sum(header)) != u16::MAX {
+            return Err(format!("quoted IPv4 header sums to {:#06x}", fold(sum(header))));
+        }
+    }
+    let whole = if protocol == ICMP { told(2) } else { told(4).saturating_add(ipv6::LEN) };
+    if quoted.len() < whole {
+        return Ok(());
+    }
+    check(quoted, false).map_err(|error| format!("quoted: {error}"))
 }
 
 type Parts<'p> = (u8, [Address; 2], &'p [u8]);
 
 fn check_ipv4(ip: &[u8]) -> Result<Parts<'_>, String> {
-    let Some(&[first, _, high, low, _, _, _, _, _, protocol, _, _, ref ends @ ..]) =
+    let Some(&[first, _, high, low, _, _, more, offset, _, protocol, _, _, ref ends @ ..]) =
         ip.first_chunk::<20>()
     else {
         return Err("IPv4 header cut".to_owned());
     };
     let header_len = usize::from(first & 0x0f) << 2;
     let total = usize::from(u16::from_be_bytes([high, low]));
+    let is_fragment = [more & 0x3f, offset] != [0, 0];
     let header = ip.get(..header_len).ok_or("IPv4 options cut")?;
     if fold(sum(header)) != u16::MAX {
         return Err(format!("IPv4 header sums to {:#06x}", fold(sum(header))));
     }
     let segment = ip.get(header_len..total).ok_or_else(|| format!("IPv4 length {total}"))?;
     let [a, b, c, d, rest @ ..] = *ends;
+    let protocol = if is_fragment { ipv6::FRAGMENT } else { protocol };
     Ok((protocol, [[a, b, c, d], rest].map(Address::v4), segment))
 }
 
@@ -298,7 +340,28 @@ fn check_ipv6(ip: &[u8]) -> Result<Parts<'_>, String> {
     let (Some(source), Some(destination)) = (address(source), address(destination)) else {
         return Err("IPv6 addresses cut".to_owned());
     };
+    let (protocol, segment) = behind_extensions(protocol, segment)?;
     Ok((protocol, [source, destination], segment))
+}
+
+/// What stands behind IPv6 extension headers, up to one of a real fragment.
+fn behind_extensions(mut protocol: u8, mut rest: &[u8]) -> Result<(u8, &[u8]), String> {
+    loop {
+        let Some(&[next, words, a, b, ..]) = rest.first_chunk::<8>() else {
+            return Ok((protocol, rest));
+        };
+        let len = match protocol {
+            ipv6::FRAGMENT if [a, b & 0xf9] != [0, 0] => return Ok((protocol, rest)),
+            ipv6::FRAGMENT => 8,
+            ipv6::AUTHENTICATION => usize::from(words).saturating_add(2).saturating_mul(4),
+            ipv6::HOP_BY_HOP | ipv6::ROUTING | ipv6::DESTINATION_OPTIONS => {
+                usize::from(words).saturating_add(1).saturating_mul(8)
+            }
+            _ => return Ok((protocol, rest)),
+        };
+        rest = rest.get(len..).ok_or("IPv6 extension headers cut")?;
+        protocol = next;
+    }
 }
 
 #[cfg(test)]

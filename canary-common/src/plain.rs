@@ -3,7 +3,8 @@
 //! No decision is made here. What is not plain falls through to the whole logic, which does the
 //! same for a packet that is, and which tests hold this against, packet by packet.
 
-use crate::account::count_bytes;
+use self::headers::{Headers, V4, V6};
+use crate::account::count_payload;
 use crate::backend::State;
 use crate::endpoint::{Endpoint, TCP, Version};
 use crate::flows::{self, Client, Entry, Flows, Head, Key, Kind, Values};
@@ -12,10 +13,10 @@ use crate::limits;
 use crate::node::Node;
 use crate::packet::Packet;
 use crate::route::Origin;
-use crate::segment::{Segment, Side};
+use crate::segment::Side;
 use crate::stats::Counter;
 use crate::tables::Tables;
-use crate::wire::{ipv4, ipv6, tcp};
+use crate::wire::tcp;
 
 /// States that a flow of the plain case does not have.
 const RARE: u64 =
@@ -23,35 +24,24 @@ const RARE: u64 =
 /// Flags that a packet of the plain case does not have.
 const RARE_FLAGS: u8 = tcp::SYN | tcp::FIN | tcp::RST;
 
-/// The segment with its offsets as constants, if it is one of the plain case.
-#[inline(always)]
-fn ordinary(segment: &Segment, l2: usize) -> Option<Segment> {
-    let ip = match segment.version {
-        Version::V4 => ipv4::LEN,
-        Version::V6 => ipv6::LEN,
-    };
-    let l4_at = l2.wrapping_add(ip);
-    let plain =
-        segment.source.protocol == TCP && segment.flags & RARE_FLAGS == 0 && segment.l4_at == l4_at;
-    let with_tcp = |end: Endpoint| Endpoint { protocol: TCP, ..end };
-    let (source, destination) = (with_tcp(segment.source), with_tcp(segment.destination));
-    plain.then_some(Segment { l3_at: l2, l4_at, source, destination, ..*segment })
-}
-
 /// The entry of a packet, if it is in the state of the plain case and was seen in this minute.
 #[inline(always)]
-fn entry<'t, T: Tables + ?Sized>(
+fn entry<'t, H: Headers, T: Tables + ?Sized>(
     node: Node<'t, T>,
-    segment: &Segment,
+    headers: &H,
     client: Client,
     kind: Kind,
 ) -> Option<Entry<'t>> {
-    let entry = node.flow(&Key::new(segment.source, segment.destination), client)?;
+    if headers.flags() & RARE_FLAGS != 0 {
+        return None;
+    }
+    let key = Key::of_words(headers.source(), headers.destination(), headers.ports(), TCP);
+    let entry = node.flow(&key, client)?;
     let head = entry.head;
-    let wanted = Head::ANSWERED | if segment.payload > 0 { Head::PAYLOAD } else { 0 };
+    let wanted = Head::ANSWERED | if headers.payload() > 0 { Head::PAYLOAD } else { 0 };
     let plain = head.0 & (RARE | wanted) == wanted
         && head.kind() == kind
-        && !entry.values.has(Values::TRANSLATED | Values::DIRECT)
+        && !entry.values.has(Values::TRANSLATED | Values::DIRECT | Values::MASKED)
         && head.idle(node.now) < limits::SYN_REUSE_IDLE;
     plain.then_some(entry)
 }
@@ -61,7 +51,7 @@ fn entry<'t, T: Tables + ?Sized>(
 pub(crate) fn forward<P, T>(
     packet: &mut P,
     node: Node<'_, T>,
-    segment: &Segment,
+    version: Version,
     l2: usize,
     origin: Origin,
 ) -> Option<Outcome>
@@ -69,27 +59,47 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let segment = ordinary(segment, l2)?;
-    let entry = entry(node, &segment, Client::IsSource, Kind::Forward)?;
+    match version {
+        Version::V4 => forward_of::<V4, P, T>(packet, node, l2, origin),
+        Version::V6 => forward_of::<V6, P, T>(packet, node, l2, origin),
+    }
+}
+
+#[inline(always)]
+fn forward_of<H, P, T>(
+    packet: &mut P,
+    node: Node<'_, T>,
+    l2: usize,
+    origin: Origin,
+) -> Option<Outcome>
+where
+    H: Headers,
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
+    let headers = H::read(packet, l2)?;
+    let entry = entry(node, &headers, Client::IsSource, Kind::Forward)?;
     let values = entry.values;
     let own = match origin {
         Origin::Pod => node.tables.interface_index(),
-        Origin::Net => 0,
+        Origin::Net | Origin::Behind => 0,
     };
     let backend = node.tables.backend(values.backend)?;
-    let to = Endpoint { protocol: TCP, ..backend.endpoint() };
+    let Endpoint { address, port, .. } = backend.endpoint();
+    let to = address.words();
     if values.interface != own
         || backend.state() == State::Gone
-        || to.address.words() == segment.source.address.words()
+        || to == headers.source()
+        || to == headers.destination()
     {
         return None;
     }
-    if values.has(Values::TIMED) && segment.ends_a_write() {
+    if values.has(Values::TIMED) && headers.payload() > 0 && headers.flags() & tcp::PSH != 0 {
         ask(node, values.partner, entry.place)?;
     }
-    segment.readdress(packet, Side::Destination, to).ok()?;
+    headers.rewrite(packet, l2, Side::Destination, (to, port)).ok()?;
     flows::touch(node.tables, &entry, node.now);
-    count_bytes(node, &segment, &values, Counter::BytesToBackend);
+    count_payload(node, headers.payload(), &values, Counter::BytesToBackend);
     Some(Outcome::ON)
 }
 
@@ -110,27 +120,44 @@ fn ask<T: Tables + ?Sized>(node: Node<'_, T>, place: u32, forward: u32) -> Optio
 pub(crate) fn restore<P, T>(
     packet: &mut P,
     node: Node<'_, T>,
-    segment: &Segment,
+    version: Version,
     l2: usize,
 ) -> Option<Outcome>
 where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let segment = ordinary(segment, l2)?;
-    let entry = entry(node, &segment, Client::IsDestination, Kind::Return)?;
+    match version {
+        Version::V4 => restore_of::<V4, P, T>(packet, node, l2),
+        Version::V6 => restore_of::<V6, P, T>(packet, node, l2),
+    }
+}
+
+#[inline(always)]
+fn restore_of<H, P, T>(packet: &mut P, node: Node<'_, T>, l2: usize) -> Option<Outcome>
+where
+    H: Headers,
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
+    let headers = H::read(packet, l2)?;
+    let entry = entry(node, &headers, Client::IsDestination, Kind::Return)?;
     let values = entry.values;
     // The time of an exchange ends with the first payload of its answer.
-    if segment.payload > 0 && values.mark != 0 {
+    if headers.payload() > 0 && values.mark != 0 {
         return None;
     }
-    let frontend = node.tables.frontend(values.frontend)?;
-    let from = Endpoint { protocol: TCP, ..frontend.endpoint() };
-    segment.readdress(packet, Side::Source, from).ok()?;
+    let Endpoint { address, port, .. } = node.tables.frontend(values.frontend)?.endpoint();
+    let from = address.words();
+    if from == headers.source() {
+        return None;
+    }
+    headers.rewrite(packet, l2, Side::Source, (from, port)).ok()?;
     flows::touch(node.tables, &entry, node.now);
-    count_bytes(node, &segment, &values, Counter::BytesToClient);
+    count_payload(node, headers.payload(), &values, Counter::BytesToClient);
     Some(Outcome::ON)
 }
 
+mod headers;
 #[cfg(test)]
 mod tests;

@@ -70,9 +70,9 @@ reasons! {
     NotOurs = 0, "not-ours", Pass;
     /// Neither IPv4 nor IPv6; not counted.
     NotIp = 1, "not-ip", Pass;
-    /// To a frontend or backend, neither TCP nor UDP, or behind IPv6 extension headers.
+    /// To a frontend or backend, neither TCP nor UDP.
     NotTcpOrUdp = 2, "not-tcp-or-udp", Pass;
-    /// A fragment: only a datagram's first fragment has ports.
+    /// A fragment whose first passed as well, or was not seen, to an address that is not virtual.
     Fragment = 3, "fragment", Pass;
     /// The packet ends inside a header.
     Truncated = 4, "truncated", Pass;
@@ -96,7 +96,7 @@ reasons! {
     BackendGone = 13, "backend-gone", Refuse;
     /// The client's port is taken towards the backend, and so are the others that were tried.
     NoPort = 14, "no-port", Refuse;
-    /// A reset, or a packet that cannot be answered, of a connection that is not known.
+    /// A reset of a connection that is not known, from a port that is another one's by now.
     Stray = 15, "stray", Drop;
     /// Refused, and too many refusals were sent in this second.
     RefusalLimited = 16, "refusal-limited", Drop;
@@ -108,6 +108,22 @@ reasons! {
     Busy = 19, "busy", Drop;
     /// The flow was ended by the operator.
     Severed = 20, "severed", Refuse;
+    /// A fragment to a virtual address that came before its first: no program can hold it back.
+    FragmentEarly = 21, "fragment-early", Drop;
+    /// More IPv6 extension headers than are walked, or a route whose end is another address.
+    Extensions = 22, "extension-headers", Pass;
+    /// An ICMP error about a connection that is not known, or one that contradicts itself.
+    IcmpNoFlow = 23, "icmp-no-flow", Pass;
+    /// An ICMP redirect: never translated, for it would lead a route to a pod.
+    IcmpRedirect = 24, "icmp-redirect", Pass;
+    /// An echo request to a virtual address, which is answered.
+    Echo = 25, "echo", Refuse;
+    /// A port or protocol of a virtual address at which nothing is served.
+    ClosedPort = 26, "closed-port", Refuse;
+    /// No route to a backend elsewhere or to its client, or a packet too long for it.
+    NoRoute = 27, "no-route", Drop;
+    /// A packet to or from a backend elsewhere that has no hop left.
+    Expired = 28, "expired", Pass;
 }
 
 impl Reason {

@@ -1,7 +1,7 @@
 //! Telling a client at once that nothing is there.
 
 use crate::checksum::Difference;
-use crate::endpoint::Version;
+use crate::endpoint::{Address, TCP, UDP, Version};
 use crate::packet::{Covers, Packet};
 use crate::reason::Reason;
 use crate::segment::Segment;
@@ -10,12 +10,19 @@ use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
 /// Time to live of what we send ourselves.
 const TTL: u8 = 64;
 
+/// Port unreachable, protocol unreachable; in IPv6 an unrecognized next header, and where it is.
+const PORT_V4: [u8; ICMP_LEN] = [3, 3, 0, 0, 0, 0, 0, 0];
+const PORT_V6: [u8; ICMP_LEN] = [1, 4, 0, 0, 0, 0, 0, 0];
+const PROTOCOL_V4: [u8; ICMP_LEN] = [3, 2, 0, 0, 0, 0, 0, 0];
+const PROTOCOL_V6: [u8; ICMP_LEN] = [4, 1, 0, 0, 0, 0, 0, 6];
+
 /// Bytes of UDP that an ICMP error quotes: all of its header.
 const QUOTED: usize = udp::LEN;
 /// Length of an ICMP error's own header, of either version.
 const ICMP_LEN: usize = 8;
 
-/// Tells the packet's sender that nothing is there: by a reset, or by an ICMP error for UDP.
+/// Tells the packet's sender that nothing is there: by a reset, or by an ICMP error for what is not
+/// TCP.
 ///
 /// # Errors
 ///
@@ -26,14 +33,16 @@ pub fn refuse<P: Packet + ?Sized>(
     segment: &Segment,
     l2: usize,
 ) -> Result<(), Reason> {
-    match (segment.is_udp(), segment.version) {
-        (false, _) => reset(packet, segment, l2),
-        (true, Version::V4) => unreachable_v4(packet, segment, l2),
-        (true, Version::V6) => unreachable_v6(packet, segment, l2),
+    match (segment.source.protocol, segment.version) {
+        (TCP, _) => reset(packet, segment, l2),
+        (UDP, Version::V4) => unreachable_v4(packet, segment, l2, PORT_V4),
+        (UDP, Version::V6) => unreachable_v6(packet, segment, l2, PORT_V6),
+        (_, Version::V4) => unreachable_v4(packet, segment, l2, PROTOCOL_V4),
+        (_, Version::V6) => unreachable_v6(packet, segment, l2, PROTOCOL_V6),
     }
 }
 
-/// Turns a UDP datagram into the ICMP error of a closed port (RFC 792; RFC 1122, section 3.2.2).
+/// Turns a packet into an ICMP error about it (RFC 792; RFC 1122, section 3.2.2).
 ///
 /// # Errors
 ///
@@ -44,6 +53,7 @@ fn unreachable_v4<P: Packet + ?Sized>(
     packet: &mut P,
     segment: &Segment,
     l2: usize,
+    icmp: [u8; ICMP_LEN],
 ) -> Result<(), Reason> {
     const TOTAL: u8 = 56;
     let l3_at = segment.l3_at;
@@ -52,7 +62,6 @@ fn unreachable_v4<P: Packet + ?Sized>(
     }
     let quoted_ip = packet.read::<{ ipv4::LEN }>(l3_at)?;
     let quoted_udp = packet.read::<QUOTED>(segment.l4_at)?;
-    let icmp = [3, 3, 0, 0, 0, 0, 0, 0];
     let sum = Difference::between([0; ICMP_LEN], icmp)
         .and(Difference::between([0; ipv4::LEN], quoted_ip))
         .and(Difference::between([0; QUOTED], quoted_udp));
@@ -80,20 +89,24 @@ fn unreachable_v4<P: Packet + ?Sized>(
 ///
 /// # Errors
 ///
+/// [`Reason::Stray`] behind extension headers, which the error would have to quote;
 /// [`Reason::Truncated`] if the packet cannot have the error's length.
 #[inline(always)]
 fn unreachable_v6<P: Packet + ?Sized>(
     packet: &mut P,
     segment: &Segment,
     l2: usize,
+    icmp: [u8; ICMP_LEN],
 ) -> Result<(), Reason> {
     const PAYLOAD: u8 = 56;
     const ICMP_V6: u8 = 58;
     let l3_at = segment.l3_at;
+    if segment.l4_at != l3_at.wrapping_add(ipv6::LEN) {
+        return Err(Reason::Stray);
+    }
     let quoted_head = packet.read::<8>(l3_at)?;
     let quoted_udp = packet.read::<QUOTED>(segment.l4_at)?;
     let (client, frontend) = (segment.source.address.0, segment.destination.address.0);
-    let icmp = [1, 4, 0, 0, 0, 0, 0, 0];
     // The pseudo-header has each address once, the quoted header once more.
     let addresses =
         Difference::between([0; 16], client).and(Difference::between([0; 16], frontend));
@@ -152,7 +165,8 @@ fn reset<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, l2: usize) -> Re
     packet.write(at, new)?;
     packet.write(segment.l4_at, segment.destination.port)?;
     packet.write(segment.l4_at.wrapping_add(2), segment.source.port)?;
-    swap_addresses(packet, segment)?;
+    let ends = [segment.source.address, segment.destination.address];
+    swap_addresses(packet, segment.version, segment.l3_at, ends)?;
     if l2 != 0 {
         ethernet::swap(packet)?;
     }
@@ -164,14 +178,38 @@ fn reset<P: Packet + ?Sized>(packet: &mut P, segment: &Segment, l2: usize) -> Re
     )
 }
 
+/// Turns a TCP packet on its way into a reset from its sender: what it acknowledges and its
+/// sequence number are right already.
+///
+/// # Errors
+///
+/// [`Reason::Truncated`] if the packet is shorter than when it was read.
+#[inline(always)]
+pub(crate) fn cut<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Result<(), Reason> {
+    let at = segment.l4_at.wrapping_add(tcp::OFFSET_AT);
+    let old = packet.read::<2>(at)?;
+    let [offset, flags] = old;
+    let new = [offset, flags & tcp::ACK | tcp::RST];
+    packet.write(at, new)?;
+    packet.patch_checksum(
+        segment.checksum_at(),
+        false,
+        Covers::Segment,
+        Difference::between(old, new),
+    )
+}
+
 /// Exchanges the addresses, which changes no sum, and sets a fresh time to live.
 #[inline(always)]
-fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Result<(), Reason> {
-    let l3_at = segment.l3_at;
-    match segment.version {
+pub(crate) fn swap_addresses<P: Packet + ?Sized>(
+    packet: &mut P,
+    version: Version,
+    l3_at: usize,
+    [source, destination]: [Address; 2],
+) -> Result<(), Reason> {
+    match version {
         Version::V4 => {
-            let [source, destination] =
-                [segment.source, segment.destination].map(|end| end.address.last_four());
+            let [source, destination] = [source, destination].map(Address::last_four);
             packet.write(l3_at.wrapping_add(ipv4::SOURCE_AT), destination)?;
             packet.write(l3_at.wrapping_add(ipv4::DESTINATION_AT), source)?;
             let [ttl, protocol] = packet.read::<2>(l3_at.wrapping_add(ipv4::TTL_AT))?;
@@ -182,8 +220,8 @@ fn swap_addresses<P: Packet + ?Sized>(packet: &mut P, segment: &Segment) -> Resu
             packet.write(l3_at.wrapping_add(ipv4::TTL_AT), [TTL])
         }
         Version::V6 => {
-            packet.write(l3_at.wrapping_add(ipv6::SOURCE_AT), segment.destination.address.0)?;
-            packet.write(l3_at.wrapping_add(ipv6::DESTINATION_AT), segment.source.address.0)?;
+            packet.write(l3_at.wrapping_add(ipv6::SOURCE_AT), destination.0)?;
+            packet.write(l3_at.wrapping_add(ipv6::DESTINATION_AT), source.0)?;
             packet.write(l3_at.wrapping_add(ipv6::HOP_LIMIT_AT), [TTL])
         }
     }

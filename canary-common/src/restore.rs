@@ -24,29 +24,39 @@ pub fn ends<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment) -> Result<
         note_straight(node, segment, &entry);
         return Err(Reason::NotOurs);
     }
-    if entry.head.has(Head::SEVERED) {
-        return Err(Reason::Severed);
-    }
     let values = entry.values;
     if changes_state(segment, entry.head)
-        && !node.tables.leads_back(segment.source.address, segment.destination.address)
+        && !node.tables.leads_back(&segment.source.address, &segment.destination.address)
     {
         return Err(Reason::Spoofed);
     }
-    note_server(node, segment, &partner(node.tables, &entry), &entry);
+    if values.has(Values::MASKED) {
+        // It is for this node, and comes by the network.
+        return Err(Reason::NotOurs);
+    }
+    // Of datagrams the way forth alone ends: what is under way still comes back.
+    let severed = entry.head.has(Head::SEVERED) && !segment.is_udp() && !segment.has(tcp::RST);
+    if severed && entry.head.has(Head::RESET) {
+        return Err(Reason::Severed);
+    }
+    if severed {
+        node.tables.end_severed(entry.place, entry.head, node.now);
+    } else {
+        note_server(node, segment, &partner(node.tables, &entry), &entry);
+    }
     if values.has(Values::DIRECT) {
-        return Ok(Ends { from: segment.source, port: values.port });
+        return Ok(Ends { from: segment.source, port: values.port, severed });
     }
     let frontend = node.tables.frontend(values.frontend).ok_or(Reason::NotOurs)?;
     let from = Endpoint { protocol: segment.source.protocol, ..frontend.endpoint() };
-    Ok(Ends { from, port: values.port })
+    Ok(Ends { from, port: values.port, severed })
 }
 
 /// Whether a backend's packet says more than that it is alive.
 #[inline(always)]
 fn changes_state(segment: &Segment, head: Head) -> bool {
-    // Not answered, or reset: then it would go on.
-    head.0 & (Head::ANSWERED | Head::RESET) != Head::ANSWERED
+    // Not answered, or reset: then it would go on. Severed: then it ends.
+    head.0 & (Head::ANSWERED | Head::RESET | Head::SEVERED) != Head::ANSWERED
         || segment.flags & (tcp::FIN | tcp::RST) != 0
 }
 
@@ -64,7 +74,9 @@ fn note_straight<T: Tables + ?Sized>(node: Node<'_, T>, segment: &Segment, entry
         set |= Head::FIN;
     }
     let clear = if set & Head::RESET == 0 { Head::RESET } else { 0 };
-    if set & !entry.head.0 != 0 || entry.head.0 & clear != 0 {
+    if (set & !entry.head.0 != 0 || entry.head.0 & clear != 0)
+        && node.tables.leads_back(&segment.source.address, &segment.destination.address)
+    {
         mark(node.tables, entry, set, clear);
     }
 }

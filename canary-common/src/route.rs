@@ -3,6 +3,7 @@
 use crate::endpoint::{Address, Endpoint, Version};
 use crate::packet::Packet;
 use crate::reason::Reason;
+use crate::refuse;
 use crate::segment::{Segment, Side};
 use crate::wire::ethernet;
 
@@ -20,6 +21,18 @@ pub enum Origin {
     Pod,
     /// The network.
     Net,
+    /// The network, behind a hook in the driver that has done all but send on what is for the
+    /// hook behind it.
+    Behind,
+}
+
+impl Origin {
+    /// Whether it is the network.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_net(self) -> bool {
+        !matches!(self, Self::Pod)
+    }
 }
 
 /// What becomes of a packet that was rewritten.
@@ -38,6 +51,8 @@ pub struct Route {
     pub to: Endpoint,
     /// The source port that the backend sees.
     pub port: [u8; 2],
+    /// The backend is elsewhere and sees this node as its client: `relay` says by which port.
+    pub masked: bool,
 }
 
 /// Whom an answer comes from and goes to, as its client sees it.
@@ -47,6 +62,8 @@ pub struct Ends {
     pub from: Endpoint,
     /// The client's own port.
     pub port: [u8; 2],
+    /// The connection was severed: the client is told so, with this packet.
+    pub severed: bool,
 }
 
 /// What is done with a packet.
@@ -100,9 +117,11 @@ pub fn act<P: Packet + ?Sized>(
     decision: Decision,
 ) -> Result<Sent, Reason> {
     let (source, destination) = match decision {
-        Decision::Forward(Route { to, port }) => (client(segment, origin, to.address, port), to),
+        Decision::Forward(Route { to, port, .. }) => {
+            (client(segment, origin, to.address, port), to)
+        }
         // Client and backend are the same pod; only the ports differ.
-        Decision::Hairpin(Ends { from, port }) => (from, Endpoint { port, ..segment.source }),
+        Decision::Hairpin(Ends { from, port, .. }) => (from, Endpoint { port, ..segment.source }),
     };
     segment.readdress(packet, Side::Destination, destination)?;
     segment.readdress(packet, Side::Source, source)?;
@@ -110,6 +129,9 @@ pub fn act<P: Packet + ?Sized>(
         Decision::Forward(route) => is_hairpin(segment, origin, route.to.address),
         Decision::Hairpin(_) => true,
     };
+    if matches!(decision, Decision::Hairpin(ends) if ends.severed) {
+        refuse::cut(packet, segment)?;
+    }
     if back {
         ethernet::swap(packet)?;
         return Ok(Sent::Back);
@@ -131,5 +153,8 @@ pub fn act_back<P: Packet + ?Sized>(
     let client = Endpoint { port: ends.port, ..segment.destination };
     segment.readdress(packet, Side::Destination, client)?;
     segment.readdress(packet, Side::Source, ends.from)?;
+    if ends.severed {
+        refuse::cut(packet, segment)?;
+    }
     Ok(Sent::On)
 }

@@ -2,8 +2,10 @@
 
 use crate::checksum::Difference;
 use crate::endpoint::{Address, Endpoint, TCP, UDP, Version};
+use crate::headers::Headers;
 use crate::packet::{Covers, Packet};
 use crate::reason::Reason;
+use crate::stats::Exchange;
 use crate::wire::ipv4::{self, Ipv4Header};
 use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::{ethernet, tcp, udp};
@@ -25,6 +27,8 @@ pub struct Segment {
     pub flags: u8,
     /// Bytes behind the TCP or UDP header.
     pub payload: u32,
+    /// The HTTP answer that the payload begins with, where it was looked for.
+    pub answer: Option<Exchange>,
 }
 
 /// Which end of a segment an address is.
@@ -84,6 +88,35 @@ impl Segment {
         }
     }
 
+    /// A packet that is neither TCP nor UDP, as what refuses it needs it: without ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn without_ports(headers: &Headers) -> Self {
+        let Headers { l3_at, l4_at, version, source, destination, protocol, .. } = *headers;
+        let end = |address| Endpoint { address, port: [0, 0], protocol };
+        Self {
+            l3_at,
+            l4_at,
+            version,
+            source: end(source),
+            destination: end(destination),
+            flags: 0,
+            payload: 0,
+            answer: None,
+        }
+    }
+
+    /// Reads what stands behind headers that were walked.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`], [`Reason::Malformed`], [`Reason::NotTcpOrUdp`].
+    #[inline(always)]
+    pub fn behind<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> Result<Self, Reason> {
+        let Headers { l3_at, l4_at, version, source, destination, protocol, length, .. } = *headers;
+        Self::read(packet, [l3_at, l4_at], version, [source, destination], protocol, length)
+    }
+
     #[inline(always)]
     fn read_v4<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Self, Reason> {
         let ip = Ipv4Header::read(packet, l3_at)?;
@@ -140,6 +173,7 @@ impl Segment {
             destination: Endpoint { address: destination, port: destination_port, protocol },
             flags,
             payload: u32::try_from(payload).map_err(|_| Reason::Malformed)?,
+            answer: None,
         })
     }
 
@@ -220,6 +254,32 @@ impl Segment {
         packet.patch_checksum_of_both(at, udp, covers, [change, port])
     }
 
+    /// Takes a hop from what the packet has left.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Expired`] if this is its last; it is unchanged then.
+    #[inline(always)]
+    pub fn hop<P: Packet + ?Sized>(&self, packet: &mut P) -> Result<(), Reason> {
+        match self.version {
+            Version::V4 => {
+                let at = self.l3_at.wrapping_add(ipv4::TTL_AT);
+                let [hops, protocol] = packet.read::<2>(at)?;
+                let left = [one_less(hops)?, protocol];
+                let sum_at = self.l3_at.wrapping_add(ipv4::CHECKSUM_AT);
+                let sum = Difference::between([hops, protocol], left).patch(packet.read(sum_at)?);
+                packet.write(sum_at, sum)?;
+                packet.write(at, left)
+            }
+            Version::V6 => {
+                // Two bytes: one would be checked in 32 bits.
+                let at = self.l3_at.wrapping_add(ipv6::HOP_LIMIT_AT - 1);
+                let [next, hops] = packet.read::<2>(at)?;
+                packet.write(at, [next, one_less(hops)?])
+            }
+        }
+    }
+
     #[inline(always)]
     fn write_v4<P: Packet + ?Sized>(
         &self,
@@ -256,4 +316,10 @@ impl Segment {
         packet.write(self.l3_at.wrapping_add(within), new.0)?;
         Ok(Difference::between(old.0, new.0))
     }
+}
+
+/// The hops that are left after this one.
+#[inline(always)]
+const fn one_less(hops: u8) -> Result<u8, Reason> {
+    if hops <= 1 { Err(Reason::Expired) } else { Ok(hops.wrapping_sub(1)) }
 }

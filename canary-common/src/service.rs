@@ -22,7 +22,7 @@ pub struct Record {
     pub statistics: [u16; MAX_SPLITS],
     /// Splits in use.
     pub count: u32,
-    /// [`AFFINITY_SOURCE`] or 0.
+    /// Bits of [`AFFINITY_SOURCE`] and [`FOLLOW_WEIGHTS`].
     pub flags: u32,
     /// Always 0.
     pub reserved: [u32; 6],
@@ -30,6 +30,8 @@ pub struct Record {
 
 /// Flag of a record: hash the client's address alone.
 pub const AFFINITY_SOURCE: u32 = 1;
+/// Flag of a record: a datagram whose flow's draw falls to another split is picked anew.
+pub const FOLLOW_WEIGHTS: u32 = 1 << 1;
 
 assert_map_type!(Record {
     bounds: [u32; MAX_SPLITS], slots: [[u32; MAX_SPLITS]; 2], lengths: [[u32; MAX_SPLITS]; 2],
@@ -78,6 +80,35 @@ pub struct Picked {
     pub statistics: u16,
     /// The backend's id; `None` if the split has no healthy one.
     pub backend: Option<u32>,
+    /// Datagrams follow the weights: [`FOLLOW_WEIGHTS`].
+    pub follows: bool,
+}
+
+impl Record {
+    /// Which split the draw of a flow with this hash falls to; `None` only for a record that is
+    /// empty or contradicts itself.
+    #[inline(always)]
+    #[must_use]
+    pub fn draw(&self, hash: u64) -> Option<usize> {
+        let [_, high] = halves(hash);
+        let mut split = 0_usize;
+        for (index, bound) in self.bounds.iter().enumerate() {
+            split = index;
+            if high <= *bound {
+                break;
+            }
+        }
+        // Verifier: the compiler does not keep its own bound on `split`.
+        let split = split & (MAX_SPLITS - 1);
+        if u32::try_from(split).ok()? < self.count { Some(split) } else { None }
+    }
+
+    /// Whose counters a flow with this hash moves.
+    #[inline(always)]
+    #[must_use]
+    pub fn statistics_of(&self, hash: u64) -> Option<u16> {
+        self.statistics.get(self.draw(hash)?).copied()
+    }
 }
 
 /// Picks a split, and a backend of the client's family in it, for a flow with this hash.
@@ -93,19 +124,8 @@ pub fn pick<T: Tables + ?Sized>(
     version: Version,
     hash: u64,
 ) -> Option<Picked> {
-    let [low, high] = halves(hash);
-    let mut split = 0_usize;
-    for (index, bound) in record.bounds.iter().enumerate() {
-        split = index;
-        if high <= *bound {
-            break;
-        }
-    }
-    // Verifier: the compiler does not keep its own bound on `split`.
-    let split = split & (MAX_SPLITS - 1);
-    if u32::try_from(split).ok()? >= record.count {
-        return None;
-    }
+    let [low, _] = halves(hash);
+    let split = record.draw(hash)?;
     let statistics = *record.statistics.get(split)?;
     let [slots4, slots6] = &record.slots;
     let [lengths4, lengths6] = &record.lengths;
@@ -122,7 +142,7 @@ pub fn pick<T: Tables + ?Sized>(
             tables.slot(first.wrapping_add(u32::try_from(scaled).ok()?))
         }
     };
-    Some(Picked { statistics, backend })
+    Some(Picked { statistics, backend, follows: record.flags & FOLLOW_WEIGHTS != 0 })
 }
 
 #[inline(always)]

@@ -1,5 +1,19 @@
-//! Sockets of the host: the pick is made when a program connects.
+//! Sockets: the pick is made when a program connects, or sends a datagram.
+//!
+//! A connected socket has one pick, in `PICKS`. One that sends datagrams to several addresses
+//! has several, in `DATAGRAMS`. Both are memory of the socket itself, so they go with it and
+//! nothing evicts them. What a pick says is believed only where the kernel's own peer, or the
+//! source of the datagram, is the pick's backend: a socket that went elsewhere has a stale one.
 
+mod datagrams;
+mod pick;
+mod watch;
+
+pub use self::datagrams::Datagrams;
+pub use self::pick::{Pick, Picked};
+pub use self::watch::{End, ended, established, state};
+
+use crate::addresses;
 use crate::backend::State;
 use crate::directory::Occupant;
 use crate::draw::pick;
@@ -7,10 +21,11 @@ use crate::endpoint::{Address, Endpoint};
 use crate::layout::assert_map_type;
 use crate::node::Node;
 use crate::reason::Reason;
+use crate::settings::Idle;
 use crate::stats::Counter;
 use crate::tables::Tables;
 
-/// A pick at connect time: value of `SOCKETS`, by socket cookie.
+/// A pick that came along from the tables of an earlier layout: value of `BROUGHT`, by cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SocketPick {
@@ -30,22 +45,166 @@ assert_map_type!(SocketPick {
     address: [u8; 16], port: [u8; 2], statistics: u16, backend: u32, protocol: u64,
 } is 32 bytes);
 
+impl SocketPick {
+    /// The address its socket believes it is connected to, where the kernel says `actual`.
+    #[inline(always)]
+    #[must_use]
+    pub fn peer<T: Tables + ?Sized>(&self, tables: &T, actual: Endpoint) -> Option<Endpoint> {
+        let at = tables.backend(self.backend)?.endpoint();
+        let is_there = at.address == actual.address && at.port == actual.port;
+        is_there.then(|| self.frontend())
+    }
+
+    /// The address its program connected to.
+    #[inline(always)]
+    #[must_use]
+    pub fn frontend(&self) -> Endpoint {
+        let [protocol, ..] = self.protocol.to_le_bytes();
+        Endpoint { address: Address(self.address), port: self.port, protocol }
+    }
+}
+
+/// The memory of one socket.
+pub trait Socket {
+    /// The pick of a connected socket; made if `create`.
+    fn pick(&self, create: bool) -> Option<&Pick>;
+
+    /// The pick of the MPTCP socket that this is a subflow of, if it is one.
+    fn outer(&self, create: bool) -> Option<&Pick>;
+
+    /// The picks of its datagrams; made if `create`.
+    fn datagrams(&self, create: bool) -> Option<&Datagrams>;
+
+    /// Notes that it is connected to a backend, or to none, where its storage cannot be listed.
+    fn note(&self, backend: Option<u32>);
+
+    /// Whether it is connected now.
+    fn is_connected(&self) -> bool;
+}
+
 /// Where a socket that connects to `destination` is sent instead.
-///
-/// `client` need not be the socket's address, which may not be known yet: anything that
-/// differs from socket to socket draws as well.
 ///
 /// # Errors
 ///
-/// [`Reason::NotOurs`] if nothing of ours is there; [`Reason::NoBackend`] if the connection is
-/// to be refused.
+/// [`Reason::NotOurs`] if nothing of ours is there; [`Reason::NoBackend`] and others if the
+/// connection is to be refused. What the socket was sent to before stands then: it is still connected there.
 #[inline(always)]
-pub fn connect<T: Tables + ?Sized>(
+pub fn connect<T: Tables + ?Sized, S: Socket>(
+    node: Node<'_, T>,
+    socket: &S,
+    client: Endpoint,
+    destination: Endpoint,
+) -> Result<Endpoint, Reason> {
+    let Some(Occupant::Frontend(id)) = node.find(destination) else {
+        leave(node, socket, destination);
+        return Err(Reason::NotOurs);
+    };
+    // Without a pick its answers would come from an address that it never named.
+    let pick = socket.pick(true).ok_or(Reason::FlowTableFull)?;
+    let picked = draw(node, client, destination, id)?;
+    let tick = node.tables.tick();
+    pick.set(node.tables, &picked, node.now, tick);
+    socket.note(Some(picked.id));
+    if let Some(pick) = socket.outer(true) {
+        pick.set(node.tables, &picked, node.now, tick);
+    }
+    Ok(picked.backend)
+}
+
+/// A socket connects to an address that is no frontend.
+#[inline(always)]
+fn leave<T: Tables + ?Sized, S: Socket>(node: Node<'_, T>, socket: &S, destination: Endpoint) {
+    // A further subflow of an MPTCP socket has no pick of its own, and says nothing of the socket.
+    if let Some(pick) = socket.pick(false)
+        && pick.get(node.tables).is_some()
+    {
+        pick.clear(node.tables);
+        socket.note(None);
+        if let Some(outer) = socket.outer(false) {
+            outer.clear(node.tables);
+        }
+    }
+    if let Some(datagrams) = socket.datagrams(false) {
+        datagrams.forget(node.tables, destination);
+    }
+}
+
+/// Where a datagram to `destination` is sent instead: to the same backend as the one before it,
+/// for as long as that is alive and the socket goes on.
+///
+/// # Errors
+///
+/// As [`connect`].
+#[inline(always)]
+pub fn send<T: Tables + ?Sized, S: Socket>(
+    node: Node<'_, T>,
+    socket: &S,
+    client: Endpoint,
+    destination: Endpoint,
+) -> Result<Endpoint, Reason> {
+    let bits = node.bits(destination.address);
+    if bits & (addresses::FRONTEND | addresses::BACKEND) == 0 {
+        return Err(Reason::NotOurs);
+    }
+    let Some(Occupant::Frontend(id)) = node.find(destination) else {
+        if bits & addresses::BACKEND != 0 {
+            send_straight(node, socket, destination);
+        }
+        return Err(Reason::NotOurs);
+    };
+    let tick = node.tables.tick();
+    let datagrams = socket.datagrams(true).ok_or(Reason::FlowTableFull)?;
+    if let Some(pick) = datagrams.to(node.tables, destination) {
+        if let Some(backend) = still(node, pick) {
+            pick.touch(node.tables, node.now, tick);
+            return Ok(backend);
+        }
+        // What is under way still comes back by it.
+        pick.retire(node.tables);
+    }
+    let picked = draw(node, client, destination, id)?;
+    datagrams.store(node.tables, &picked, node.now, tick);
+    Ok(picked.backend)
+}
+
+/// The backend of a pick, if further datagrams may go there.
+#[inline(always)]
+fn still<T: Tables + ?Sized>(node: Node<'_, T>, pick: &Pick) -> Option<Endpoint> {
+    let picked = pick.get(node.tables)?;
+    let idle = node.now.wrapping_sub(pick.used(node.tables));
+    let row = node.tables.backend(picked.id)?;
+    let at = row.endpoint();
+    let is_same = at.address == picked.backend.address && at.port == picked.backend.port;
+    let stays = is_same && row.state() == State::Alive && idle < node.settings.idle(Idle::Stream);
+    stays.then_some(picked.backend)
+}
+
+/// A datagram goes straight to what may be a backend: what comes from there is its answer.
+#[inline(always)]
+fn send_straight<T: Tables + ?Sized, S: Socket>(
+    node: Node<'_, T>,
+    socket: &S,
+    destination: Endpoint,
+) {
+    if let Some(datagrams) = socket.datagrams(false) {
+        datagrams.forget(node.tables, destination);
+    }
+    if !socket.is_connected()
+        && let Some(pick) = socket.pick(false)
+        && pick.is_of(node.tables, destination)
+    {
+        pick.clear(node.tables);
+    }
+}
+
+/// Draws a backend for a client, and counts that.
+#[inline(always)]
+fn draw<T: Tables + ?Sized>(
     node: Node<'_, T>,
     client: Endpoint,
     destination: Endpoint,
-) -> Result<(Endpoint, SocketPick), Reason> {
-    let Some(Occupant::Frontend(id)) = node.find(destination) else { return Err(Reason::NotOurs) };
+    id: u32,
+) -> Result<Picked, Reason> {
     let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
     let picked = pick(node, client, destination, frontend)?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
@@ -55,22 +214,46 @@ pub fn connect<T: Tables + ?Sized>(
     }
     node.tables.count(picked.statistics, Counter::Opened, 1);
     node.tables.count(picked.statistics, Counter::OpenedBySocket, 1);
-    let chosen = SocketPick {
-        address: destination.address.0,
-        port: destination.port,
+    Ok(Picked {
+        frontend: destination,
+        backend: Endpoint { protocol: destination.protocol, ..backend.endpoint() },
+        id: backend_id,
         statistics: picked.statistics,
-        backend: backend_id,
-        protocol: u64::from(destination.protocol),
-    };
-    Ok((Endpoint { protocol: destination.protocol, ..backend.endpoint() }, chosen))
+    })
 }
 
-/// The address a socket believes it is connected to.
+/// The address that a socket believes it is connected to, where the kernel says `actual`.
 #[inline(always)]
 #[must_use]
-pub fn peer(pick: &SocketPick) -> Endpoint {
-    let [protocol, ..] = pick.protocol.to_le_bytes();
-    Endpoint { address: Address(pick.address), port: pick.port, protocol }
+pub fn peer<T: Tables + ?Sized, S: Socket>(
+    tables: &T,
+    socket: &S,
+    actual: Endpoint,
+) -> Option<Endpoint> {
+    socket.pick(false)?.get(tables)?.of(actual)
+}
+
+/// The address that a datagram seems to come from, where the kernel says `actual`.
+#[inline(always)]
+#[must_use]
+pub fn source<T: Tables + ?Sized, S: Socket>(
+    tables: &T,
+    socket: &S,
+    actual: Endpoint,
+) -> Option<Endpoint> {
+    if socket.is_connected()
+        && let Some(frontend) = peer(tables, socket, actual)
+    {
+        return Some(frontend);
+    }
+    if let Some(datagrams) = socket.datagrams(false)
+        && let Some(pick) = datagrams.from(tables, actual)
+        && let Some(picked) = pick.get(tables)
+    {
+        return picked.of(actual);
+    }
+    // What was asked while it was connected may come when it is not any more.
+    peer(tables, socket, actual)
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@ use crate::backend::{Frontend, State};
 use crate::draw::pick;
 use crate::endpoint::Endpoint;
 use crate::flows::{
-    Back, Client, Hash, Head, Key, Kind, Limit, NO_PARTNER, Request, Stored, Values, link, low,
+    Back, Client, Head, Key, Kind, Limit, NO_PARTNER, Request, Stored, Values, link,
 };
 use crate::forward::{interface, is_believed, is_late, is_reset};
 use crate::interface::Interface;
 use crate::limits;
 use crate::node::Node;
+use crate::ports::{Ports, Taken, is_taken};
 use crate::reason::Reason;
+use crate::relay;
 use crate::route::{Origin, Route, client};
 use crate::segment::Segment;
 use crate::stats::Counter;
@@ -47,7 +49,14 @@ impl Beginning {
     #[inline(always)]
     #[must_use]
     pub const fn as_it_is(&self) -> Route {
-        Route { to: self.to, port: self.values.port }
+        Route { to: self.to, port: self.values.port, masked: false }
+    }
+
+    /// Whether the backend is elsewhere and is to see this node as its client.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_masked(&self) -> bool {
+        self.values.has(Values::MASKED)
     }
 }
 
@@ -64,27 +73,44 @@ pub fn fresh<T: Tables + ?Sized>(
     id: u32,
 ) -> Result<Beginning, Reason> {
     let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
-    if origin == Origin::Net && frontend.flags.load() & Frontend::EXTERNAL == 0 {
+    if origin.is_net() && frontend.flags.load() & Frontend::EXTERNAL == 0 {
         return Err(Reason::NotServedHere);
     }
     let flags = node.tables.interface().map_or(0, |interface| interface.flags.load());
-    if is_late(segment) && flags & (Interface::YOUNG | Interface::BLIND) != 0 {
+    if is_late(segment) && flags & Interface::YOUNG != 0 {
         return Err(Reason::Foreign);
     }
     if !is_believed(node, segment, origin) {
         return Err(Reason::Spoofed);
     }
+    if flags & Interface::CROWDED != 0 {
+        return Err(Reason::FlowTableFull);
+    }
     let picked = pick(node, segment.source, segment.destination, frontend)?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
     let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
-    if backend.state() == State::Gone {
+    // A loopback address is reached by the node's own processes alone, which connect to it.
+    if backend.state() == State::Gone || backend.endpoint().address.is_loopback() {
         return Err(Reason::NoBackend);
     }
     let to = Endpoint { protocol: segment.source.protocol, ..backend.endpoint() };
+    let masked = if origin.is_net() && backend.is_elsewhere() {
+        relay::begin(node, segment, to)?
+    } else {
+        0
+    };
+    if is_reset(segment) {
+        // It has the client's own port, which may be another connection's towards the backend.
+        let own = Key::new(to, client(segment, origin, to.address, segment.source.port));
+        if node.tables.find_flow(&own, Client::IsDestination, node.settings.flows()).is_some() {
+            return Err(Reason::Stray);
+        }
+    }
     let timed = if node.tables.is_timed(picked.statistics) { Values::TIMED } else { 0 };
+    let follows = if picked.follows && segment.is_udp() { Values::FOLLOWS } else { 0 };
     let values = Values {
         statistics: picked.statistics,
-        flags: timed,
+        flags: timed | follows | masked,
         backend: backend_id,
         interface: interface(node, origin),
         port: segment.source.port,
@@ -114,19 +140,27 @@ pub fn back<T: Tables + ?Sized>(
     origin: Origin,
     beginning: &Beginning,
 ) -> Result<Request, Reason> {
-    let (to, values, flags) = (beginning.to, &beginning.values, beginning.flags);
+    let to = beginning.to;
     let own = Key::new(to, client(segment, origin, to.address, segment.source.port));
-    let key = free_key(node, segment, own, flags)?;
+    let key = free_key(node, segment, own, beginning.flags)?;
+    Ok(request(node, segment, beginning, key))
+}
+
+/// The `return` of a flow whose answers will have a tuple.
+#[inline(always)]
+pub(crate) fn request<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+    key: Key,
+) -> Request {
+    let values = &beginning.values;
     let port = key.destination_port();
     let translated = if port == segment.source.port { 0 } else { Values::TRANSLATED };
     let again = if is_late(segment) { Head::AGAIN } else { 0 };
     let udp = if segment.is_udp() { Head::UDP } else { 0 };
-    let limit = match (flags & Interface::CROWDED != 0, again) {
-        (true, _) => Limit::Free,
-        (false, 0) => Limit::Idle,
-        (false, _) => Limit::Again,
-    };
-    Ok(Request {
+    let limit = if again == 0 { Limit::Idle } else { Limit::Again };
+    Request {
         key,
         values: Values { flags: values.flags | translated, ..*values },
         kind: Kind::Return,
@@ -134,7 +168,7 @@ pub fn back<T: Tables + ?Sized>(
         limit,
         spare: NO_PARTNER,
         now: node.now,
-    })
+    }
 }
 
 /// The trace of a packet that passes as it is.
@@ -145,13 +179,12 @@ pub fn trace<T: Tables + ?Sized>(
     segment: &Segment,
     beginning: &Beginning,
 ) -> Request {
-    let crowded = beginning.flags & Interface::CROWDED != 0;
     Request {
         key: Key::new(segment.destination, segment.source),
         values: beginning.values,
         kind: Kind::Straight,
         state: if segment.is_udp() { Head::UDP } else { 0 },
-        limit: if crowded { Limit::Free } else { Limit::Traces },
+        limit: Limit::Traces,
         spare: NO_PARTNER,
         now: node.now,
     }
@@ -195,7 +228,7 @@ pub fn finish<T: Tables + ?Sized>(
             link(node.tables, back, place);
             count(node, &beginning.values, Counter::Opened);
             count_bytes(node, segment, &beginning.values, Counter::BytesToBackend);
-            Ok(Route { to: beginning.to, port: forth.values.port })
+            Ok(Route { to: beginning.to, port: forth.values.port, masked: false })
         }
         Err(reason) => {
             release_back(node, back);
@@ -217,11 +250,22 @@ pub(crate) fn store<T: Tables + ?Sized>(
     beginning: &Beginning,
 ) -> Result<Route, Reason> {
     let back = back(node, segment, origin, beginning)?;
+    store_both(node, segment, beginning, &back).map(|(route, _)| route)
+}
+
+/// Stores both entries of a flow, and tells the place of its `return`.
+#[inline(always)]
+pub(crate) fn store_both<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+    back: &Request,
+) -> Result<(Route, u32), Reason> {
     let by = node.settings.flows();
-    let place = at(node.tables.store_flow(&back, by))?;
-    let forth = forth(segment, &back, place);
+    let place = at(node.tables.store_flow(back, by))?;
+    let forth = forth(segment, back, place);
     let stored = node.tables.store_flow(&forth, by);
-    finish(node, segment, beginning, &forth, stored)
+    finish(node, segment, beginning, &forth, stored).map(|route| (route, place))
 }
 
 /// The place of an entry that was stored.
@@ -269,26 +313,34 @@ fn free_key<T: Tables + ?Sized>(
 ) -> Result<Key, Reason> {
     // Who is in the middle of a connection keeps its port: the backend knows it by no other.
     let must = flags & (Interface::YOUNG | Interface::BLIND) != 0 && !is_late(segment);
+    let is_free = is_taken(node, &own) == Taken::No;
     if !must {
-        if is_taken(node, &own) == Taken::No {
+        if is_free {
             return Ok(own);
         }
         if is_late(segment) {
             return Err(Reason::FlowLost);
         }
     }
-    let ports = node.settings.ports.load();
-    let mut draw = low(Hash::of(&own, Client::IsDestination, node.settings.flows()).draw());
-    let tries = if ports == 0 { 0 } else { limits::PORT_TRIES };
-    for _ in 0..tries {
-        let step = low(u64::from(draw).wrapping_mul(u64::from(ports)) >> 32);
-        let [a, b, ..] = node.settings.first_port.load().wrapping_add(step).to_le_bytes();
-        let key = own.with_destination_port([b, a]);
+    let count = node.settings.ports.load();
+    // What is done as a precaution leaves an eighth of the ports to those whose own is taken.
+    let rest = count >> 3;
+    let mut ports = Ports::new(node, &own);
+    let tries = match (count, is_free) {
+        (0, _) => 0,
+        (_, true) => limits::PORT_TRIES,
+        (_, false) => limits::PORT_TRIES * 2,
+    };
+    for number in 0..tries {
+        let (skip, count) = match (is_free, number < limits::PORT_TRIES) {
+            (true, _) => (0, count.wrapping_sub(rest)),
+            (false, false) if rest != 0 => (count.wrapping_sub(rest), rest),
+            (false, _) => (0, count),
+        };
+        let key = own.with_destination_port(ports.next(node, skip, count));
         if key != own && is_taken(node, &key) == Taken::No {
             return Ok(key);
         }
-        // The multiplier of Knuth's multiplicative hashing: the next draw is far from this one.
-        draw = draw.wrapping_mul(2_654_435_761).wrapping_add(1);
     }
     match is_taken(node, &own) {
         Taken::No => Ok(own),
@@ -298,31 +350,6 @@ fn free_key<T: Tables + ?Sized>(
             Ok(own)
         }
         Taken::Yes => Err(Reason::NoPort),
-    }
-}
-
-/// Whether a tuple from a backend to a client belongs to a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    No,
-    /// To one that closed less than a minute ago: where it is, and its head.
-    Closed(u32, Head),
-    Yes,
-}
-
-#[inline(always)]
-fn is_taken<T: Tables + ?Sized>(node: Node<'_, T>, key: &Key) -> Taken {
-    let by = node.settings.flows();
-    let Some((head, place)) = node.tables.find_flow(key, Client::IsDestination, by) else {
-        return Taken::No;
-    };
-    let silent = head.kind() == Kind::Straight && !head.has(Head::ANSWERED);
-    match (head.ended(), head.idle(node.now) < limits::PORT_REUSE_IDLE) {
-        (true, true) => Taken::Closed(place, head),
-        (false, true) => Taken::Yes,
-        (false, false) if !silent => Taken::Yes,
-        (_, false) if node.tables.free_flow(place, head, by, Back::Goes) => Taken::No,
-        (_, false) => Taken::Yes,
     }
 }
 

@@ -55,6 +55,45 @@ impl Counter {
     }
 }
 
+/// What the packets of a split's connections show beside that: its place in the row of `EXCHANGES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Exchange {
+    /// A client's SYN came once more: its backend had not answered the one before.
+    SynAgain = 0,
+    /// HTTP/1 answers with a status from 100 to 199.
+    Informational = 1,
+    /// 200 to 299.
+    Successful = 2,
+    /// 300 to 399.
+    Redirection = 3,
+    /// 400 to 499.
+    ClientError = 4,
+    /// 500 to 599.
+    ServerError = 5,
+}
+
+/// Counters in a row of `EXCHANGES`.
+pub const EXCHANGES: usize = 8;
+
+impl Exchange {
+    /// HTTP answers by class.
+    pub const ANSWERS: [Self; 5] = [
+        Self::Informational,
+        Self::Successful,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+    ];
+
+    /// Its place in the row.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::as_conversions, reason = "the discriminant of a field-less enum")]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Which time a histogram is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {

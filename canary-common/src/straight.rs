@@ -7,6 +7,7 @@
 use crate::addresses::{self, Place};
 use crate::flows::{Back, Client, Head, Key, Kind, NO_PARTNER, Values, find_at, mark, touch};
 use crate::forward::{interface, is_believed, is_late, is_reset};
+use crate::interface::Interface;
 use crate::limits;
 use crate::node::Node;
 use crate::reason::Reason;
@@ -45,7 +46,9 @@ pub fn straight<T: Tables + ?Sized>(
     }
     let trace = Beginning { begun: Begun::Trace, to: segment.destination, values, flags };
     let Some((head, place)) = node.tables.find_flow(&key, Client::IsDestination, by) else {
-        return if is_reset(segment) { Err(Reason::Straight) } else { Ok(trace) };
+        // One that is crowded has had its half: who comes by it risks its own tuples.
+        let leaves_none = is_reset(segment) || flags & Interface::CROWDED != 0;
+        return if leaves_none { Err(Reason::Straight) } else { Ok(trace) };
     };
     if head.kind() == Kind::Straight {
         note(node, segment, place);
@@ -58,6 +61,9 @@ pub fn straight<T: Tables + ?Sized>(
     if head.ended() && head.idle(node.now) >= limits::PORT_REUSE_IDLE {
         node.tables.free_flow(place, head, by, Back::Goes);
         return Ok(trace);
+    }
+    if flags & Interface::CROWDED != 0 {
+        return Err(Reason::FlowTableFull);
     }
     let Place { row, shift } = addresses::place(segment.destination.address);
     node.tables.add_addresses(row, addresses::TRANSLATED << shift);

@@ -2,12 +2,24 @@
 
 use crate::backend::{Backend, Frontend};
 use crate::directory::{Bucket, OverflowKey};
-use crate::endpoint::Address;
-use crate::flows::{self, Back, Client, Flows, Hash, Head, Key, Request, Seed, Stored};
+use crate::draw;
+use crate::endpoint::{Address, Endpoint};
+use crate::flows::{self, Back, Client, Flows, Hash, Head, Key, Request, Seed, Stored, Values};
 use crate::interface::Interface;
 use crate::service::Record;
 use crate::settings::Settings;
-use crate::stats::{Counter, Timing};
+use crate::stats::{Counter, Exchange, Timing};
+
+/// Whether a packet can be sent on past the node's own stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It can.
+    Open,
+    /// Not from this hook: one behind it can, perhaps.
+    Later,
+    /// There is no route, or it is too narrow.
+    Closed,
+}
 
 /// Everything the datapath looks up.
 pub trait Tables: Flows {
@@ -44,6 +56,9 @@ pub trait Tables: Flows {
     /// Moves a counter of a split.
     fn count(&self, statistics: u16, counter: Counter, by: u64);
 
+    /// Counts something that a split's packets show.
+    fn show(&self, statistics: u16, exchange: Exchange);
+
     /// Notes a time in microseconds, if the split has histograms.
     fn observe(&self, statistics: u16, timing: Timing, us: u32);
 
@@ -52,6 +67,9 @@ pub trait Tables: Flows {
 
     /// Ticks of 1.024 µs, wrapping; costs a helper call. Never 0.
     fn tick(&self) -> u32;
+
+    /// Whether an address exists only virtually: a frontend's, and neither a pod's nor the node's.
+    fn is_virtual(&self, address: Address) -> bool;
 
     /// Whether one more refusal may be sent in this second.
     fn may_refuse(&self, now: u32) -> bool;
@@ -64,7 +82,11 @@ pub trait Tables: Flows {
 
     /// Whether the route to the packet's `source` leads back to the interface that it came by, or
     /// to the bridge that it is a port of.
-    fn leads_back(&self, source: Address, destination: Address) -> bool;
+    fn leads_back(&self, source: &Address, destination: &Address) -> bool;
+
+    /// Whether a packet with these addresses that came by this packet's interface can be sent on,
+    /// past the node's own stack.
+    fn way(&self, from: Address, to: Address) -> Way;
 
     /// As [`flows::insert`]: a function of its own in the kernel.
     #[inline(always)]
@@ -82,10 +104,34 @@ pub trait Tables: Flows {
         }
     }
 
+    /// As [`flows::end_severed`] of what is at `place`, if it is still the entry of this head: a
+    /// function of its own in the kernel.
+    #[inline(always)]
+    fn end_severed(&self, place: u32, head: Head, now: u32) {
+        if let Some(entry) = flows::find_at(self, place)
+            && entry.head.is_of_same(head)
+        {
+            flows::end_severed(self, &entry, now);
+        }
+    }
+
+    /// As [`draw::falls_elsewhere`] of the flow of the packet that is looked at: a function of its
+    /// own in the kernel.
+    #[inline(always)]
+    fn falls_elsewhere(&self, seed: u64, ends: [Endpoint; 2], values: &Values) -> bool {
+        draw::falls_elsewhere(self, seed, ends, values.frontend, values.statistics)
+    }
+
     /// As [`flows::find`], its head and its place: a function of its own in the kernel.
     #[inline(always)]
     fn find_flow(&self, key: &Key, client: Client, by: Seed) -> Option<(Head, u32)> {
         let entry = flows::find(self, key, Hash::of(key, client, by), client)?;
         Some((entry.head, entry.place))
+    }
+
+    /// As [`Tables::find_flow`] for a tuple that is most likely new, and about to be stored.
+    #[inline(always)]
+    fn find_new(&self, key: &Key, client: Client, by: Seed) -> Option<(Head, u32)> {
+        self.find_flow(key, client, by)
     }
 }

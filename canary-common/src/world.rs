@@ -3,7 +3,7 @@
 mod packet;
 mod table;
 
-pub(crate) use self::packet::{ends, other_protocol, with_port};
+pub(crate) use self::packet::{ends, other_protocol, tcp_flags, with_port};
 
 use core::net::SocketAddr;
 

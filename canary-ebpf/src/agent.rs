@@ -48,11 +48,7 @@ fn read(skb: &Skb) -> Option<Request> {
         5 => Kind::Straight,
         _ => return None,
     };
-    let limit = match word(11)? {
-        0 => Limit::Free,
-        2 => Limit::Traces,
-        _ => Limit::Idle,
-    };
+    let limit = Limit::of_number(word(11)?)?;
     Some(Request {
         key,
         values,

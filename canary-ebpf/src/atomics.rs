@@ -80,11 +80,26 @@ pub(crate) fn after<R>(row: &R, seen: u64) -> &R {
     let mut zero = seen;
     // SAFETY: only the register is changed; the verifier sees that it is 0.
     unsafe { core::arch::asm!("{0} &= 0", inout(reg) zero, options(pure, nomem, nostack)) };
-    let zero = crate::tc::wide(crate::maps::low(zero));
+    let zero = word(zero);
     // SAFETY: the address is the row's own.
     let row = unsafe { core::ptr::from_ref(row).byte_add(zero) };
     // SAFETY: as above.
     unsafe { &*row }
+}
+
+#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "both have 64 bits")]
+#[inline(always)]
+const fn word(number: u64) -> usize {
+    number as usize
+}
+
+/// Has a row's first bytes on their way from memory.
+#[expect(unsafe_code, reason = "a volatile load")]
+#[inline(always)]
+pub(crate) fn fetch(body: &canary_common::flows::Body) {
+    let [first, ..] = &body.words;
+    // SAFETY: as in `load`. What it holds does not matter.
+    let _: u64 = unsafe { first.as_ptr().read_volatile() };
 }
 
 /// The same number, about which the compiler knows nothing.
@@ -98,7 +113,7 @@ pub(crate) fn opaque(mut number: u64) -> u64 {
 
 /// Implements `Flows` for a type over the map's bucket function.
 macro_rules! touches_flows {
-    ($type:ty, $bucket:path, $pushed_out:path) => {
+    ($type:ty, $bucket:path, $pushed_out:path, $evicts:path) => {
         impl canary_common::flows::Flows for $type {
             #[inline(always)]
             fn flows(&self, bucket: u32) -> Option<&canary_common::flows::Bucket> {
@@ -138,6 +153,16 @@ macro_rules! touches_flows {
             #[inline(always)]
             fn pushed_out(&self, statistics: u16) {
                 $pushed_out(statistics);
+            }
+
+            #[inline(always)]
+            fn evicts(&self, rank: u64) {
+                $evicts(rank);
+            }
+
+            #[inline(always)]
+            fn fetch(&self, body: &canary_common::flows::Body) {
+                $crate::atomics::fetch(body);
             }
 
             #[inline(always)]

@@ -12,9 +12,13 @@
 #![expect(dead_code, reason = "what sockets and the agent need is not measured here")]
 
 mod atomics;
+mod calls;
+mod events;
 mod frame;
 mod maps;
 mod memory;
+mod never;
+mod relays;
 mod route;
 mod skb;
 mod steps;
@@ -26,7 +30,7 @@ use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use canary_common::flows::{Client, Key, Kind, Limit, NO_PARTNER, Request, Values};
+use canary_common::flows::{Client, Key, Kind, Limit, NO_PARTNER, Request, Stored, Values};
 use canary_common::node::Node;
 use canary_common::packet::Packet;
 use canary_common::reason::Reason;
@@ -299,10 +303,9 @@ fn flows_insert(_: XdpContext) -> u32 {
     let values = Values { backend: 1, partner: NO_PARTNER, ..Values::default() };
     let (kind, limit) = (Kind::Return, Limit::Idle);
     let request = Request { key, values, kind, state: 0, limit, spare: NO_PARTNER, now: 0 };
-    if maps::put_for_agent(&request) >> 32 == 0 {
-        xdp_action::XDP_PASS
-    } else {
-        xdp_action::XDP_ABORTED
+    match calls::put_entry(&request) {
+        Stored::At(_) => xdp_action::XDP_PASS,
+        Stored::Exists | Stored::Busy | Stored::Full => xdp_action::XDP_ABORTED,
     }
 }
 

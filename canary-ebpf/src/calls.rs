@@ -3,14 +3,22 @@
 
 use core::ffi::c_void;
 
+use canary_common::draw;
 use canary_common::endpoint::Address;
+use canary_common::event::Event;
 use canary_common::flows::{self, Back, Client, Hash, Head, Key, Request, Stored};
+use canary_common::fragment::Follows;
+use canary_common::headers::Headers;
+use canary_common::icmp::{Mended, Quote};
+use canary_common::relay::Relay;
 use canary_common::route::{Decision, Ends};
 use canary_common::segment::Segment;
 use canary_common::start::Beginning;
+use canary_common::tables::Way;
 
-use crate::maps::{Table, low, scratch, settings};
-use crate::route;
+use crate::maps::{Maps, Table, low, scratch, settings};
+use crate::route::{self, Exit};
+use crate::steps;
 
 /// What one step leaves for the next: programs have 512 bytes of stack, for all functions of a
 /// call together.
@@ -20,7 +28,13 @@ pub(crate) struct Scratch {
     pub(crate) about: u32,
     /// What the last step gave.
     pub(crate) code: u32,
+    /// [`Scratch::SEGMENT`], [`Scratch::BEGAN`] and [`Scratch::FRAGMENT`].
+    pub(crate) seen: u32,
     pub(crate) segment: Segment,
+    pub(crate) headers: Headers,
+    pub(crate) follows: Follows,
+    pub(crate) quote: Quote,
+    pub(crate) mended: Mended,
     pub(crate) decision: Decision,
     pub(crate) ends: Ends,
     pub(crate) beginning: Beginning,
@@ -29,8 +43,26 @@ pub(crate) struct Scratch {
     key: Key,
     /// Its result.
     place: u32,
-    /// Arguments of [`route_back`].
+    /// Arguments of [`route_back`] and [`route_on`].
     addresses: [Address; 2],
+    pub(crate) relay: Relay,
+    /// The way that [`route_on`] found.
+    pub(crate) exit: Exit,
+    /// The second in which something was last said that must never happen.
+    pub(crate) said: u32,
+    /// What is told of the packet; its count of lost ones stays from one to the next.
+    pub(crate) event: Event,
+}
+
+impl Scratch {
+    /// `segment` is this packet's.
+    pub(crate) const SEGMENT: u32 = 1;
+    /// This packet has begun a connection.
+    pub(crate) const BEGAN: u32 = 1 << 1;
+    /// `headers` is this packet's, a fragment's behind the first.
+    pub(crate) const FRAGMENT: u32 = 1 << 2;
+    /// It is the answer of a backend elsewhere.
+    pub(crate) const ANSWER: u32 = 1 << 3;
 }
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one
@@ -80,18 +112,58 @@ extern "C" fn release(place: u32, head: u64, stays: u32) -> u32 {
     u32::from(freed)
 }
 
+/// Notes that an end of a severed connection is told: a function of its own, as above.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sever(place: u32, head: u64, now: u32) -> u32 {
+    if let Some(entry) = flows::find_at(&Table, place)
+        && entry.head.is_of_same(Head(head))
+    {
+        flows::end_severed(&Table, &entry, now);
+    }
+    0
+}
+
+/// Whether the draw of the scratch row's segment falls to another split than this one: a function
+/// of its own for the draw's stack.
+#[expect(unsafe_code, reason = "a name that lasts makes it global")]
+// Nothing else has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
+    let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
+    let (Some(settings), Some(scratch), Ok(statistics)) =
+        (settings(), scratch(), u16::try_from(statistics))
+    else {
+        return 0;
+    };
+    let Segment { source, destination, .. } = scratch.segment;
+    let seed = settings.seed.load();
+    let falls = draw::falls_elsewhere(&tables, seed, [source, destination], frontend, statistics);
+    u32::from(falls)
+}
+
 /// The head of the entry of the scratch row's tuple, 0 if there is none; its place goes to the
 /// scratch row.
 #[expect(unsafe_code, reason = "a name that lasts makes it global")]
 // Nothing else has this name.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_flow(is_source: u32) -> u64 {
+extern "C" fn find_flow(client: u32, is_new: u32) -> u64 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
         return 0;
     };
-    let client = if is_source == 0 { Client::IsDestination } else { Client::IsSource };
+    let client = match client {
+        0 => Client::IsDestination,
+        1 => Client::IsSource,
+        _ => Client::IsUnknown,
+    };
     let hash = Hash::of(&scratch.key, client, settings.flows());
+    if is_new != 0 {
+        flows::expect(&Table, hash);
+    }
     match flows::find(&Table, &scratch.key, hash, client) {
         Some(entry) => {
             scratch.place = entry.place;
@@ -110,6 +182,36 @@ fn route_back(context: *mut c_void, interface: u32) -> u32 {
     route::back(context, interface, source, destination)
 }
 
+/// Whether a packet from one address of the scratch row to the other can be sent on; how, goes to
+/// the scratch row. A function of its own for the same reason.
+#[inline(never)]
+fn route_on(context: *mut c_void, interface: u32) -> u32 {
+    let Some(scratch) = scratch() else { return CLOSED };
+    let [from, to] = scratch.addresses;
+    let is_frame = steps::about().is_frame();
+    match route::on(context, interface, [from, to], is_frame, &mut scratch.exit) {
+        Way::Open => OPEN,
+        Way::Later => LATER,
+        Way::Closed => CLOSED,
+    }
+}
+
+const OPEN: u32 = 0;
+const LATER: u32 = 1;
+const CLOSED: u32 = 2;
+
+/// Whether a packet can be sent on past the stack; the way stays in the scratch row.
+#[inline(always)]
+pub(crate) fn way(context: *mut c_void, came_by: u32, from: Address, to: Address) -> Way {
+    let Some(scratch) = scratch() else { return Way::Closed };
+    scratch.addresses = [from, to];
+    match route_on(context, came_by) {
+        OPEN => Way::Open,
+        LATER => Way::Later,
+        _ => Way::Closed,
+    }
+}
+
 /// Stores an entry; as [`put`].
 #[inline(always)]
 pub(crate) fn put_entry(request: &Request) -> Stored {
@@ -124,12 +226,18 @@ pub(crate) fn free_flow(place: u32, head: Head, back: Back) -> bool {
     release(place, head.0, u32::from(back == Back::Stays)) != 0
 }
 
-/// The entry of a tuple: its head and its place.
+/// The entry of a tuple: its head and its place. One that is most likely new is looked up so that
+/// its insert waits for memory no more.
 #[inline(always)]
-pub(crate) fn find(key: &Key, client: Client) -> Option<(Head, u32)> {
+pub(crate) fn find(key: &Key, client: Client, is_new: bool) -> Option<(Head, u32)> {
     let scratch = scratch()?;
     scratch.key = *key;
-    let head = find_flow(u32::from(client == Client::IsSource));
+    let client = match client {
+        Client::IsDestination => 0,
+        Client::IsSource => 1,
+        Client::IsUnknown => 2,
+    };
+    let head = find_flow(client, u32::from(is_new));
     (head != 0).then_some((Head(head), scratch.place))
 }
 
@@ -138,10 +246,10 @@ pub(crate) fn find(key: &Key, client: Client) -> Option<(Head, u32)> {
 pub(crate) fn interface_back(
     context: *mut c_void,
     came_by: u32,
-    source: Address,
-    destination: Address,
+    source: &Address,
+    destination: &Address,
 ) -> u32 {
     let Some(scratch) = scratch() else { return 0 };
-    scratch.addresses = [source, destination];
+    scratch.addresses = [*source, *destination];
     route_back(context, came_by)
 }

@@ -6,7 +6,11 @@ use canary_common::hooks::{self, First};
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
-use crate::steps::{self, About, NONE};
+use crate::about::About;
+use crate::events::{self, Way};
+use crate::rare;
+use crate::relays;
+use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT};
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -19,25 +23,53 @@ pub(crate) fn inbound(context: &XdpContext) -> u32 {
         First::Done(outcome) => outcome.to_word(),
         // Not in the plain case: a frame of a flow that this node has does no harm here, and is
         // another's at most where the interface is promiscuous.
-        First::Whole { .. } if !frame.is_for_node(&tables) => return PASS,
-        First::Whole { version, bits } => whole(
-            frame.context(),
-            tables.came_by,
-            About::new(version, ethernet::LEN, Origin::Net, bits),
-        ),
+        First::Whole { version, bits } => {
+            steps::start(About::new(version, ethernet::LEN, Origin::Net, bits).in_driver());
+            if is_for_node(frame.context()) == 0 {
+                return PASS;
+            }
+            events::look(whole(frame.context()), frame.tables().came_by, Way::Forth)
+        }
     };
     of_frame(outcome)
 }
 
+/// Whether the frame is for this node, as a number.
+#[inline(never)]
+fn is_for_node(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    u32::from(frame.is_for_node(&frame.tables()))
+}
+
 #[inline(always)]
-fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
-    steps::start(about);
-    inbound_known(context);
-    if steps::told() == NONE {
-        steps::none(context.cast(), came_by);
+fn whole(context: *mut xdp_md) -> u32 {
+    read(context);
+    if rare::may_be() {
+        inbound_rare(context);
+        match steps::told() {
+            FOLLOWS | MENDS => return rare_act(context),
+            ECHO => return inbound_echo(context),
+            _ => {}
+        }
+    }
+    if steps::told() == SEGMENT {
+        inbound_answer(context);
+    }
+    if steps::told() == SEGMENT {
+        inbound_known(context);
+    }
+    match steps::told() {
+        NONE => steps::none(context.cast(), Frame::of(context).tables().came_by, true),
+        MASKED => _ = inbound_forth(context),
+        _ => {}
+    }
+    if steps::about().is_first() {
+        inbound_remember(context);
     }
     if steps::is_refused() {
         inbound_refuse(context);
+    } else if relays::is_sent_on() {
+        inbound_send(context);
     } else {
         inbound_act(context);
     }
@@ -45,9 +77,31 @@ fn whole(context: *mut xdp_md, came_by: u32, about: About) -> u32 {
 }
 
 #[inline(never)]
+fn read(context: *mut xdp_md) -> u32 {
+    steps::read(&Frame::of(context))
+}
+
+#[inline(never)]
 fn inbound_known(context: *mut xdp_md) -> u32 {
-    let frame = Frame::of(context);
-    steps::known(&frame, &frame.tables())
+    steps::known(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_answer(context: *mut xdp_md) -> u32 {
+    relays::answer(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_forth(context: *mut xdp_md) -> u32 {
+    relays::forth(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_send(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send(&mut frame);
+    relays::aim(&mut frame);
+    0
 }
 
 #[inline(never)]
@@ -60,4 +114,86 @@ fn inbound_refuse(context: *mut xdp_md) -> u32 {
 #[inline(never)]
 fn inbound_act(context: *mut xdp_md) -> u32 {
     steps::act(&mut Frame::of(context))
+}
+
+/// What the ordinary way does not know: what it is, and what becomes of it.
+#[inline(always)]
+fn inbound_rare(context: *mut xdp_md) {
+    rare_read(context);
+    match steps::told() {
+        SEGMENT => {
+            rare_segment(context);
+        }
+        FRAGMENT => {
+            inbound_follow(context);
+        }
+        ERROR => {
+            rare_quote(context);
+            if steps::told() == QUOTES {
+                inbound_relate(context);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[inline(never)]
+fn rare_read(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    rare::read(&frame)
+}
+
+#[inline(never)]
+fn rare_segment(context: *mut xdp_md) -> u32 {
+    rare::segment(&Frame::of(context))
+}
+
+#[inline(never)]
+fn inbound_follow(context: *mut xdp_md) -> u32 {
+    rare::follow(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn rare_quote(context: *mut xdp_md) -> u32 {
+    rare::quote(&Frame::of(context))
+}
+
+#[inline(never)]
+fn inbound_relate(context: *mut xdp_md) -> u32 {
+    rare::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_echo(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    let tables = frame.tables();
+    rare::echo(&mut frame, &tables);
+    steps::told()
+}
+
+#[inline(never)]
+fn inbound_remember(context: *mut xdp_md) -> u32 {
+    rare::remember(&Frame::of(context).tables());
+    0
+}
+
+/// Rewrites what is no segment.
+#[inline(always)]
+fn rare_act(context: *mut xdp_md) -> u32 {
+    if steps::told() == FOLLOWS {
+        rare_follow(context);
+    } else {
+        rare_mend(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn rare_follow(context: *mut xdp_md) -> u32 {
+    rare::act(&mut Frame::of(context))
+}
+
+#[inline(never)]
+fn rare_mend(context: *mut xdp_md) -> u32 {
+    rare::mend(&mut Frame::of(context))
 }

@@ -6,22 +6,28 @@
 #![expect(clippy::needless_pass_by_value, reason = "the macros hand over contexts whole")]
 #![expect(internal_features, reason = "the only way to atomics on this target")]
 
+mod about;
 mod agent;
 mod atomics;
 mod calls;
+mod events;
 mod frame;
 mod maps;
 mod memory;
+mod never;
+mod rare;
+mod relays;
 mod route;
 mod skb;
 mod sock;
+mod sockops;
 mod steps;
 mod tc;
 mod verdict;
 mod xdp;
 
-use aya_ebpf::macros::{cgroup_sock_addr, classifier, xdp};
-use aya_ebpf::programs::{SockAddrContext, TcContext, XdpContext};
+use aya_ebpf::macros::{cgroup_sock_addr, classifier, sock_ops, xdp};
+use aya_ebpf::programs::{SockAddrContext, SockOpsContext, TcContext, XdpContext};
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
@@ -67,6 +73,13 @@ fn to_net_l3(context: TcContext) -> i32 {
     skb::outbound(&context, 0)
 }
 
+/// Network to node, behind `from_net_xdp`: what only the stack's hook can send on.
+#[classifier]
+#[inline(always)]
+fn from_net_rest(context: TcContext) -> i32 {
+    skb::inbound(&context, ethernet::LEN, Origin::Behind)
+}
+
 /// Network to node, in the driver.
 #[xdp(frags)]
 #[inline(always)]
@@ -92,6 +105,30 @@ fn connect6(context: SockAddrContext) -> i32 {
     sock::connect6(&context)
 }
 
+/// A program of the host sends a datagram over IPv4.
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(context: SockAddrContext) -> i32 {
+    sock::sendmsg4(&context)
+}
+
+/// A program of the host sends a datagram over IPv6.
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(context: SockAddrContext) -> i32 {
+    sock::sendmsg6(&context)
+}
+
+/// A program of the host receives a datagram over IPv4.
+#[cgroup_sock_addr(recvmsg4)]
+fn recvmsg4(context: SockAddrContext) -> i32 {
+    sock::recvmsg4(&context)
+}
+
+/// A program of the host receives a datagram over IPv6.
+#[cgroup_sock_addr(recvmsg6)]
+fn recvmsg6(context: SockAddrContext) -> i32 {
+    sock::recvmsg6(&context)
+}
+
 /// A program of the host asks where its IPv4 socket is connected to.
 #[cgroup_sock_addr(getpeername4)]
 fn getpeername4(context: SockAddrContext) -> i32 {
@@ -102,6 +139,12 @@ fn getpeername4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 fn getpeername6(context: SockAddrContext) -> i32 {
     sock::getpeername6(&context)
+}
+
+/// A stream of a program of the host is established, or ends.
+#[sock_ops]
+fn streams(context: SockOpsContext) -> u32 {
+    sockops::watch(&context)
 }
 
 #[cfg(not(test))]

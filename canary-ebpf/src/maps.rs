@@ -1,18 +1,21 @@
 //! Every map, and the look-ups over them.
 
-use core::ffi::c_void;
-use core::hint::black_box;
+mod counts;
+mod picks;
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{self, ArrayOfMaps};
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use canary_common::addresses;
 use canary_common::backend::{Backend, Frontend};
 use canary_common::directory::{Bucket, OverflowKey};
-use canary_common::endpoint::Address;
-use canary_common::flows::{self, Back, Client, Head, Key, Request, Seed, Stored};
+use canary_common::endpoint::{Address, Endpoint};
+use canary_common::event::Event;
+use canary_common::flows::{self, Back, Client, Head, Key, Request, Seed, Stored, Values};
 use canary_common::interface::Interface;
 use canary_common::label::{ServiceLabel, SplitLabel};
 use canary_common::limits;
@@ -20,9 +23,12 @@ use canary_common::reason::REASON_SLOTS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
 use canary_common::socket::SocketPick;
-use canary_common::stats::{Counter, Counts, Histograms, SplitRow, Timing, step};
-use canary_common::tables::Tables;
+use canary_common::stats::{self, Counter, Counts, Exchange, Histograms, SplitRow, Timing};
+use canary_common::tables::{Tables, Way};
 
+pub(crate) use self::counts::count;
+use self::counts::{count_evicted, count_exchange, count_pushed_out, count_split, count_time};
+pub(crate) use self::picks::{brought, datagrams, note_peer, pick};
 use crate::atomics;
 use crate::calls::{self, Scratch};
 
@@ -71,26 +77,51 @@ static STATS: PerCpuArray<Counts> = PerCpuArray::pinned(limits::MAX_STATISTICS, 
 /// Times, for the splits that have them.
 #[map]
 static HISTOGRAMS: PerCpuArray<Histograms> = PerCpuArray::pinned(limits::MAX_HISTOGRAMS, 0);
+/// What the packets of each split show, by statistics id.
+#[map]
+static EXCHANGES: PerCpuArray<[u64; stats::EXCHANGES]> =
+    PerCpuArray::pinned(limits::MAX_STATISTICS, 0);
 /// Packets that were not forwarded, by reason.
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
+/// What inserts into `FLOWS` pushed out, by rank, and how many found no room: one row.
+#[map]
+static EVICTIONS: PerCpuArray<[u64; flows::EVICTIONS]> = PerCpuArray::pinned(1, 0);
 /// Refusals of this second: the second, then their number.
 #[map]
 static REFUSALS: PerCpuArray<[u32; 2]> = PerCpuArray::pinned(1, 0);
 /// The interfaces that we are attached to, by index.
 #[map]
 static INTERFACES: HashMap<u32, Interface> = HashMap::pinned(limits::MAX_INTERFACES, 0);
-/// Connect-time picks by socket cookie. Least recently used out first: a lost one costs its
-/// program the virtual address in `getpeername`.
+/// Addresses that exist only virtually: asked where nothing else says whose a packet is.
 #[map]
-static SOCKETS: LruHashMap<u64, SocketPick> = LruHashMap::pinned(limits::MAX_SOCKETS, 0);
+static VIRTUALS: HashMap<Address, u32> = HashMap::pinned(limits::MAX_FRONTENDS, BPF_F_NO_PREALLOC);
+/// Where connected sockets were sent to: a [`Pick`](canary_common::socket::Pick) each, in memory of
+/// the socket.
+#[btf_map]
+static PICKS: SkStorage<[u64; 8]> = SkStorage::new();
+/// Where sockets sent their datagrams to: [`Datagrams`](canary_common::socket::Datagrams) each, in
+/// memory of the socket.
+#[btf_map]
+static DATAGRAMS: SkStorage<[u64; 129]> = SkStorage::new();
+/// Backends of connected sockets of datagrams, by socket cookie: the kernel lists no storage of these.
+/// Least recently used out first: one that is lost is not ended with its backend.
+#[map]
+static PEERS: LruHashMap<u64, u32> = LruHashMap::pinned(limits::MAX_PEERS, 0);
+/// Picks that came along from an earlier layout, by socket cookie.
+#[map]
+static BROUGHT: HashMap<u64, SocketPick> = HashMap::pinned(limits::MAX_BROUGHT, BPF_F_NO_PREALLOC);
 
-/// What one step leaves for the next: one row, for tc and XDP programs run with softirqs off.
+/// What one step leaves for the next: one row, for tc and XDP programs run with softirqs off. Not
+/// pinned: it outlives no packet, so that it may change without another layout.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::pinned(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Every connection that matters, by the tuple on the wire.
 #[map]
 static FLOWS: Array<flows::Bucket> = Array::pinned(limits::DEFAULT_FLOW_BUCKETS, BPF_F_MMAPABLE);
+/// What is told of packets to those who observe.
+#[map]
+static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
 
 /// The tables, as seen by a packet of one interface.
 #[derive(Clone, Copy)]
@@ -123,34 +154,10 @@ fn own_row<'a, R>(array: &PerCpuArray<R>, index: u32) -> Option<&'a mut R> {
     array.get_ptr_mut(index).map(|row| unsafe { &mut *row })
 }
 
-/// A value of a hash map.
-#[expect(unsafe_code, reason = "reads map memory")]
+/// Sends an event to those who observe; whether there was room.
 #[inline(always)]
-fn value<'a, K, V>(map: &LruHashMap<K, V>, key: &K) -> Option<&'a V> {
-    // SAFETY: entries are recycled only, never unmapped, during a run. All fields that are
-    // read later are words; one that is another flow's by then costs this one packet.
-    map.get_ptr(key).map(|value| unsafe { &*value })
-}
-
-/// Counts a packet that was not forwarded.
-#[inline(always)]
-pub(crate) fn count(reason: u32) {
-    if let Some(slot) = own_row(&REASONS, reason) {
-        *slot = slot.wrapping_add(1);
-    }
-}
-
-/// Remembers a connect-time pick.
-#[inline(always)]
-pub(crate) fn remember(cookie: u64, pick: &SocketPick) {
-    // A pick that cannot be kept costs its program the virtual address in `getpeername`.
-    let _: Result<(), i32> = SOCKETS.insert(cookie, pick, 0);
-}
-
-/// The connect-time pick of a socket.
-#[inline(always)]
-pub(crate) fn remembered(cookie: u64) -> Option<SocketPick> {
-    value(&SOCKETS, &cookie).copied()
+pub(crate) fn send(event: &Event) -> bool {
+    EVENTS.output::<Event>(event, 0).is_ok()
 }
 
 /// The settings' row.
@@ -174,23 +181,8 @@ fn flow_bucket<'a>(index: u32) -> Option<&'a flows::Bucket> {
     row(&FLOWS, index)
 }
 
-/// Counts an answered flow that was pushed out.
-#[inline(always)]
-fn count_pushed_out(statistics: u16) {
-    count_split(statistics, Counter::PushedOut, 1);
-}
-
-#[inline(always)]
-fn count_split(statistics: u16, counter: Counter, by: u64) {
-    if let Some(counts) = own_row(&STATS, u32::from(statistics))
-        && let Some(count) = counts.values.get_mut(counter.index())
-    {
-        *count = count.wrapping_add(by);
-    }
-}
-
-atomics::touches_flows!(Table, flow_bucket, count_pushed_out);
-atomics::touches_flows!(Maps, flow_bucket, count_pushed_out);
+atomics::touches_flows!(Table, flow_bucket, count_pushed_out, count_evicted);
+atomics::touches_flows!(Maps, flow_bucket, count_pushed_out, count_evicted);
 
 impl Tables for Maps {
     #[inline(always)]
@@ -254,19 +246,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn show(&self, statistics: u16, exchange: Exchange) {
+        count_exchange(statistics, exchange);
+    }
+
+    #[inline(always)]
     fn observe(&self, statistics: u16, timing: Timing, us: u32) {
-        let Some(split) = row(&SPLITS, u32::from(statistics)) else { return };
-        let Some(id) = split.histogram.load().checked_sub(1) else { return };
-        let Some(histograms) = own_row(&HISTOGRAMS, id) else { return };
-        let steps = match timing {
-            Timing::Connect => &mut histograms.connect,
-            Timing::Response => &mut histograms.response,
-        };
-        // Verifier: the compiler proves that this is in range and would drop the check that
-        // tells the verifier (`R0 unbounded memory access`).
-        if let Some(count) = steps.get_mut(black_box(step(us))) {
-            *count = count.wrapping_add(1);
-        }
+        count_time(statistics, timing, us);
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]
@@ -283,6 +269,11 @@ impl Tables for Maps {
         // SAFETY: the helper has no conditions.
         let tick = low(unsafe { bpf_ktime_get_ns() } >> 10);
         if tick == 0 { 1 } else { tick }
+    }
+
+    #[inline(always)]
+    fn is_virtual(&self, address: Address) -> bool {
+        VIRTUALS.get_ptr(address).is_some()
     }
 
     #[inline(always)]
@@ -307,7 +298,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn leads_back(&self, source: Address, destination: Address) -> bool {
+    fn leads_back(&self, source: &Address, destination: &Address) -> bool {
         // Uplinks and tunnels are one group, and the node's own packets are its own.
         match interface(self.came_by) {
             Some(row) if row.has(Interface::POD) => {
@@ -316,6 +307,11 @@ impl Tables for Maps {
             }
             _ => true,
         }
+    }
+
+    #[inline(always)]
+    fn way(&self, from: Address, to: Address) -> Way {
+        calls::way(self.context, self.came_by, from, to)
     }
 
     #[inline(always)]
@@ -329,8 +325,23 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn end_severed(&self, place: u32, head: Head, now: u32) {
+        calls::sever(place, head.0, now);
+    }
+
+    #[inline(always)]
+    fn falls_elsewhere(&self, _seed: u64, _ends: [Endpoint; 2], values: &Values) -> bool {
+        calls::falls_elsewhere(values.frontend, values.statistics.into()) != 0
+    }
+
+    #[inline(always)]
     fn find_flow(&self, key: &Key, client: Client, _by: Seed) -> Option<(Head, u32)> {
-        calls::find(key, client)
+        calls::find(key, client, false)
+    }
+
+    #[inline(always)]
+    fn find_new(&self, key: &Key, client: Client, _by: Seed) -> Option<(Head, u32)> {
+        calls::find(key, client, true)
     }
 }
 

@@ -62,3 +62,24 @@ pub(crate) unsafe fn store<const N: usize>(at: *mut u8, bytes: [u8; N]) {
     step!(u16, from, read_unaligned, at, write_volatile, done, N);
     step!(u8, from, read_unaligned, at, write_volatile, done, N);
 }
+
+/// The `W` words at `at`, at most eight; what is not asked for is 0.
+///
+/// # Safety
+///
+/// `W` words at `at` are readable.
+#[expect(unsafe_code, reason = "reads packet memory")]
+#[inline(always)]
+pub(crate) unsafe fn words<const W: usize>(at: *const u8) -> [u64; 8] {
+    let word = |index: usize| {
+        if index < W {
+            // SAFETY: within the words that the caller vouches for.
+            let at = unsafe { at.add(index << 3) };
+            // SAFETY: as above. Packet memory needs no alignment.
+            unsafe { at.cast::<u64>().read_volatile() }
+        } else {
+            0
+        }
+    };
+    [word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7)]
+}

@@ -1,14 +1,18 @@
 //! Sockets of the host.
 
+use core::ffi::c_void;
+
+use aya_ebpf::Global;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::{
     bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie, bpf_set_retval,
+    generated::bpf_skc_to_mptcp_sock,
 };
 use aya_ebpf::programs::SockAddrContext;
-use canary_common::endpoint::{Address, Endpoint, TCP};
+use canary_common::endpoint::{Address, Endpoint, TCP, UDP, Version};
 use canary_common::node::Node;
 use canary_common::reason::{Action, Reason};
-use canary_common::socket;
+use canary_common::socket::{self, Datagrams, Pick, Socket};
 use canary_common::tables::Tables;
 
 use crate::maps::{self, Maps};
@@ -20,10 +24,19 @@ const GO_ON: i32 = 1;
 const FAIL: i32 = 0;
 /// What a closed port answers a connect with.
 const ECONNREFUSED: i32 = 111;
+/// What the kernel calls a connected socket, of UDP as well (`TCP_ESTABLISHED`).
+const ESTABLISHED: u32 = 1;
 /// The only tables there are for a socket: no interface belongs to it.
 const TABLES: Maps = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
 
-/// A socket's address in a call of `connect` or `getpeername`.
+/// 1 if the kernel has MPTCP: the agent says so before it loads. A program that calls a helper for
+/// a type that the kernel does not have is refused.
+#[expect(unsafe_code, reason = "the loader finds it by its name")]
+// Nothing else defines this symbol.
+#[unsafe(no_mangle)]
+static HAS_MPTCP: Global<u32> = Global::new(0);
+
+/// A socket's address in a call of `connect`, `sendmsg`, `recvmsg` or `getpeername`.
 struct Call {
     context: *mut bpf_sock_addr,
 }
@@ -34,15 +47,37 @@ impl Call {
         Self { context: context.sock_addr }
     }
 
-    /// Whether the socket is one of the agent's network namespace, and TCP.
+    /// Whether the socket is one of the agent's network namespace, and TCP or UDP.
     #[inline(always)]
     fn is_ours(&self) -> bool {
         let Some(settings) = TABLES.settings() else { return false };
+        let protocol = self.protocol();
+        if protocol != u32::from(TCP) && protocol != u32::from(UDP) {
+            return false;
+        }
         // SAFETY: the context is the kernel's own.
         let netns = unsafe { bpf_get_netns_cookie(self.context.cast()) };
+        netns == settings.netns.load()
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u32 {
         // SAFETY: the context is valid for the whole run.
-        let protocol = unsafe { (*self.context).protocol };
-        netns == settings.netns.load() && protocol == u32::from(TCP)
+        unsafe { (*self.context).protocol }
+    }
+
+    /// The protocol that frontends are found by.
+    #[inline(always)]
+    fn wire_protocol(&self) -> u8 {
+        if self.protocol() == u32::from(UDP) { UDP } else { TCP }
+    }
+
+    #[inline(always)]
+    fn socket(&self) -> *mut c_void {
+        // SAFETY: the context is valid for the whole run.
+        let context = unsafe { &*self.context };
+        // SAFETY: of the union every byte is set.
+        unsafe { context.__bindgen_anon_1.sk }.cast()
     }
 
     #[inline(always)]
@@ -51,35 +86,68 @@ impl Call {
         unsafe { bpf_get_socket_cookie(self.context.cast()) }
     }
 
-    /// An endpoint that no other socket has: the draw needs something to hash.
+    /// Whom the draw is for: the address that the socket is bound to, else the node's own, which
+    /// holds affinity; and a port that no other socket has, for the kernel has not chosen it yet.
     #[inline(always)]
-    fn client() -> Endpoint {
+    fn client(&self, version: Version) -> Endpoint {
         // SAFETY: the helper has no conditions.
-        let random = unsafe { bpf_get_prandom_u32() };
-        let [a, b, c, d] = random.to_ne_bytes();
-        Endpoint { address: Address::v4([a, b, c, d]), port: [c, d], protocol: TCP }
+        let [a, b, ..] = unsafe { bpf_get_prandom_u32() }.to_ne_bytes();
+        Endpoint {
+            address: self.own_address(version),
+            port: [a, b],
+            protocol: self.wire_protocol(),
+        }
+    }
+
+    #[inline(always)]
+    fn own_address(&self, version: Version) -> Address {
+        // SAFETY: the context is valid for the whole run.
+        let context = unsafe { &*self.context };
+        // SAFETY: of the union every byte is set.
+        let socket = unsafe { context.__bindgen_anon_1.sk };
+        match version {
+            Version::V4 => {
+                // SAFETY: the kernel checks each field of its own socket.
+                let bound = unsafe { (*socket).src_ip4 };
+                let own = TABLES.settings().map_or(0, |settings| settings.node_v4.load());
+                Address::v4(if bound == 0 { own } else { bound }.to_ne_bytes())
+            }
+            Version::V6 => {
+                // SAFETY: as above.
+                let [a, b, c, d] = unsafe { (*socket).src_ip6 };
+                let bound = [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32];
+                let own = TABLES.settings().map_or([0, 0], |settings| {
+                    let [high, low] = &settings.node_v6;
+                    [high.load(), low.load()]
+                });
+                Address::of_words(if bound == [0, 0] { own } else { bound })
+            }
+        }
     }
 
     #[inline(always)]
     fn v4(&self) -> Endpoint {
         // SAFETY: the context is valid for the whole run.
         let ip = unsafe { (*self.context).user_ip4 };
-        // SAFETY: as above.
-        let port = unsafe { (*self.context).user_port };
-        let [a, b, ..] = port.to_ne_bytes();
-        Endpoint { address: Address::v4(ip.to_ne_bytes()), port: [a, b], protocol: TCP }
+        Endpoint { address: Address::v4(ip.to_ne_bytes()), ..self.port() }
     }
 
     #[inline(always)]
     fn v6(&self) -> Endpoint {
         // SAFETY: the context is valid for the whole run.
-        let ip = unsafe { (*self.context).user_ip6 };
-        // SAFETY: as above.
+        let [a, b, c, d] = unsafe { (*self.context).user_ip6 };
+        let words = [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32];
+        Endpoint { address: Address::of_words(words), ..self.port() }
+    }
+
+    /// Port and protocol; the address is still to come.
+    #[inline(always)]
+    fn port(&self) -> Endpoint {
+        // SAFETY: the context is valid for the whole run.
         let port = unsafe { (*self.context).user_port };
         let [a, b, ..] = port.to_ne_bytes();
-        let [[c, d, e, f], [g, h, i, j], [k, l, m, n], [o, p, q, r]] = ip.map(u32::to_ne_bytes);
-        let address = Address([c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]);
-        Endpoint { address, port: [a, b], protocol: TCP }
+        let address = Address::of_words([0, 0]);
+        Endpoint { address, port: [a, b], protocol: self.wire_protocol() }
     }
 
     #[inline(always)]
@@ -121,26 +189,79 @@ impl Call {
         FAIL
     }
 
-    /// Picks for a connect; `None` if the call goes on as it is.
+    /// Picks for a datagram, if `DATAGRAM`, or for a connect; `None` if the call goes on as it is.
     #[inline(always)]
-    fn pick(&self, destination: Endpoint) -> Result<Option<Endpoint>, Reason> {
+    fn pick_for<const DATAGRAM: bool>(
+        &self,
+        destination: Endpoint,
+    ) -> Result<Option<Endpoint>, Reason> {
         if !self.is_ours() {
             return Ok(None);
         }
         let node = Node::new(&TABLES)?;
-        match socket::connect(node, Self::client(), destination) {
-            Ok((to, pick)) => {
-                maps::remember(self.cookie(), &pick);
-                Ok(Some(to))
-            }
+        let client = self.client(destination.address.version());
+        let picked = if DATAGRAM {
+            socket::send(node, self, client, destination)
+        } else {
+            socket::connect(node, self, client, destination)
+        };
+        match picked {
+            Ok(to) => Ok(Some(to)),
             Err(Reason::NotOurs) => Ok(None),
             Err(reason) => Err(reason),
         }
     }
 
     #[inline(always)]
-    fn peer(&self) -> Option<Endpoint> {
-        maps::remembered(self.cookie()).map(|pick| socket::peer(&pick))
+    fn peer(&self, actual: Endpoint) -> Option<Endpoint> {
+        if self.pick(false).is_none() {
+            return maps::brought(self.cookie()).and_then(|pick| pick.peer(&TABLES, actual));
+        }
+        socket::peer(&TABLES, self, actual)
+    }
+}
+
+#[expect(unsafe_code, reason = "reads the context, calls helpers")]
+impl Socket for Call {
+    #[inline(always)]
+    fn pick(&self, create: bool) -> Option<&Pick> {
+        maps::pick(self.socket(), create)
+    }
+
+    #[inline(always)]
+    fn outer(&self, create: bool) -> Option<&Pick> {
+        if HAS_MPTCP.load() == 0 || self.protocol() != u32::from(TCP) {
+            return None;
+        }
+        // SAFETY: the socket is the context's own.
+        let outer = unsafe { bpf_skc_to_mptcp_sock(self.socket()) };
+        if outer.is_null() { None } else { maps::pick(outer.cast(), create) }
+    }
+
+    #[inline(always)]
+    fn datagrams(&self, create: bool) -> Option<&Datagrams> {
+        if self.protocol() != u32::from(UDP) {
+            return None;
+        }
+        maps::datagrams(self.socket(), create)
+    }
+
+    #[inline(always)]
+    fn note(&self, backend: Option<u32>) {
+        if self.protocol() == u32::from(UDP) {
+            maps::note_peer(self.cookie(), backend);
+        }
+    }
+
+    #[inline(always)]
+    fn is_connected(&self) -> bool {
+        // SAFETY: the context is valid for the whole run.
+        let context = unsafe { &*self.context };
+        // SAFETY: of the union every byte is set.
+        let socket = unsafe { context.__bindgen_anon_1.sk };
+        // SAFETY: the kernel checks each field of its own socket.
+        let state = unsafe { (*socket).state };
+        state == ESTABLISHED
     }
 }
 
@@ -148,7 +269,7 @@ impl Call {
 #[inline(always)]
 pub(crate) fn connect4(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    match call.pick(call.v4()) {
+    match call.pick_for::<false>(call.v4()) {
         Ok(Some(to)) => call.set_v4(to),
         Ok(None) => {}
         Err(reason) => return Call::refuse(reason),
@@ -156,14 +277,24 @@ pub(crate) fn connect4(context: &SockAddrContext) -> i32 {
     GO_ON
 }
 
-/// `connect` over IPv6.
+/// `sendmsg` over IPv4, of a datagram to an address that the program names.
 #[inline(always)]
-pub(crate) fn connect6(context: &SockAddrContext) -> i32 {
+pub(crate) fn sendmsg4(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    match call.pick(call.v6()) {
-        Ok(Some(to)) => call.set_v6(to),
+    match call.pick_for::<true>(call.v4()) {
+        Ok(Some(to)) => call.set_v4(to),
         Ok(None) => {}
         Err(reason) => return Call::refuse(reason),
+    }
+    GO_ON
+}
+
+/// `recvmsg` over IPv4, of a datagram whose source the program asks for.
+#[inline(always)]
+pub(crate) fn recvmsg4(context: &SockAddrContext) -> i32 {
+    let call = Call::new(context);
+    if let Some(source) = socket::source(&TABLES, &call, call.v4()) {
+        call.set_v4(source);
     }
     GO_ON
 }
@@ -172,8 +303,42 @@ pub(crate) fn connect6(context: &SockAddrContext) -> i32 {
 #[inline(always)]
 pub(crate) fn getpeername4(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    if let Some(peer) = call.peer() {
+    if let Some(peer) = call.peer(call.v4()) {
         call.set_v4(peer);
+    }
+    GO_ON
+}
+
+/// `connect` over IPv6.
+#[inline(always)]
+pub(crate) fn connect6(context: &SockAddrContext) -> i32 {
+    let call = Call::new(context);
+    match call.pick_for::<false>(call.v6()) {
+        Ok(Some(to)) => call.set_v6(to),
+        Ok(None) => {}
+        Err(reason) => return Call::refuse(reason),
+    }
+    GO_ON
+}
+
+/// `sendmsg` over IPv6, of a datagram to an address that the program names.
+#[inline(always)]
+pub(crate) fn sendmsg6(context: &SockAddrContext) -> i32 {
+    let call = Call::new(context);
+    match call.pick_for::<true>(call.v6()) {
+        Ok(Some(to)) => call.set_v6(to),
+        Ok(None) => {}
+        Err(reason) => return Call::refuse(reason),
+    }
+    GO_ON
+}
+
+/// `recvmsg` over IPv6, of a datagram whose source the program asks for.
+#[inline(always)]
+pub(crate) fn recvmsg6(context: &SockAddrContext) -> i32 {
+    let call = Call::new(context);
+    if let Some(source) = socket::source(&TABLES, &call, call.v6()) {
+        call.set_v6(source);
     }
     GO_ON
 }
@@ -182,7 +347,7 @@ pub(crate) fn getpeername4(context: &SockAddrContext) -> i32 {
 #[inline(always)]
 pub(crate) fn getpeername6(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    if let Some(peer) = call.peer() {
+    if let Some(peer) = call.peer(call.v6()) {
         call.set_v6(peer);
     }
     GO_ON

@@ -7,9 +7,10 @@
 use core::ffi::c_void;
 
 use canary_common::directory::Occupant;
-use canary_common::endpoint::Version;
-use canary_common::forward::of_flow;
+use canary_common::forward::{self, of_forward, of_hairpin};
+use canary_common::headers::Headers;
 use canary_common::hooks;
+use canary_common::http;
 use canary_common::node::Node;
 use canary_common::packet::Packet;
 use canary_common::reason::{Action, Reason};
@@ -18,75 +19,67 @@ use canary_common::route::{Decision, Origin};
 use canary_common::segment::Segment;
 use canary_common::start::{self, Beginning, Begun, at};
 use canary_common::straight::straight;
-use canary_common::wire::ethernet;
 
+use crate::about::About;
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
+use crate::relays;
 
 /// No flow is there.
 pub(crate) const NONE: u32 = 0;
 /// The decision is in the scratch row.
 pub(crate) const DECIDED: u32 = 1;
 /// A flow begins, which is in the scratch row.
-const BEGINS: u32 = 2;
+pub(crate) const BEGINS: u32 = 2;
 /// A trace is to be left, which is in the scratch row.
 const TRACES: u32 = 3;
+/// TCP or UDP where the ordinary way does not see it: it is in the scratch row.
+pub(crate) const SEGMENT: u32 = 4;
+/// A fragment behind the first.
+pub(crate) const FRAGMENT: u32 = 5;
+/// What is done with it is in the scratch row.
+pub(crate) const FOLLOWS: u32 = 6;
+/// An ICMP error.
+pub(crate) const ERROR: u32 = 7;
+/// What it quotes is in the scratch row.
+pub(crate) const QUOTES: u32 = 8;
+/// How it is translated is in the scratch row.
+pub(crate) const MENDS: u32 = 9;
+/// An echo request.
+pub(crate) const ECHO: u32 = 10;
+/// An entry is to be stored, or not.
+pub(crate) const STORES: u32 = 11;
+/// The flow is there, and its backend elsewhere.
+pub(crate) const MASKED: u32 = 12;
+/// Both ends for which it is sent on to a backend elsewhere are in the scratch row.
+pub(crate) const FORTH: u32 = 13;
+/// The same for the answer of one.
+pub(crate) const BACK: u32 = 14;
 /// This and the slot of the reason why not.
-const REASON: u32 = 4;
+const REASON: u32 = 16;
 
-/// What a step needs to know of a packet, as bits of a number.
-#[derive(Clone, Copy)]
-pub(crate) struct About(u32);
-
-impl About {
-    const IS_V6: u32 = 1;
-    const HAS_L2: u32 = 1 << 1;
-    const IS_POD: u32 = 1 << 2;
-    /// The bits of `ADDRESSES` follow.
-    const BITS: u32 = 3;
-
-    #[inline(always)]
-    pub(crate) fn new(version: Version, l2: usize, origin: Origin, bits: u64) -> Self {
-        let v6 = if version == Version::V6 { Self::IS_V6 } else { 0 };
-        let has_l2 = if l2 == 0 { 0 } else { Self::HAS_L2 };
-        let pod = if origin == Origin::Pod { Self::IS_POD } else { 0 };
-        Self(v6 | has_l2 | pod | maps::low(bits) << Self::BITS)
-    }
-
-    #[inline(always)]
-    const fn version(self) -> Version {
-        if self.0 & Self::IS_V6 == 0 { Version::V4 } else { Version::V6 }
-    }
-
-    #[inline(always)]
-    const fn l2(self) -> usize {
-        if self.0 & Self::HAS_L2 == 0 { 0 } else { ethernet::LEN }
-    }
-
-    #[inline(always)]
-    const fn origin(self) -> Origin {
-        if self.0 & Self::IS_POD == 0 { Origin::Net } else { Origin::Pod }
-    }
-}
+/// Largest offset of a transport header. Verifier: it has to know one of what comes from a map.
+const MAX_L4_AT: usize = 0x1ff;
 
 /// Tells the steps what the packet is.
 #[inline(always)]
 pub(crate) fn start(about: About) {
     if let Some(scratch) = maps::scratch() {
-        scratch.about = about.0;
+        scratch.about = about.to_word();
+        scratch.seen = 0;
     }
 }
 
 /// What the packet is.
 #[inline(always)]
 pub(crate) fn about() -> About {
-    About(maps::scratch().map_or(0, |scratch| scratch.about))
+    About::of_word(maps::scratch().map_or(0, |scratch| scratch.about))
 }
 
 /// Leaves a step's result for whoever asks next. What the step returns: the verifier wants
 /// something.
 #[inline(always)]
-fn tell(code: u32) -> u32 {
+pub(crate) fn tell(code: u32) -> u32 {
     if let Some(scratch) = maps::scratch() {
         scratch.code = code;
     }
@@ -102,20 +95,73 @@ pub(crate) fn told() -> u32 {
     unsafe { (&raw const scratch.code).read_volatile() }
 }
 
-/// What becomes of a packet whose flow is there.
+/// Reads the packet's segment into the scratch row.
 #[inline(always)]
-pub(crate) fn known<P: Packet>(packet: &P, tables: &Maps) -> u32 {
+pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
     let about = about();
-    let bits = u64::from(about.0 >> About::BITS);
-    let segment = match hooks::inbound_segment(packet, tables, about.l2(), about.version(), bits) {
-        Ok(segment) => segment,
-        Err(reason) => return tell(code(reason)),
-    };
+    let Some(scratch) = maps::scratch() else { return 0 };
+    match Segment::of(packet, about.l2(), about.version()) {
+        Ok(segment) => {
+            scratch.segment = segment;
+            if about.is_out() {
+                scratch.segment.answer = http::answer(packet, &segment);
+            }
+            scratch.seen = Scratch::SEGMENT;
+            tell(SEGMENT)
+        }
+        Err(reason) => tell(code(reason)),
+    }
+}
+
+/// The segment of the scratch row, as steps that reach into the packet need it.
+#[inline(always)]
+pub(crate) fn segment(about: About, scratch: &Scratch) -> Segment {
+    let l4_at = scratch.segment.l4_at & MAX_L4_AT;
+    Segment { l3_at: about.l2(), l4_at, version: about.version(), ..scratch.segment }
+}
+
+/// The headers of the scratch row, as such steps need them.
+#[inline(always)]
+pub(crate) fn headers(about: About, scratch: &Scratch) -> Headers {
+    let l4_at = scratch.headers.l4_at & MAX_L4_AT;
+    Headers { l3_at: about.l2(), l4_at, version: about.version(), ..scratch.headers }
+}
+
+/// Whether the packet is the answer of a pod to itself.
+#[inline(always)]
+pub(crate) fn is_of_hairpin() -> bool {
+    let about = about();
+    maps::scratch().is_some_and(|scratch| forward::is_of_hairpin(&scratch.segment, about.origin()))
+}
+
+/// What becomes of such an answer.
+#[inline(always)]
+pub(crate) fn hairpin(tables: &Maps) -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
-    scratch.segment = segment;
-    match of_flow(node, &segment, about.origin(), bits) {
+    match of_hairpin(node, &scratch.segment) {
+        Ok(decision) => {
+            scratch.decision = decision;
+            tell(DECIDED)
+        }
+        Err(reason) => tell(code(reason)),
+    }
+}
+
+/// What becomes of any other packet whose flow is there.
+#[inline(always)]
+pub(crate) fn known(tables: &Maps) -> u32 {
+    let about = about();
+    let bits = about.bits();
+    let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
+        return tell(code(Reason::NotReady));
+    };
+    if let Err(reason) = hooks::is_ours(tables, &scratch.segment, bits) {
+        return tell(code(reason));
+    }
+    match of_forward(node, &scratch.segment, about.origin(), bits) {
+        Ok(Some(Decision::Forward(route))) if route.masked => tell(MASKED),
         Ok(Some(decision)) => {
             scratch.decision = decision;
             tell(DECIDED)
@@ -129,10 +175,14 @@ pub(crate) fn known<P: Packet>(packet: &P, tables: &Maps) -> u32 {
 ///
 /// The steps take turns in one function without a frame to speak of.
 #[inline(always)]
-pub(crate) fn none(context: *mut c_void, came_by: u32) {
+pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
     occupant();
     match told() {
         0 => {
+            tell(code(Reason::NotOurs));
+            return;
+        }
+        value if Occupant::is_backend(value) && about().origin() == Origin::Behind => {
             tell(code(Reason::NotOurs));
             return;
         }
@@ -149,7 +199,11 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     if begun != BEGINS {
         return;
     }
-    prepare_back(context, came_by);
+    if is_net && relays::is_masked() {
+        relays::prepare_back(context, came_by);
+    } else {
+        prepare_back(context, came_by);
+    }
     begun = told();
     if begun != BEGINS {
         return;
@@ -161,6 +215,16 @@ pub(crate) fn none(context: *mut c_void, came_by: u32) {
     }
     prepare_forth(maps::low(number));
     finish(calls::put());
+    if is_net {
+        relays::begun();
+    }
+}
+
+/// What is at the segment's destination, as [`occupant`] tells it.
+#[inline(always)]
+pub(crate) fn occupant_now() -> u32 {
+    occupant();
+    told()
 }
 
 /// Tells what is at the segment's destination, as a word of the directory; 0 for nothing.
@@ -169,6 +233,13 @@ fn occupant() -> u32 {
     let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(&tables)) else { return tell(0) };
     tell(node.find(scratch.segment.destination).map_or(0, Occupant::to_value))
+}
+
+/// Tells that nothing is at the segment's destination, if so.
+#[inline(always)]
+pub(crate) fn closed_port() -> u32 {
+    occupant();
+    tell(if told() == 0 { code(Reason::ClosedPort) } else { NONE })
 }
 
 #[inline(never)]
@@ -252,6 +323,7 @@ fn finish(number: u64) -> u32 {
     match start::finish(node, &scratch.segment, &scratch.beginning, &scratch.request, stored) {
         Ok(route) => {
             scratch.decision = Decision::Forward(route);
+            scratch.seen |= Scratch::BEGAN;
             tell(DECIDED)
         }
         Err(reason) => tell(code(reason)),
@@ -261,7 +333,7 @@ fn finish(number: u64) -> u32 {
 /// Whether the packet's sender is to be told.
 #[inline(always)]
 pub(crate) fn is_refused() -> bool {
-    reason(told()).is_some_and(|reason| reason.action() == Action::Refuse)
+    !about().is_mute() && reason(told()).is_some_and(|reason| reason.action() == Action::Refuse)
 }
 
 /// Rewrites the packet, and tells the outcome in one number.
@@ -271,8 +343,8 @@ pub(crate) fn act<P: Packet>(packet: &mut P) -> u32 {
     let (None, Some(scratch)) = (reason(told()), maps::scratch()) else {
         return tell(hooks::unforwarded(reason(told()).unwrap_or(Reason::NotReady)).to_word());
     };
-    let (l2, decision) = (about.l2(), scratch.decision);
-    tell(hooks::inbound_act(packet, l2, about.origin(), about.version(), decision).to_word())
+    let (segment, decision) = (segment(about, scratch), scratch.decision);
+    tell(hooks::inbound_act(packet, &segment, about.origin(), decision).to_word())
 }
 
 /// Tells the packet's sender, and the outcome in one number.
@@ -280,21 +352,18 @@ pub(crate) fn act<P: Packet>(packet: &mut P) -> u32 {
 pub(crate) fn refuse<P: Packet>(packet: &mut P, tables: &Maps) -> u32 {
     let about = about();
     let reason = reason(told()).unwrap_or(Reason::NotReady);
-    tell(hooks::refused(packet, tables, about.l2(), about.version(), reason).to_word())
+    let Some(scratch) = maps::scratch() else { return 0 };
+    let segment = segment(about, scratch);
+    tell(hooks::refused(packet, tables, about.l2(), &segment, reason).to_word())
 }
 
 /// Whom an answer comes from and goes to.
 #[inline(always)]
-pub(crate) fn known_back<P: Packet>(packet: &P, tables: &Maps) -> u32 {
-    let about = about();
-    let segment = match Segment::of(packet, about.l2(), about.version()) {
-        Ok(segment) => segment,
-        Err(reason) => return tell(code(reason)),
-    };
+pub(crate) fn known_back(tables: &Maps) -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
-    match ends(node, &segment) {
+    match ends(node, &scratch.segment) {
         Ok(ends) => {
             scratch.ends = ends;
             tell(DECIDED)
@@ -310,17 +379,18 @@ pub(crate) fn act_back<P: Packet>(packet: &mut P) -> u32 {
     let (None, Some(scratch)) = (reason(told()), maps::scratch()) else {
         return tell(hooks::unrestored(reason(told()).unwrap_or(Reason::NotReady)).to_word());
     };
-    tell(hooks::outbound_act(packet, about.l2(), about.version(), scratch.ends).to_word())
+    tell(hooks::outbound_act(packet, &segment(about, scratch), scratch.ends).to_word())
 }
 
+/// The code of a reason.
 #[inline(always)]
-const fn code(reason: Reason) -> u32 {
+pub(crate) const fn code(reason: Reason) -> u32 {
     reason.slot().wrapping_add(REASON)
 }
 
 /// The reason in a number that a step gave.
 #[inline(always)]
-fn reason(decided: u32) -> Option<Reason> {
+pub(crate) fn reason(decided: u32) -> Option<Reason> {
     if decided == NONE {
         return Some(Reason::NotReady);
     }

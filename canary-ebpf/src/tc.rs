@@ -1,18 +1,18 @@
 //! Packets of the tcx hooks.
 
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_change_type,
-    bpf_skb_pull_data,
+    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_head,
+    bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
-use canary_common::checksum::Difference;
+use canary_common::checksum::{Difference, fold};
 use canary_common::packet::{Covers, Packet};
 use canary_common::reason::Reason;
 use canary_common::tables::Tables;
 
-use crate::maps::Maps;
-use crate::memory::{load, store};
+use crate::maps::{self, Maps};
+use crate::memory::{load, store, words};
 
 /// Ethernet, the longest IPv4 header and the fixed TCP header: all that any step reads.
 const HEADERS: u32 = 14 + 60 + 20;
@@ -20,6 +20,14 @@ const HEADERS: u32 = 14 + 60 + 20;
 /// An address changes that IPv6's pseudo-header covers (Linux 6.16): without it the kernel
 /// spoils the sum of a packet whose checksum the interface has computed.
 const BPF_F_IPV6: u64 = 1 << 7;
+
+/// What a packet bears from its way in to its way out that is to be looked at once more there; one
+/// that bears it by chance is looked at for nothing.
+const DOUBT: u32 = 0xca7a;
+/// Length of an Ethernet header.
+const ETHERNET: u32 = 14;
+/// `TC_ACT_SHOT`.
+const DROP: i64 = 2;
 
 /// Kinds of packets as the stack tells them (`PACKET_HOST`, `PACKET_OTHERHOST`).
 const PACKET_HOST: u32 = 0;
@@ -116,6 +124,32 @@ impl Skb {
         tables.settings().is_some_and(|settings| settings.sent_back.load() == word)
     }
 
+    /// Notes on the packet that it may be to a virtual address and nobody's.
+    #[expect(unsafe_code, reason = "writes the context")]
+    #[inline(always)]
+    pub(crate) fn doubt(self) {
+        // SAFETY: the context is valid for the whole run, and the hook may write this field.
+        unsafe { (*self.context).tc_index = DOUBT };
+    }
+
+    /// Whether it is worth a look if a packet on its way out is to a virtual address and nobody's:
+    /// the node made it, it goes out where it came in, or it was noted when it came in.
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    pub(crate) fn is_doubted(self, tables: &Maps) -> bool {
+        // SAFETY: the context is valid for the whole run.
+        let noted = unsafe { (*self.context).tc_index };
+        tables.came_by == 0 || tables.came_by == tables.interface || noted == DOUBT
+    }
+
+    /// Sends a packet on its way out in by the same interface; the verdict to return.
+    #[expect(unsafe_code, reason = "calls a helper")]
+    #[inline(always)]
+    pub(crate) fn send_in(self) -> i64 {
+        // SAFETY: the helper only notes the index for when the program returns.
+        unsafe { bpf_redirect(self.interface(), u64::from(BPF_F_INGRESS)) }
+    }
+
     /// Sends the packet back to the pod whose interface it came by: into its own end of the
     /// pair, so that no egress program takes it for an answer. The verdict to return.
     #[expect(unsafe_code, reason = "calls helpers")]
@@ -136,6 +170,30 @@ impl Skb {
         unsafe { (*self.context).cb[0] = word };
         // SAFETY: the helper only notes the index for when the program returns.
         unsafe { bpf_redirect(self.interface(), 0) }
+    }
+
+    /// Has the first `wanted` bytes, or all there are, where programs can read them.
+    #[inline(always)]
+    pub(crate) fn reach(self, wanted: u32) {
+        let wanted = if self.length() < wanted { self.length() } else { wanted };
+        let [data, end] = self.bounds();
+        if end.wrapping_sub(data) < wide(wanted) {
+            self.pull(wanted);
+        }
+    }
+
+    /// Sends the packet on by the way that was found for it; the verdict to return.
+    ///
+    /// The neighbour is the kernel's to find, which takes an Ethernet header off.
+    #[expect(unsafe_code, reason = "calls helpers")]
+    #[inline(always)]
+    pub(crate) fn send_away(self, l2: usize) -> i64 {
+        let Some(scratch) = maps::scratch() else { return DROP };
+        // SAFETY: the context is the kernel's own.
+        if l2 == 0 && unsafe { bpf_skb_change_head(self.context, ETHERNET, 0) } != 0 {
+            return DROP;
+        }
+        scratch.exit.redirect()
     }
 
     #[expect(unsafe_code, reason = "calls a helper")]
@@ -172,10 +230,16 @@ impl Skb {
     /// The address of `N` bytes at `offset`.
     #[inline(always)]
     fn at<const N: usize>(self, offset: usize) -> Result<usize, Reason> {
+        self.within(offset, N)
+    }
+
+    /// The address of `room` bytes at `offset`.
+    #[inline(always)]
+    fn within(self, offset: usize, room: usize) -> Result<usize, Reason> {
         let [data, end] = self.bounds();
         // Verifier: one addition, then the check against the very same register.
         let at = data.wrapping_add(offset);
-        if at.wrapping_add(N) > end { Err(Reason::Truncated) } else { Ok(at) }
+        if at.wrapping_add(room) > end { Err(Reason::Truncated) } else { Ok(at) }
     }
 }
 
@@ -195,6 +259,23 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn peek<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
+        let Ok(offset) = u32::try_from(offset) else { return Err(Reason::Truncated) };
+        let mut bytes = [0; N];
+        let (to, length) = (bytes.as_mut_ptr().cast(), u32::try_from(N).unwrap_or(0));
+        // SAFETY: the helper writes `N` bytes. It reads payload that lies in pages of its own, too.
+        let failed = unsafe { bpf_skb_load_bytes(self.context.cast(), offset, to, length) };
+        if failed == 0 { Ok(bytes) } else { Err(Reason::Truncated) }
+    }
+
+    #[inline(always)]
+    fn words<const W: usize>(&self, offset: usize, room: usize) -> Result<[u64; 8], Reason> {
+        let at = self.within(offset, room)?;
+        // SAFETY: `within` has just checked the bounds.
+        Ok(unsafe { words::<W>(at as *const u8) })
+    }
+
+    #[inline(always)]
     fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
         let at = self.at::<N>(offset)?;
         // SAFETY: `at` has just checked the bounds.
@@ -208,6 +289,12 @@ impl Packet for Skb {
         // SAFETY: the context is the kernel's own.
         let result = unsafe { bpf_skb_change_tail(self.context, length, 0) };
         if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
+    }
+
+    #[inline(always)]
+    fn note_change(&mut self, change: Difference) {
+        // SAFETY: the context is the kernel's own. It fails where the `skb` bears no sum.
+        let _: i64 = unsafe { bpf_csum_update(self.context, change.0) };
     }
 
     #[inline(always)]
@@ -253,5 +340,31 @@ impl Packet for Skb {
     ) -> Result<(), Reason> {
         self.patch_checksum(offset, udp, covers, address)?;
         self.patch_checksum(offset, udp, Covers::Segment, port)
+    }
+
+    /// One call where it is enough. The kernel takes the change of an address off a sum that is
+    /// whole, and adds it to one that is only the pseudo-header's: what stands there afterwards
+    /// tells which of both it was. The port is ours to patch in the first, and not covered by the
+    /// second. Where both come to the same, it is asked again.
+    #[inline(always)]
+    fn patch_tcp(
+        &mut self,
+        offset: usize,
+        sum: [u8; 2],
+        covers: Covers,
+        [address, port]: [Difference; 2],
+    ) -> Result<(), Reason> {
+        self.patch_checksum(offset, false, covers, address)?;
+        if port == Difference::default() {
+            return Ok(());
+        }
+        if matches!(fold(address.0), 0 | 0xffff) {
+            return self.patch_checksum(offset, false, Covers::Segment, port);
+        }
+        let whole = address.patch(sum);
+        if self.read::<2>(offset)? == whole {
+            return self.write(offset, port.patch(whole));
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use canary_common::reason::Reason;
 use canary_common::route::Origin;
 
 use crate::maps;
+use crate::steps;
 use crate::tc::Skb;
 
 /// `TCX_NEXT`: the next program of the chain, a CNI's policy say, has its turn. `TC_ACT_OK`
@@ -15,11 +16,28 @@ pub(crate) const NEXT: i32 = -1;
 /// The verdict of a tcx hook.
 #[inline(always)]
 pub(crate) fn of_skb(outcome: u32, skb: &Skb, origin: Origin) -> i32 {
-    match (verdict(outcome), origin) {
-        (Verdict::Pass, _) => NEXT,
-        (Verdict::Back, Origin::Pod) => i32::try_from(skb.send_to_pod()).unwrap_or(DROP),
-        (Verdict::Back, Origin::Net) => i32::try_from(skb.send_to_net()).unwrap_or(DROP),
-        (Verdict::Drop, _) => DROP,
+    // The hook in front has counted it.
+    if origin == Origin::Behind && Outcome::of_word(outcome).0 == Verdict::Pass {
+        return NEXT;
+    }
+    let sent = match (verdict(outcome), origin) {
+        (Verdict::Pass, _) => return NEXT,
+        (Verdict::Back, Origin::Pod) => skb.send_to_pod(),
+        (Verdict::Back, Origin::Net | Origin::Behind) => skb.send_to_net(),
+        (Verdict::Away, _) => skb.send_away(steps::about().l2()),
+        (Verdict::Drop, _) => return DROP,
+    };
+    i32::try_from(sent).unwrap_or(DROP)
+}
+
+/// The verdict of a tcx hook on the way out: what goes back comes in again.
+#[inline(always)]
+pub(crate) fn of_skb_out(outcome: u32, skb: &Skb) -> i32 {
+    match verdict(outcome) {
+        Verdict::Pass => NEXT,
+        Verdict::Back => i32::try_from(skb.send_in()).unwrap_or(DROP),
+        // Nothing is sent on from here.
+        Verdict::Drop | Verdict::Away => DROP,
     }
 }
 
@@ -41,7 +59,7 @@ fn verdict(outcome: u32) -> Verdict {
 pub(crate) fn of_frame(outcome: u32) -> u32 {
     match verdict(outcome) {
         Verdict::Pass => xdp_action::XDP_PASS,
-        Verdict::Back => xdp_action::XDP_TX,
+        Verdict::Back | Verdict::Away => xdp_action::XDP_TX,
         Verdict::Drop => xdp_action::XDP_DROP,
     }
 }

@@ -9,7 +9,7 @@ use canary_common::tables::Tables as _;
 use canary_common::wire::ethernet;
 
 use crate::maps::Maps;
-use crate::memory::{load, store};
+use crate::memory::{load, store, words};
 use crate::tc::wide;
 
 /// A frame in the driver's memory; its first part, if it has several.
@@ -66,10 +66,16 @@ impl Frame {
     /// The address of `N` bytes at `offset`.
     #[inline(always)]
     fn at<const N: usize>(self, offset: usize) -> Result<usize, Reason> {
+        self.within(offset, N)
+    }
+
+    /// The address of `room` bytes at `offset`.
+    #[inline(always)]
+    fn within(self, offset: usize, room: usize) -> Result<usize, Reason> {
         let [data, end] = self.bounds();
         // Verifier: one addition, then the check against the very same register.
         let at = data.wrapping_add(offset);
-        if at.wrapping_add(N) > end { Err(Reason::Truncated) } else { Ok(at) }
+        if at.wrapping_add(room) > end { Err(Reason::Truncated) } else { Ok(at) }
     }
 }
 
@@ -80,6 +86,13 @@ impl Packet for Frame {
         let at = self.at::<N>(offset)?;
         // SAFETY: `at` has just checked the bounds.
         Ok(unsafe { load(at as *const u8) })
+    }
+
+    #[inline(always)]
+    fn words<const W: usize>(&self, offset: usize, room: usize) -> Result<[u64; 8], Reason> {
+        let at = self.within(offset, room)?;
+        // SAFETY: `within` has just checked the bounds.
+        Ok(unsafe { words::<W>(at as *const u8) })
     }
 
     #[inline(always)]

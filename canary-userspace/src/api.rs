@@ -11,12 +11,14 @@ mod config;
 pub mod document;
 mod filter;
 mod flow;
+mod flows;
 mod gate;
 mod health;
 mod history;
 mod instances;
 mod large;
 mod node;
+mod observe;
 mod query;
 mod rows;
 mod server;
@@ -33,6 +35,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use tokio::time::timeout;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
 pub use self::gate::Gate;
 pub use self::server::{Listeners, Security, Server};
@@ -43,6 +46,9 @@ use crate::metrics;
 const MAX_BODY: usize = 1 << 20;
 /// Time from a request's head to its answer at most, beside what it asked to wait.
 const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What is sent as it comes is not packed: packing waits for more.
+const AT_ONCE: NotForContentType = NotForContentType::const_new(observe::KIND);
 
 /// The API of the agent behind `handle`, for whom `gate` lets through.
 pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
@@ -83,10 +89,24 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/health/state/{state}", get(health::state))
         .route("/v1/status/leader", get(node::leader))
         .route("/v1/status/peers", get(node::peers))
+        .merge(own_routes())
+        .route("/metrics", get(show_metrics))
+        .fallback(shape::nowhere)
+        .method_not_allowed_fallback(shape::no_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(door, pass))
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(AT_ONCE)))
+        .with_state(handle)
+}
+
+/// The routes that are not Consul's.
+fn own_routes() -> Router<Handle> {
+    Router::new()
         .route("/v1/canary/status", get(canary::status))
         .route("/v1/canary/status/{service}", get(canary::service_status))
         .route("/v1/canary/split/{service}", get(canary::split).put(canary::set_split))
         .route("/v1/canary/rollback/{service}", put(canary::roll_back))
+        .route("/v1/canary/sever/{service}", get(canary::severing).put(canary::sever))
         .route("/v1/canary/undo/{service}", put(canary::undo))
         .route("/v1/canary/history", get(history::all))
         .route("/v1/canary/history/{service}", get(history::of_service))
@@ -98,14 +118,9 @@ pub fn router(handle: Handle, gate: Arc<Gate>) -> Router {
         .route("/v1/canary/explain/{service}", get(chain::explain))
         .route("/v1/discovery-chain/{service}", get(chain::discovery_chain))
         .route("/v1/canary/explain-flow", get(flow::explain))
+        .route("/v1/canary/flows", get(flows::list))
+        .route("/v1/canary/observe", get(observe::observe))
         .route("/v1/canary/maps", get(canary::maps))
-        .route("/metrics", get(show_metrics))
-        .fallback(shape::nowhere)
-        .method_not_allowed_fallback(shape::no_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(door, pass))
-        .layer(CompressionLayer::new())
-        .with_state(handle)
 }
 
 /// What all requests pass, each way.

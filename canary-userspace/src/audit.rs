@@ -93,6 +93,8 @@ pub enum Action {
     SplitSet,
     /// Everything went to the stable subset.
     Rollback,
+    /// Live connections were ended.
+    Sever,
     /// Earlier entries were put back.
     Undo,
     /// Files were taken into the store.
@@ -116,6 +118,7 @@ impl fmt::Display for Action {
             Self::Deregister => "deregister",
             Self::SplitSet => "split set",
             Self::Rollback => "rollback",
+            Self::Sever => "sever",
             Self::Undo => "undo",
             Self::Import => "import",
             Self::Reload => "reload",
@@ -184,6 +187,20 @@ pub struct Record {
     /// Weights that moved, by service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, Vec<Moved>>,
+    /// Live connections that began to be ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severed: Option<Severed>,
+}
+
+/// Live connections of a service that began to be ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Severed {
+    /// The service.
+    pub service: String,
+    /// How many by subset, or by target where the split names no subset.
+    pub connections: BTreeMap<String, u64>,
+    /// The pace.
+    pub rate: String,
 }
 
 impl Record {
@@ -191,7 +208,9 @@ impl Record {
     #[must_use]
     pub fn services(&self) -> BTreeSet<&str> {
         let of_weights = self.weights.keys().map(String::as_str);
-        self.changes.iter().map(|altered| altered.service.as_str()).chain(of_weights).collect()
+        let of_severed = self.severed.iter().map(|severed| severed.service.as_str());
+        let of_changes = self.changes.iter().map(|altered| altered.service.as_str());
+        of_changes.chain(of_weights).chain(of_severed).collect()
     }
 
     /// The part of it that is about `service`.
@@ -199,6 +218,7 @@ impl Record {
     pub fn of_service(mut self, service: &str) -> Self {
         self.changes.retain(|altered| altered.service == service);
         self.weights.retain(|of, _| of == service);
+        self.severed = self.severed.filter(|severed| severed.service == service);
         self
     }
 }

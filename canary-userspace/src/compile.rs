@@ -47,6 +47,14 @@ pub struct SplitKey {
     pub subset: String,
 }
 
+impl SplitKey {
+    /// Whether people who say `name` mean it: by its subset, or by its target where it has none.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        if self.subset.is_empty() { self.target == name } else { self.subset == name }
+    }
+}
+
 /// A backend of a split: an instance where it serves clients of one family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DesiredBackend {
@@ -113,9 +121,23 @@ pub struct DesiredService {
     pub histograms: bool,
     /// What a client keeps its backend by.
     pub affinity: Affinity,
+    /// Datagrams follow the weights: a flow whose draw falls to another split is picked anew.
+    pub follows: bool,
 }
 
 impl DesiredService {
+    /// The splits that have a share, in the order of their thresholds: the default subset first, so
+    /// that a canary beside it takes from it alone.
+    #[must_use]
+    pub fn splits_with_share(&self) -> Vec<&DesiredSplit> {
+        let mut splits: Vec<_> = self.splits.iter().filter(|split| split.share > 0).collect();
+        splits.sort_by_key(|DesiredSplit { key, .. }| {
+            let default = key.target == self.name && key.subset == self.default_subset;
+            (!default, &key.target, &key.subset)
+        });
+        splits
+    }
+
     /// Every endpoint that answers may come from.
     #[must_use]
     pub fn endpoints(&self) -> BTreeSet<Endpoint> {

@@ -17,11 +17,13 @@ pub mod consul;
 pub mod detach;
 pub mod diff;
 pub mod doctor;
+mod ends;
 mod examples;
 pub mod excerpt;
 pub mod explain;
 pub mod export;
 pub mod failure;
+pub mod flows;
 pub mod history;
 pub mod import;
 pub mod input;
@@ -29,15 +31,18 @@ pub mod maintenance;
 pub mod maps;
 pub mod moved;
 mod near;
+pub mod observe;
 pub mod paint;
 pub mod reload;
 pub mod rollback;
 mod screen;
 pub mod service;
+pub mod sever;
 pub mod split;
 pub mod status;
 pub mod table;
 pub mod tls;
+pub mod top;
 pub mod undo;
 pub mod validate;
 pub mod version;
@@ -130,12 +135,16 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Split(Split::Show(options)) => split::show(options, client, console).await,
         Verb::Split(Split::Set(options)) => split::set(options, client, console).await,
         Verb::Rollback(options) => rollback::run(options, client, console).await,
+        Verb::Sever(options) => sever::run(options, client, console).await,
         Verb::Undo(options) => undo::run(options, client, console).await,
         Verb::Status(options) => status::run(options, client, console).await,
         Verb::Explain(options) => explain::run(options, client, console).await,
         Verb::History(options) => history::run(options, client, console).await,
         Verb::Export(options) => export::run(options, client, console).await,
         Verb::Import(options) => import::run(options, client, console).await,
+        Verb::Flows(options) => flows::run(options, client, console).await,
+        Verb::Observe(options) => observe::run(options, client, console).await,
+        Verb::Top(options) => top::run(options, client, console).await,
         Verb::Reload(options) => reload::run(*options, client, console).await,
         Verb::Maps(options) => maps::run(*options, client, console).await,
         Verb::Doctor(options) => doctor::run(options, client, console).await,

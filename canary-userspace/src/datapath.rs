@@ -1,12 +1,19 @@
 //! What the agent asks of a datapath, whatever it is made of.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use canary_common::endpoint::Endpoint;
+use tokio::sync::oneshot;
 
+use crate::api::document::flows::Flows;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::foresee::Foreseen;
+use crate::observe;
+use crate::seen::Wanted;
+use crate::sever::{Order, Progress};
 
 /// Counters of one split since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +42,10 @@ pub struct Counters {
     pub connect_us: Option<Histogram>,
     /// Time from a question's last payload to its answer's first.
     pub response_us: Option<Histogram>,
+    /// SYNs that came once more, for a backend had not answered; picks at connect time have none.
+    pub syn_retransmits: u64,
+    /// HTTP/1 answers by class, `1xx` to `5xx`; `None` where the split has no histogram.
+    pub http: Option<[u64; 5]>,
 }
 
 /// A histogram's summary and its buckets.
@@ -89,6 +100,27 @@ pub struct MapUsage {
     pub capacity: u64,
     /// Memory in bytes.
     pub bytes: u64,
+    /// What else is known of it, if it is the flow table.
+    pub flows: Option<FlowUsage>,
+}
+
+/// What fills the flow table, and what became of inserts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowUsage {
+    /// Share of the places that are in use, in percent.
+    pub percent: u64,
+    /// Connections that go through us.
+    pub connections: u64,
+    /// Entries by what they are: connections by how far they got, and what is none of ours.
+    pub kinds: Vec<(&'static str, u64)>,
+    /// Entries in their second choice.
+    pub spilled: u64,
+    /// Entries that others pushed out, by what they were.
+    pub evicted: Vec<(&'static str, u64)>,
+    /// Inserts that found no room.
+    pub refused: u64,
+    /// Interfaces that hold half of the places and get no more.
+    pub crowded: Vec<String>,
 }
 
 /// Why a publication was refused; what was in force stays in force.
@@ -111,6 +143,23 @@ pub enum PublishError {
     /// The kernel refused an operation.
     #[error(transparent)]
     Kernel(#[from] anyhow::Error),
+}
+
+/// What can be looked at beside the loop, by whoever has a thread for it.
+pub trait Look: Send + Sync {
+    /// Entries of the flow table that are wanted, from a place on, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    fn flows(&self, wanted: &Wanted, from: u32, limit: usize) -> anyhow::Result<Flows>;
+
+    /// Tells what becomes of packets, to somebody who wants to know.
+    ///
+    /// # Errors
+    ///
+    /// If too many observe already, or the machine refuses.
+    fn observe(&self, wanted: observe::Wanted) -> anyhow::Result<observe::Subscription>;
 }
 
 /// A datapath: tables to publish into and counters to read.
@@ -149,6 +198,16 @@ pub trait Datapath: Send {
     /// Live flows of backends that take no new ones, by split: what still drains.
     fn draining(&self) -> BTreeMap<SplitKey, u64>;
 
+    /// Looks for the connections of an order, and begins to end them unless they are only to be
+    /// counted; whoever waits for the answer hears what was found. `None` if the order names a
+    /// backend that is not known.
+    ///
+    /// An order for a service replaces the one before.
+    fn sever(&mut self, order: Order) -> Option<oneshot::Receiver<Progress>>;
+
+    /// How far the last order for a service has come.
+    fn severing(&self, service: &str) -> Option<Progress>;
+
     /// What a flow from `client` to `frontend` gets and has; `None` if no frontend is there.
     ///
     /// # Errors
@@ -162,6 +221,12 @@ pub trait Datapath: Send {
     /// The interfaces served.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
 
+    /// The node's own address that backends elsewhere see for clients outside that come to a
+    /// frontend; `None` if it has no such backend or is left to others.
+    fn source_of(&self, _frontend: &Endpoint) -> Option<IpAddr> {
+        None
+    }
+
     /// The tables' sizes.
     fn maps(&self) -> Vec<MapUsage>;
 
@@ -171,6 +236,11 @@ pub trait Datapath: Send {
     /// Time-driven work: interfaces that came and went, idle flows, grace. Called about every
     /// 100 ms, and when [`Datapath::events`] is readable.
     fn tick(&mut self);
+
+    /// What can be looked at beside the loop; `None` where there is nothing.
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        None
+    }
 
     /// A file that is readable when [`Datapath::tick`] should not wait.
     fn events(&self) -> Option<OwnedFd> {

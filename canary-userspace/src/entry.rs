@@ -239,6 +239,19 @@ pub struct ServiceDefaults {
     pub other: Map<String, Json>,
 }
 
+/// Key of a `service-defaults` entry's meta: its datagrams follow the weights.
+pub(crate) const FOLLOW_WEIGHTS: &str = "canary/udp-follow-weights";
+
+impl ServiceDefaults {
+    /// Whether datagrams follow the weights: their flows go to the split that they are drawn for,
+    /// also when they began in another one.
+    #[must_use]
+    pub fn datagrams_follow(&self) -> bool {
+        let meta = self.other.get("Meta").and_then(|meta| meta.get(FOLLOW_WEIGHTS));
+        meta.is_some_and(|value| value == "true")
+    }
+}
+
 /// A `proxy-defaults` entry, as far as this agent uses it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyDefaults {

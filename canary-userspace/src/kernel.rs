@@ -6,6 +6,7 @@ pub mod attached;
 pub mod conntrack;
 pub mod counters;
 pub mod doctor;
+mod events;
 pub mod flows;
 pub mod foreign;
 mod foresee;
@@ -14,9 +15,12 @@ pub mod insert;
 pub mod interfaces;
 mod leave;
 pub mod links;
+pub mod listing;
 pub mod load;
 pub mod locality;
+mod look;
 pub mod mapped;
+mod names;
 pub mod netlink;
 pub mod node;
 mod numa;
@@ -26,17 +30,22 @@ mod pinned;
 pub mod pins;
 mod rounds;
 mod seed;
+mod sever;
 pub mod sizes;
+pub mod sock_diag;
+mod sockets;
 pub mod sweep;
 mod tell;
 pub mod upgrade;
 pub mod usage;
+pub mod virtuals;
 mod worker;
 pub mod writer;
 
 use std::collections::BTreeMap;
 use std::mem;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +57,7 @@ use canary_common::backend::{Backend, State};
 use canary_common::endpoint::Endpoint;
 use canary_common::settings::Settings as Row;
 use canary_common::socket::SocketPick;
+use tokio::sync::oneshot;
 
 use self::attach::Attachments;
 use self::counters::PerCpu;
@@ -55,15 +65,20 @@ use self::flows::FlowTable;
 use self::foreign::Foreign;
 use self::grace::Grace;
 use self::locality::Locality;
+use self::look::Looker;
 use self::pins::Lock;
+use self::sockets::Sockets;
 use self::sweep::{Alive, Fill, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::datapath::{
+    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError,
+};
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
+use crate::sever::{Order, Progress, Share};
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
 const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
@@ -88,6 +103,7 @@ pub struct Kernel {
     grace: Grace,
     sweep: Sweep,
     flows: Arc<FlowTable>,
+    looker: Arc<Looker>,
     attachments: Attachments,
     per_cpu: PerCpu,
     usage: Usage,
@@ -98,14 +114,22 @@ pub struct Kernel {
     /// Planned stores that failed or were not come to: no plan has them again.
     owed: Vec<Write>,
     took: Took,
+    /// Takes over what programs have said that must never happen.
+    hear_programs: Box<dyn FnMut() + Send>,
     /// Since when each leaving row (backend or not, id) is known to leave.
     leaving: BTreeMap<(bool, u32), Instant>,
     walked: Instant,
+    /// Shares under which connections of services are being ended.
+    severed: BTreeMap<String, Vec<Share>>,
     /// When the last pass for rows began.
     passed: Instant,
     hertz: u64,
-    /// Picks at connect time, which only an upgrade writes.
-    sockets: HashMap<MapData, u64, SocketPick>,
+    /// Sockets that were sent somewhere when they connected.
+    sockets: Sockets,
+    /// Interfaces of the pods whose backends leave, by row.
+    pods: BTreeMap<u32, u32>,
+    /// `BROUGHT`, which only an upgrade writes.
+    brought_sockets: HashMap<MapData, u64, SocketPick>,
     /// What is pinned of other layouts, until the first publication.
     upgrade: Option<Upgrade>,
     /// What came along from there.
@@ -155,7 +179,7 @@ impl Kernel {
             self.locality.withdraw(
                 desired,
                 &self.published,
-                &self.writer,
+                &mut self.writer,
                 &mut self.attachments,
             )?;
         }
@@ -178,9 +202,11 @@ impl Kernel {
         }
         if writes.iter().any(ends_datagrams) {
             self.sweep.hurry();
+            self.note_pods()?;
+            self.sockets.hurry();
         }
         if somebody_moves {
-            self.locality.settle(&self.published, &self.writer, &mut self.attachments)?;
+            self.locality.settle(&self.published, &mut self.writer, &mut self.attachments)?;
         }
         self.revision = self.revision.saturating_add(1);
         self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
@@ -207,6 +233,15 @@ fn nearly_full(fill: &Fill) -> Option<Warning> {
     })
 }
 
+/// Says that an interface gets no more of the flow table.
+fn is_crowded(interface: &str) -> Warning {
+    let text = format!(
+        "interface {interface} holds half of FLOWS with connections that are alive: its new ones \
+         are refused until some of them end"
+    );
+    Warning { service: String::new(), text }
+}
+
 /// Whether a store says that a backend takes no datagrams any more.
 fn ends_datagrams(write: &Write) -> bool {
     let alive = Backend::word_of(State::Alive);
@@ -216,12 +251,15 @@ fn ends_datagrams(write: &Write) -> bool {
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
+        self.settle_returning(&desired.services.iter().collect::<Vec<_>>())?;
         let planned = self.planned(|published| plan(published, desired))?;
         self.carry_out(desired, planned, start)
     }
 
     fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
         let start = Instant::now();
+        let services: Vec<_> = names.iter().filter_map(|name| desired.service(name)).collect();
+        self.settle_returning(&services)?;
         let planned = self.planned(|published| plan_some(published, desired, names))?;
         self.carry_out(desired, planned, start)
     }
@@ -264,12 +302,24 @@ impl Datapath for Kernel {
         draining
     }
 
+    fn sever(&mut self, order: Order) -> Option<oneshot::Receiver<Progress>> {
+        self.begin_to_sever(order)
+    }
+
+    fn severing(&self, service: &str) -> Option<Progress> {
+        self.sweep.severing(service)
+    }
+
     fn reasons(&self) -> Vec<(&'static str, u64)> {
         self.per_cpu.reasons()
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {
         self.attachments.interfaces()
+    }
+
+    fn source_of(&self, frontend: &Endpoint) -> Option<IpAddr> {
+        self.locality.source_of(frontend)
     }
 
     fn maps(&self) -> Vec<MapUsage> {
@@ -280,6 +330,16 @@ impl Datapath for Kernel {
         for map in maps.iter_mut().filter(|map| map.name == "FLOWS") {
             // A row is a bucket of seven places.
             map.capacity = flows::places(self.flows.seed().buckets);
+            let (evicted, refused) = self.per_cpu.evictions();
+            map.flows = Some(FlowUsage {
+                percent: fill.percent(),
+                connections: fill.connections,
+                kinds: fill.kinds().to_vec(),
+                spilled: fill.spilled,
+                evicted,
+                refused,
+                crowded: self.attachments.crowded_now(),
+            });
         }
         maps
     }
@@ -288,6 +348,7 @@ impl Datapath for Kernel {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
         warnings.extend(nearly_full(&self.sweep.fill()));
+        warnings.extend(self.attachments.crowded_now().iter().map(|name| is_crowded(name)));
         if let Some(brought) = &self.brought {
             warnings.push(Warning { service: String::new(), text: brought.to_string() });
         }
@@ -303,20 +364,34 @@ impl Datapath for Kernel {
     }
 
     fn tick(&mut self) {
+        (self.hear_programs)();
         let mut followed = Ok(());
-        if self.attachments.follow() {
+        let has_changed = self.attachments.follow();
+        let moved = self.attachments.take_moved();
+        if has_changed {
             self.locality.forget();
-            followed = self.locality.settle(&self.published, &self.writer, &mut self.attachments);
         }
-        for interface in self.attachments.take_gone() {
-            self.sweep.forget(interface);
+        if has_changed || self.locality.forget_moved(&moved) {
+            followed =
+                self.locality.settle(&self.published, &mut self.writer, &mut self.attachments);
         }
+        let gone = self.attachments.take_gone();
+        for interface in &gone {
+            self.sweep.forget(*interface);
+        }
+        self.stop_severing();
+        let unplugged = self.forget_pods(&gone);
         let aged = self.attachments.table().tick();
         let heeded = self.heed_conntrack(false);
-        let rest = [followed, aged, heeded, self.go_round(), self.let_go()];
+        let rest = [followed, unplugged, aged, heeded, self.go_round(), self.let_go()];
         for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }
+    }
+
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        let looker: Arc<dyn Look> = Arc::<Looker>::clone(&self.looker);
+        Some(looker)
     }
 
     fn events(&self) -> Option<OwnedFd> {

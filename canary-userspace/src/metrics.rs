@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use crate::agent::Measured;
-use crate::api::document::{Map, Split, Status};
+use crate::api::document::{Flows, Map, Split, Status};
 use crate::compile::SplitKey;
 use crate::datapath::{Counters, Histogram};
 
@@ -66,7 +66,7 @@ impl<'a> Page<'a> {
         for Map { name, capacity, .. } in self.maps {
             writeln!(out, "canary_map_capacity{{map=\"{}\"}} {capacity}", Escaped(name))?;
         }
-        Ok(())
+        self.maps.iter().filter_map(|map| map.flows.as_ref()).try_for_each(|flows| fill(out, flows))
     }
 
     fn connects(&self, out: &mut String) -> fmt::Result {
@@ -106,6 +106,20 @@ impl<'a> Page<'a> {
                 [("client", counts.reset_by_client), ("server", counts.reset_by_server)]
             {
                 writeln!(out, "canary_resets_total{{{labels},side=\"{side}\"}} {count}")?;
+            }
+        }
+        head(out, "canary_retransmits_total", "counter", "Sent once more by clients.")?;
+        for (labels, split) in self.splits() {
+            let count = split.retransmits.syn;
+            writeln!(out, "canary_retransmits_total{{{labels},kind=\"syn\"}} {count}")?;
+        }
+        head(out, "canary_http_responses_total", "counter", "HTTP/1 answers by class.")?;
+        for (labels, split) in self.splits() {
+            for (class, count) in split.http.iter().flatten() {
+                writeln!(
+                    out,
+                    "canary_http_responses_total{{{labels},code_class=\"{class}\"}} {count}"
+                )?;
             }
         }
         head(out, "canary_bytes_total", "counter", "Payload; rx is from clients.")?;
@@ -180,6 +194,30 @@ impl<'a> Page<'a> {
             })
         })
     }
+}
+
+/// What fills the flow table, and what became of inserts.
+fn fill(out: &mut String, flows: &Flows) -> fmt::Result {
+    head(out, "canary_flows", "gauge", "Connections that are known, by what they are.")?;
+    for (kind, count) in &flows.kinds {
+        writeln!(out, "canary_flows{{kind=\"{kind}\"}} {count}")?;
+    }
+    head(out, "canary_flows_fill_percent", "gauge", "Share of FLOWS that is in use.")?;
+    writeln!(out, "canary_flows_fill_percent {}", flows.percent)?;
+    head(out, "canary_flows_spilled", "gauge", "Entries of FLOWS in their second choice.")?;
+    writeln!(out, "canary_flows_spilled {}", flows.spilled)?;
+    head(out, "canary_flows_evicted_total", "counter", "Pushed out of FLOWS, by what it was.")?;
+    for (what, count) in &flows.evicted {
+        writeln!(out, "canary_flows_evicted_total{{what=\"{what}\"}} {count}")?;
+    }
+    head(out, "canary_flows_refused_total", "counter", "Inserts into FLOWS without room.")?;
+    writeln!(out, "canary_flows_refused_total {}", flows.refused)?;
+    head(out, "canary_flows_crowded", "gauge", "1 for an interface that holds half of FLOWS.")?;
+    for interface in &flows.crowded {
+        let interface = Escaped(interface);
+        writeln!(out, "canary_flows_crowded{{interface=\"{interface}\"}} 1")?;
+    }
+    Ok(())
 }
 
 const CONNECT: &str = "Time from SYN to SYN-ACK.";

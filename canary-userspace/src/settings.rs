@@ -16,10 +16,12 @@ use crate::error::ConfigError;
 mod http;
 mod ports;
 mod sizes;
+mod source_address;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
 pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
+pub use source_address::SourceAddress;
 
 /// Directory of entries and services where none is given.
 pub const CONFIG_DIR: &str = "/etc/canary";
@@ -130,6 +132,8 @@ pub struct Settings {
     pub idle: Idle,
     /// Source ports for connections whose own is taken.
     pub source_ports: SourcePorts,
+    /// The node's own addresses from which backends elsewhere are asked for clients outside.
+    pub source_address: SourceAddress,
 }
 
 /// What `--help` ends with.
@@ -198,6 +202,10 @@ struct Options {
     /// Source ports for connections whose own is taken [default: 61000-65535]
     #[arg(long, value_name = "FIRST-LAST")]
     source_ports: Option<SourcePorts>,
+    /// Own addresses that backends elsewhere see for clients outside: auto, none, ADDR[,ADDR]
+    /// [default: auto]
+    #[arg(long, value_name = "WHICH")]
+    source_address: Option<SourceAddress>,
     /// Cgroup of those sockets [default: the root of the cgroup v2 mount]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
@@ -236,6 +244,7 @@ struct FileSettings {
     uplink_mode: Option<UplinkMode>,
     socket_lb: Option<SocketLb>,
     source_ports: Option<SourcePorts>,
+    source_address: Option<SourceAddress>,
     cgroup: Option<PathBuf>,
     bpffs: Option<PathBuf>,
     node_name: Option<String>,
@@ -319,6 +328,7 @@ fn merge(
         limits: file.limits,
         idle: file.idle,
         source_ports: flags.source_ports.or(file.source_ports).unwrap_or_default(),
+        source_address: flags.source_address.or(file.source_address).unwrap_or_default(),
     })
 }
 

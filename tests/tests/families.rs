@@ -11,7 +11,7 @@ use canary_common::{
 use canary_tests::{
     lab::{Agent, AgentOptions, Lab, Pod, tap::Tap, wait_for},
     scenario::{Offer, Subset, TCP4, TCP6, TIMEOUT, UDP4, UDP6, VIRTUAL_V4, VIRTUAL_V6, resolver},
-    workload::{Answers, Protocol, Server, ServerOptions, connect_many},
+    workload::{Answers, Server, ServerOptions, connect_many},
 };
 
 /// A frontend of each family a service, and the pod that serves those who come by it.
@@ -196,13 +196,11 @@ impl<'lab> Stage<'lab> {
         Ok(stage)
     }
 
-    /// Asks from a pod, and from the node, whose sockets of TCP are served.
+    /// Asks from a pod, and from the node.
     fn ask(&self, offer: &Offer, count: u64) -> Result<Vec<(&'static str, Answers)>> {
         let (from, protocol, target) = (&self.client.namespace, offer.protocol, offer.frontend());
         let mut answers = vec![("pod", connect_many(from, protocol, target, count, TIMEOUT)?)];
-        if protocol == Protocol::Tcp {
-            answers.push(("node", self.lab.ask_from_node(protocol, target, count, TIMEOUT)?));
-        }
+        answers.push(("node", self.lab.ask_from_node(protocol, target, count, TIMEOUT)?));
         Ok(answers)
     }
 }

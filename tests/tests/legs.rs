@@ -56,8 +56,7 @@ fn clients_of_the_node_itself_are_served() -> Result<()> {
     Lab::run("node", |lab| {
         let _scenario = Scenario::start(lab, &SUBSETS)?;
 
-        // Of a node's own sockets, those that speak TCP are served.
-        for offer in NAMING.into_iter().filter(|offer| offer.protocol == TCP4.protocol) {
+        for offer in NAMING {
             lab.set_split(offer.service, &["blue=0", "green=100"])?;
             let answers = lab.ask_from_node(offer.protocol, offer.frontend(), 200, TIMEOUT)?;
             assert_eq!(answers.of("green"), 200, "{offer:?} {answers:?}");

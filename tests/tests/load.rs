@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a test tells what it measured")]
 
 use std::{
+    env,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -19,13 +20,18 @@ const SUBSETS: [Subset; 2] = [Subset { name: "blue", pods: 2 }, Subset { name: "
 /// Long connections that exchange data throughout.
 const LONG: usize = 200;
 
+/// The first number, or the second if `CANARY_LONG` is set.
+fn times(short: usize, long: usize) -> usize {
+    if env::var_os("CANARY_LONG").is_some() { long } else { short }
+}
+
 #[test]
-fn two_hundred_weight_changes_under_load() -> Result<()> {
+fn hundreds_of_weight_changes_under_load() -> Result<()> {
     Lab::run("weights", |lab| {
         let scenario = Scenario::start(lab, &SUBSETS)?;
 
         let answers = under_load(&scenario, || {
-            for change in 0..200 {
+            for change in 0..times(200, 500) {
                 let weights =
                     if change % 2 == 0 { ["blue=0", "green=100"] } else { ["blue=100", "green=0"] };
                 for offer in [TCP4, HOLD] {
@@ -49,7 +55,7 @@ fn backends_leave_and_come_back_under_load() -> Result<()> {
         }
 
         under_load(&scenario, || {
-            for round in 0..20 {
+            for round in 0..times(20, 200) {
                 let own = &scenario.backends[round % scenario.backends.len()];
                 for offer in [TCP4, HOLD] {
                     let file = format!("{}_{}.hcl", offer.service, own.pod.name);
@@ -69,12 +75,12 @@ fn backends_leave_and_come_back_under_load() -> Result<()> {
 }
 
 #[test]
-fn the_agent_is_killed_twenty_times_amid_weight_changes() -> Result<()> {
+fn the_agent_is_killed_again_and_again_amid_weight_changes() -> Result<()> {
     Lab::run("kills", |lab| {
         let scenario = Scenario::start(lab, &SUBSETS)?;
 
         under_load(&scenario, || {
-            for kill in 0..20_u64 {
+            for kill in 0..u64::try_from(times(20, 100))? {
                 let done = AtomicBool::new(false);
                 thread::scope(|scope| -> Result<()> {
                     // Weights change all the while; each fails once the agent is gone.

@@ -70,8 +70,8 @@ fn connections_and_counters_of_layout_1_come_along_and_its_pins_go() -> Result<(
         let connections = &lab.service(TCP4.service)?.splits[0].connections;
         assert_eq!((connections.opened, connections.established), (1200, 1100));
         assert_eq!(connections.timed_out, 17);
-        let sockets = MapData::from_pin(lab.bpffs().join("v2/maps/SOCKETS"))?;
-        let sockets: HashMap<_, u64, SocketPick> = HashMap::try_from(Map::LruHashMap(sockets))?;
+        let sockets = MapData::from_pin(lab.bpffs().join("v2/maps/BROUGHT"))?;
+        let sockets: HashMap<_, u64, SocketPick> = HashMap::try_from(Map::HashMap(sockets))?;
         let [.., a, b, c, d] = sockets.get(&COOKIE, 0)?.address;
         assert_eq!(Ipv4Addr::from([a, b, c, d]), VIRTUAL_V4);
         let said = format!("{LIVE} connections were brought along from the tables of layout 1");

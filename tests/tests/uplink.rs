@@ -95,7 +95,7 @@ fn serves(mode: &str, prepare: impl FnOnce(&Outside) -> Result<Option<Policy>>) 
 fn a_service_with_a_backend_elsewhere_is_left_to_others() -> Result<()> {
     Lab::run("elsewhere", |lab| {
         let outside = lab.outside("outside")?;
-        let scenario = Scenario::start(lab, &SUBSETS)?;
+        let scenario = Scenario::start_with(lab, &SUBSETS, &["--source-address", "none"])?;
         let from = &outside.namespace;
         // Somebody else serves the virtual address, too, and always by the same pod.
         let green = scenario.backend("green-1")?.pod.v4;

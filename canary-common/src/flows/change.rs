@@ -84,6 +84,13 @@ pub(super) fn first_choice<T: Flows + ?Sized>(tables: &T, entry: &Entry<'_>, by:
     Hash::of(&key_of(tables, entry), entry.head.kind().client(), by).first
 }
 
+/// The first choice of an entry that is in its second; `None` for one that is in its first.
+#[must_use]
+pub fn spilled_from<T: Flows + ?Sized>(tables: &T, entry: &Entry<'_>, by: Seed) -> Option<u32> {
+    let first = first_choice(tables, entry, by);
+    (first != NO_BUCKET).then_some(first)
+}
+
 /// No bucket.
 const NO_BUCKET: u32 = u32::MAX;
 
@@ -136,6 +143,27 @@ fn end_back<T: Flows + ?Sized>(tables: &T, back: &Entry<'_>, by: Seed, how: Back
     match how {
         Back::Goes => free(tables, back, by),
         Back::Stays => back.head.ended() || mark(tables, back, Head::RESET, 0).is_some(),
+    }
+}
+
+/// Notes that one end of a severed connection is told: its other end has the time of a reset to be
+/// told as well. Its split has one less, once.
+#[inline(always)]
+pub fn end_severed<T: Flows + ?Sized>(tables: &T, entry: &Entry<'_>, now: u32) {
+    let other = partner(tables, entry);
+    let is_back = entry.head.kind() == Kind::Return;
+    let (forward, back) = if is_back { (&other, entry) } else { (entry, &other) };
+    if !back.is_there() || back.head.has(Head::RESET) {
+        return;
+    }
+    let Some(before) = mark(tables, back, Head::RESET, 0) else { return };
+    touch(tables, back, now);
+    if forward.is_there() {
+        mark(tables, forward, Head::RESET, 0);
+    }
+    let lives = before.has(Head::ANSWERED) && !before.ended();
+    if lives && !back.values.has(Values::DIRECT) {
+        tables.pushed_out(back.values.statistics);
     }
 }
 

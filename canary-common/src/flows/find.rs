@@ -45,13 +45,14 @@ impl Client {
         let kind = match self {
             Self::IsSource => 2,
             Self::IsDestination => 4,
+            Self::IsUnknown => 6,
         };
         tag | kind << 20
     }
 }
 
-/// The entry of a tuple: `Forward` or `Foreign` where the client is its source, else `Return` or
-/// `Straight`.
+/// The entry of a tuple: `Forward` or `Foreign` where the client is its source, `Return` or
+/// `Straight` where it is its destination, else `Fragment`.
 #[inline(always)]
 #[must_use]
 pub fn find<'t, T: Flows + ?Sized>(
@@ -62,6 +63,15 @@ pub fn find<'t, T: Flows + ?Sized>(
 ) -> Option<Entry<'t>> {
     let bucket = tables.flows(hash.first)?;
     let wanted = client.wanted(hash.tag);
+    let home = hash.home();
+    if let (Some(word), Some(body)) = (bucket.heads.get(home), bucket.bodies.get(home)) {
+        // Both are on their way at once: the look at the body waits for the head.
+        tables.fetch(body);
+        let place = hash.first << 3 | u32::try_from(home).unwrap_or(0);
+        if let Some(entry) = find_here(tables, (word, body), place, key, wanted) {
+            return Some(entry);
+        }
+    }
     if let Some(entry) = find_in(tables, bucket, hash.first, key, wanted) {
         return Some(entry);
     }
@@ -71,7 +81,22 @@ pub fn find<'t, T: Flows + ?Sized>(
     find_in(tables, tables.flows(hash.second)?, hash.second, key, wanted)
 }
 
-/// The same in one bucket.
+/// Has what an insert of a tuple looks at on its way from memory, all of it at once: both its
+/// buckets' heads, and the bodies of the first, one of which is written or pushed out.
+#[inline(always)]
+pub fn expect<T: Flows + ?Sized>(tables: &T, hash: Hash) {
+    if let Some(first) = tables.flows(hash.first) {
+        tables.load(&first.own);
+        for body in &first.bodies {
+            tables.fetch(body);
+        }
+    }
+    if let Some(second) = tables.flows(hash.second) {
+        tables.load(&second.own);
+    }
+}
+
+/// The entry of a tuple in one bucket.
 #[inline(always)]
 pub(super) fn find_in<'t, T: Flows + ?Sized>(
     tables: &T,
@@ -81,21 +106,41 @@ pub(super) fn find_in<'t, T: Flows + ?Sized>(
     wanted: u64,
 ) -> Option<Entry<'t>> {
     let mut place = number << 3;
-    for (word, body) in bucket.heads.iter().zip(&bucket.bodies) {
-        let seen = tables.load(word);
-        if seen & Head::MATCH == wanted {
-            let body = tables.after(body, seen);
-            let (differs, words) = compare(tables, body, key);
-            // Values too: the head is read after all of them.
-            let word = tables.after(word, differs | words[0] | words[1] | words[2] | words[3]);
-            let head = Head(tables.load(word));
-            if differs == 0 && head.is_of_same(Head(seen)) {
-                return Some(Entry { word, body, head, values: Values::of(words), place });
-            }
+    for at in bucket.heads.iter().zip(&bucket.bodies) {
+        let entry = find_here(tables, at, place, key, wanted);
+        if entry.is_some() {
+            return entry;
         }
         place = place.wrapping_add(1);
     }
     None
+}
+
+/// The same at one place.
+#[inline(always)]
+fn find_here<'t, T: Flows + ?Sized>(
+    tables: &T,
+    (word, body): (&'t Word<u64>, &'t Body),
+    place: u32,
+    key: &Key,
+    wanted: u64,
+) -> Option<Entry<'t>> {
+    let seen = tables.load(word);
+    if seen & Head::MATCH != wanted {
+        return None;
+    }
+    let body = tables.after(body, seen);
+    let (differs, words) = compare(tables, body, key);
+    // Values too: the head is read after all of them.
+    let word = tables.after(word, differs | words[0] | words[1] | words[2] | words[3]);
+    let head = Head(tables.load(word));
+    (differs == 0 && head.is_of_same(Head(seen))).then(|| Entry {
+        word,
+        body,
+        head,
+        values: Values::of(words),
+        place,
+    })
 }
 
 /// The difference between a body's key and `key`, 0 for none, and the body's last four words.

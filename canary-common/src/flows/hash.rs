@@ -1,12 +1,16 @@
 //! Where a key may be in the table.
 
 use super::key::DESTINATION_PORT;
-use super::{Client, Key, high, seconds};
+use super::{Client, Key, PLACES, high, seconds};
 
 /// Source port and protocol of a key's last word; then each alone.
 const SOURCE_TAIL: u64 = u64::from_ne_bytes([0xff, 0xff, 0, 0, 0xff, 0, 0, 0]);
 const PROTOCOL: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0xff, 0, 0, 0]);
 const SOURCE_PORT: u64 = u64::from_ne_bytes([0xff, 0xff, 0, 0, 0, 0, 0, 0]);
+
+/// Indices in a bucket.
+const HOMES: u64 = 7;
+const _: () = assert!(PLACES == 7, "an entry's home is one of seven");
 
 /// Where a key may be, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,15 @@ pub struct Seed {
 }
 
 impl Hash {
+    /// The index that an entry has in its bucket if that is free when it is stored: where a lookup
+    /// looks first, so that it waits for head and body at once.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn home(self) -> usize {
+        // Verifier: it sees that this is below 7, for the tag has twelve bits.
+        usize::try_from(self.tag.wrapping_mul(HOMES) >> 12).unwrap_or(0)
+    }
+
     /// A number drawn from the whole key.
     #[inline(always)]
     #[must_use]
@@ -47,7 +60,8 @@ impl Hash {
         let [a, b, c, d, tail] = key.0;
         let (address, port, other, other_port) = match client {
             Client::IsSource => ([a, b], tail & SOURCE_TAIL, [c, d], tail & DESTINATION_PORT),
-            Client::IsDestination => {
+            // Of fragments the datagram's id stands for both ports: each spreads by half of it.
+            Client::IsDestination | Client::IsUnknown => {
                 ([c, d], first_port(tail) | tail & PROTOCOL, [a, b], tail & SOURCE_PORT)
             }
         };

@@ -2,17 +2,19 @@
 
 use super::change::{NO_PARTNER, first_choice, unspill};
 use super::find::{find_in, index};
-use super::rank::{Limit, Scan, place_of, rank, rank_of};
-use super::{Body, Bucket, Flows, Hash, Head, Key, Kind, Seed, Values, find_at, free, partner};
+use super::rank::{Limit, NO_ROOM, Scan, place_of, rank, rank_of};
+use super::{
+    Body, Bucket, Flows, Hash, Head, Key, Kind, Seed, Values, find_at, free, high, partner,
+};
 use crate::word::Word;
 
 /// Times the lock of a bucket is tried; few where each interleaving is tried as well.
 const TRIES: u32 = if cfg!(test) { 2 } else { 64 };
-/// The lock bit of a bucket's own word.
+/// The lock bit of a bucket's own word; the 31 bits above it count the inserts that held it.
 const LOCK: u64 = 1;
 /// What an entry in its second choice adds to the own word of its first.
 const SPILL: u64 = 1 << 32;
-/// Free places of the first choice below which the second is looked at.
+/// Places of the first choice with room below which the second is looked at.
 const FEW: u64 = 3;
 
 /// Seconds for which a `return` without a partner is a half of an insert that is under way.
@@ -57,23 +59,46 @@ pub fn insert<T: Flows + ?Sized>(tables: &T, request: &Request, by: Seed) -> Sto
     let hash = Hash::of(&request.key, request.kind.client(), by);
     let Some(first) = tables.flows(hash.first) else { return Stored::Full };
     let Some(second) = tables.flows(hash.second) else { return Stored::Full };
-    if !lock(tables, &first.own) {
-        return Stored::Busy;
-    }
+    let Some(seen) = lock(tables, &first.own) else { return Stored::Busy };
     let stored = insert_locked(tables, request, [first, second], hash, by);
-    tables.add(&first.own, LOCK.wrapping_neg());
+    unlock(tables, &first.own, seen);
     stored
 }
 
+/// Locks a bucket; what its own word was.
 #[inline(always)]
-fn lock<T: Flows + ?Sized>(tables: &T, own: &Word<u64>) -> bool {
+fn lock<T: Flows + ?Sized>(tables: &T, own: &Word<u64>) -> Option<u64> {
     for _ in 0..TRIES {
         let seen = tables.load(own);
         if seen & LOCK == 0 && tables.exchange(own, seen, seen | LOCK) {
-            return true;
+            return Some(seen);
         }
     }
-    false
+    None
+}
+
+/// Lets go of the lock, and counts that: who recounts what spilled sees that an insert was there.
+#[inline(always)]
+fn unlock<T: Flows + ?Sized>(tables: &T, own: &Word<u64>, seen: u64) {
+    let all = u64::from(u32::MAX);
+    // From its end the count goes to 0, and leaves the upper half alone.
+    let by = if (seen | LOCK) & all == all { all.wrapping_neg() } else { LOCK };
+    tables.add(own, by);
+}
+
+/// Takes `drift` off the number of spilled entries that a bucket keeps, if its own word is still
+/// `seen`; whether it was.
+///
+/// A number that is too high costs lookups a second bucket, one that is too low hides an entry.
+/// So `seen` must be older than the count of the entries that are really there, by more than any
+/// free may take between the entry and its number. Whatever spilled since has changed the word.
+#[inline(always)]
+pub fn repair<T: Flows + ?Sized>(tables: &T, bucket: u32, seen: u64, drift: u64) -> bool {
+    let Some(bucket) = tables.flows(bucket) else { return false };
+    let spilled = u64::from(high(seen));
+    seen & LOCK == 0
+        && drift <= spilled
+        && tables.exchange(&bucket.own, seen, seen.wrapping_sub(drift.wrapping_mul(SPILL)))
 }
 
 #[inline(always)]
@@ -92,30 +117,44 @@ fn insert_locked<T: Flows + ?Sized>(
     {
         return Stored::Exists;
     }
-    let near = scan(tables, first, hash.first, request);
+    let near = scan(tables, first, hash.first, hash, request);
     let mut choice = near.best;
-    if near.free < FEW {
-        let far = scan(tables, second, hash.second, request);
+    if near.room < FEW {
+        let far = scan(tables, second, hash.second, hash, request);
         // Where neither has room: the one that matters least in both.
-        if far.free > near.free || near.free == 0 && far.best < near.best {
+        if far.room > near.room || near.room == 0 && far.best < near.best {
             choice = far.best;
         }
     }
     if rank_of(choice) > request.limit.rank() {
+        tables.evicts(NO_ROOM);
         return Stored::Full;
     }
     take(tables, request, hash, choice, by)
 }
 
 #[inline(always)]
-fn scan<T: Flows + ?Sized>(tables: &T, bucket: &Bucket, number: u32, request: &Request) -> Scan {
+fn scan<T: Flows + ?Sized>(
+    tables: &T,
+    bucket: &Bucket,
+    number: u32,
+    hash: Hash,
+    request: &Request,
+) -> Scan {
+    let home = home(hash);
     let mut scan = Scan::START;
     let mut place = number << 3;
     for word in &bucket.heads {
-        scan.add(tables, Head(tables.load(word)), place, request.spare, request.now);
+        scan.add(tables, Head(tables.load(word)), place, home, request.spare, request.now);
         place = place.wrapping_add(1);
     }
     scan
+}
+
+/// The index that the entry is given where it is free.
+#[inline(always)]
+fn home(hash: Hash) -> u32 {
+    u32::try_from(hash.home()).unwrap_or(0)
 }
 
 /// Claims the place of a [`Scan`], writes the body, and lets the entry live.
@@ -127,7 +166,7 @@ fn take<T: Flows + ?Sized>(
     choice: u64,
     by: Seed,
 ) -> Stored {
-    let place = place_of(choice);
+    let place = place_of(choice, home(hash));
     let Some(bucket) = tables.flows(place >> 3) else { return Stored::Full };
     let index = index(place);
     let (Some(word), Some(body)) = (bucket.heads.get(index), bucket.bodies.get(index)) else {
@@ -174,7 +213,8 @@ fn push_out<T: Flows + ?Sized>(
     by: Seed,
 ) -> Option<Head> {
     let victim = find_at(tables, place)?;
-    if rank(tables, victim.head, request.now) > worst {
+    let its_rank = rank(tables, victim.head, request.now);
+    if its_rank > worst {
         return None;
     }
     if victim.head.kind() == Kind::Return
@@ -203,5 +243,6 @@ fn push_out<T: Flows + ?Sized>(
     {
         tables.pushed_out(victim.values.statistics);
     }
+    tables.evicts(its_rank);
     Some(claimed)
 }

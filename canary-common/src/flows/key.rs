@@ -24,7 +24,20 @@ impl Key {
         Self([a, b, c, d, u64::from_ne_bytes([e, f, g, h, source.protocol, 0, 0, 0])])
     }
 
+    /// The same of words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_words(
+        [a, b]: [u64; 2],
+        [c, d]: [u64; 2],
+        [e, f, g, h]: [u8; 4],
+        protocol: u8,
+    ) -> Self {
+        Self([a, b, c, d, u64::from_ne_bytes([e, f, g, h, protocol, 0, 0, 0])])
+    }
+
     /// Who sends.
+    #[inline(always)]
     #[must_use]
     pub const fn source(&self) -> Endpoint {
         let ([a, b, ..], [c, d, _, _, protocol, ..]) = (self.0, self.tail());
@@ -32,6 +45,7 @@ impl Key {
     }
 
     /// To whom.
+    #[inline(always)]
     #[must_use]
     pub const fn destination(&self) -> Endpoint {
         let ([_, _, a, b, _], [_, _, c, d, protocol, ..]) = (self.0, self.tail());

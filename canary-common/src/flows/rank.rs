@@ -5,6 +5,7 @@
 //! must not see through: it would make branches of it.
 
 use super::{Flows, Head, Kind};
+use crate::limits;
 
 /// What an insert may push out: everything up to this rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,11 @@ pub enum Limit {
     Idle = 6,
 }
 
+/// Slots of `EVICTIONS`: by the rank of what was pushed out, and [`NO_ROOM`].
+pub const EVICTIONS: usize = 8;
+/// The slot for inserts that found nothing to push out.
+pub const NO_ROOM: u64 = 7;
+
 /// The rank of what no insert pushes out.
 const NEVER: u16 = 15;
 /// Seconds for which a closed connection is rather kept.
@@ -33,6 +39,33 @@ const CLOSING: u16 = 10;
 const STREAM: u16 = 30;
 
 impl Limit {
+    /// Every limit, by number.
+    pub const ALL: [Self; 7] = [
+        Self::Free,
+        Self::Closed,
+        Self::Traces,
+        Self::Again,
+        Self::HalfOpen,
+        Self::Exchange,
+        Self::Idle,
+    ];
+
+    /// The limit of a number; `None` for one that is none's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Free),
+            1 => Some(Self::Closed),
+            2 => Some(Self::Traces),
+            3 => Some(Self::Again),
+            4 => Some(Self::HalfOpen),
+            5 => Some(Self::Exchange),
+            6 => Some(Self::Idle),
+            _ => None,
+        }
+    }
+
     #[inline(always)]
     #[expect(clippy::as_conversions, reason = "the discriminant of a field-less enum")]
     pub(super) const fn rank(self) -> u64 {
@@ -109,6 +142,12 @@ pub(super) fn rank<T: Flows + ?Sized>(tables: &T, head: Head, now: u32) -> u64 {
     ranks >> (4 & !young) & 15
 }
 
+/// Whether nothing pushes out the entry of a head, as it is now.
+#[must_use]
+pub fn is_kept<T: Flows + ?Sized>(tables: &T, head: Head, now: u32) -> bool {
+    rank(tables, head, now) == u64::from(NEVER)
+}
+
 /// As [`Head::idle`].
 #[inline(always)]
 fn idle<T: Flows + ?Sized>(tables: &T, head: Head, now: u32) -> u64 {
@@ -117,33 +156,42 @@ fn idle<T: Flows + ?Sized>(tables: &T, head: Head, now: u32) -> u64 {
     idle & tables.opaque(idle >> 31).wrapping_sub(1)
 }
 
+/// The least [`score`] of a place that somebody might miss.
+const MISSED: u64 = 1 << 40 | (0x7f - PORT_REUSE) << 33;
+/// Seconds for which the port of a closed connection counts as taken.
+#[expect(clippy::as_conversions, reason = "From is not const; the value widens")]
+const PORT_REUSE: u64 = limits::PORT_REUSE_IDLE as u64;
+
 /// What a look over the heads of one bucket finds.
 pub(super) struct Scan {
-    /// Places that are free.
-    pub(super) free: u64,
+    /// Places that are free, or whose connection closed so long ago that even its port may be used
+    /// again: nobody misses it.
+    pub(super) room: u64,
     /// The place that matters least, as a [`score`].
     pub(super) best: u64,
 }
 
 impl Scan {
     /// Before the first head.
-    pub(super) const START: Self = Self { free: 0, best: 1 << 45 };
+    pub(super) const START: Self = Self { room: 0, best: 1 << 45 };
 
-    /// Adds a head; `spare` is a place that must not be taken.
+    /// Adds a head; `spare` is a place that must not be taken, and `home` the index that is
+    /// preferred among those that matter as little.
     #[inline(always)]
     pub(super) fn add<T: Flows + ?Sized>(
         &mut self,
         tables: &T,
         head: Head,
         place: u32,
+        home: u32,
         spare: u32,
         now: u32,
     ) {
         // All bits set if it is the place to be spared.
         let spared = tables.opaque(u64::from(place ^ spare).wrapping_sub(1) >> 63).wrapping_neg();
         let rank = rank(tables, head, now) | spared & u64::from(NEVER);
-        self.free = self.free.wrapping_add(tables.opaque(rank.wrapping_sub(1) >> 63));
-        let score = score(tables, rank, idle(tables, head, now), place);
+        let score = score(tables, rank, idle(tables, head, now), place ^ home);
+        self.room = self.room.wrapping_add(tables.opaque(score.wrapping_sub(MISSED) >> 63));
         let less = score.wrapping_sub(self.best);
         // All bits set where the score is less: both are far below 2^63.
         let take = tables.opaque(less >> 63).wrapping_neg();
@@ -152,7 +200,7 @@ impl Scan {
 }
 
 /// How little a place matters, lower first: 4 bits of rank, 7 of how recently it was seen, 32 of
-/// the place.
+/// the place, its index exclusive-or the preferred one.
 #[inline(always)]
 fn score<T: Flows + ?Sized>(tables: &T, rank: u64, idle: u64, place: u32) -> u64 {
     // All bits set above 127 seconds.
@@ -167,8 +215,8 @@ pub(super) const fn rank_of(score: u64) -> u64 {
     score >> 40
 }
 
-/// The place in a score.
+/// The place in a score, among whose indices `home` was preferred.
 #[inline(always)]
-pub(super) const fn place_of(score: u64) -> u32 {
-    super::low(score)
+pub(super) const fn place_of(score: u64, home: u32) -> u32 {
+    super::low(score) ^ home
 }

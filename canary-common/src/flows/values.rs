@@ -32,6 +32,18 @@ impl Values {
     pub const TRANSLATED: u8 = 1 << 1;
     /// The client dialled the backend itself: only its port is translated.
     pub const DIRECT: u8 = 1 << 2;
+    /// Datagrams of a service whose datagrams follow its weights.
+    pub const FOLLOWS: u8 = 1 << 3;
+    /// `Forward` and `Return`: the backend is elsewhere and sees this node's address for a client
+    /// outside. The client's own address and port are in the key of the `Return`'s partner.
+    // The bit of `PASSES`: no kind has both.
+    pub const MASKED: u8 = 1 << 4;
+    /// `Fragment`: its datagram passes as it is.
+    pub const PASSES: u8 = 1 << 4;
+    /// `Fragment`: of an answer, whose source is replaced.
+    pub const RESTORES: u8 = 1 << 5;
+    /// `Fragment`: its datagram goes back to the pod that sent it.
+    pub const TURNS: u8 = 1 << 6;
     /// It is in its second choice.
     pub const SPILLED: u8 = 1 << 7;
 

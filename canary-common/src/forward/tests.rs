@@ -5,11 +5,12 @@ use crate::flows;
 use crate::hooks::{Outcome, Verdict};
 use crate::packets::{Draft, RECEIVER_MAC, SENDER_MAC};
 use crate::route::{HAIRPIN_V4, HAIRPIN_V6};
+use crate::service::FOLLOW_WEIGHTS;
 use crate::stats::Counter;
 use crate::wire::tcp::{ACK, RST, SYN};
 use crate::world::{
     BACK, BLUE, FIN_ACK, GREEN, INDEX, Kind as Protocol, ON, PUSH, RST_ACK, SYN_ACK, World,
-    dropped, ends, other_protocol, passes, refused, with_port,
+    dropped, ends, other_protocol, passes, refused, tcp_flags, with_port,
 };
 
 #[test]
@@ -283,6 +284,20 @@ fn what_conntrack_translates_is_left_alone_and_kept_in_mind() {
 }
 
 #[test]
+fn a_stranger_keeps_no_connection_of_conntracks_in_mind() {
+    for world in World::all() {
+        make_foreign(&world);
+        world.pass_time(100);
+        world.move_elsewhere(world.client, true);
+        let before = world.content();
+
+        assert_eq!(world.ask(world.kind.data(), b"x"), passes(Reason::Foreign));
+
+        assert!(before == world.content(), "its port would be deaf for as long as somebody lies");
+    }
+}
+
+#[test]
 fn the_network_is_served_only_where_all_backends_are_here() {
     for world in World::all() {
         let mut packet = world.question(world.kind.first(), b"").build();
@@ -447,29 +462,122 @@ fn a_syn_starts_anew_where_a_flow_ended_or_was_idle_for_long() {
     }
 }
 
+/// Marks both entries of the flow to blue.
+fn sever(world: &World) {
+    for entry in [world.forth(), world.back(world.blue)] {
+        flows::mark(&world.tables, &entry.unwrap(), Head::SEVERED, 0).unwrap();
+    }
+}
+
 #[test]
-fn a_severed_flow_ends_with_its_next_packet_and_datagrams_go_elsewhere() {
-    for mut world in World::all() {
+fn both_ends_of_a_severed_connection_are_told_whichever_goes_on_first() {
+    for client_first in [true, false] {
+        for mut world in World::tcp() {
+            world.establish();
+            world.publish_green();
+            sever(&world);
+            world.pass_time(100);
+            let question = || {
+                let mut packet = world.question(PUSH, b"x").build();
+                (world.pod_sends(&mut packet), tcp_flags(&packet), ends(&packet))
+            };
+            let answer = || {
+                let mut packet = world.reply(world.blue, PUSH, b"x").build();
+                (world.pod_gets(&mut packet), tcp_flags(&packet), ends(&packet))
+            };
+            let client_told = (refused(Reason::Severed), RST, (world.vip, world.client));
+            let backend_told = (refused(Reason::Severed), RST, (world.client, world.blue));
+            if client_first {
+                assert_eq!(question(), client_told);
+            } else {
+                // Its client hears it from the very packet.
+                let cut = (passes(Reason::Severed), RST_ACK, (world.vip, world.client));
+                assert_eq!(answer(), cut);
+            }
+            assert_eq!(answer(), backend_told);
+            assert_eq!(answer(), backend_told, "it goes on");
+            assert_eq!(question(), client_told);
+            assert_eq!(world.count(BLUE, Counter::PushedOut), 1, "once");
+            assert_eq!(world.count(BLUE, Counter::BytesToBackend), 0);
+            assert_eq!(world.count(BLUE, Counter::BytesToClient), 0);
+            let [forth, back] = [world.forth(), world.back(world.blue)].map(Option::unwrap);
+            assert!(forth.head.has(Head::RESET) && back.head.has(Head::RESET));
+            assert_eq!(back.head.idle(world.tables.now.get()), 0, "it has the time of a reset");
+        }
+    }
+}
+
+#[test]
+fn an_end_that_gives_a_severed_connection_up_is_heard_by_the_other() {
+    for world in World::tcp() {
+        world.establish();
+        sever(&world);
+
+        let (outcome, ends) = world.send(world.client, world.vip, RST_ACK);
+
+        assert_eq!((outcome, ends), (ON, [world.client, world.blue]));
+        assert_eq!(world.count(BLUE, Counter::ResetByClient), 1);
+        assert_eq!(world.count(BLUE, Counter::PushedOut), 0);
+    }
+}
+
+#[test]
+fn a_severed_connection_is_ended_by_its_own_pod_only() {
+    for world in World::tcp() {
+        world.establish();
+        sever(&world);
+        let before = world.content();
+        world.move_elsewhere(world.blue, true);
+
+        assert_eq!(world.answer(world.blue, PUSH, b"x"), passes(Reason::Spoofed));
+
+        assert!(before == world.content());
+    }
+}
+
+#[test]
+fn severed_datagrams_go_elsewhere_and_what_is_under_way_comes_back() {
+    for mut world in World::udp() {
         world.establish();
         world.publish_green();
-        for entry in [world.forth(), world.back(world.blue)] {
-            flows::mark(&world.tables, &entry.unwrap(), Head::SEVERED, 0).unwrap();
-        }
-        let answer = world.answer(world.blue, world.kind.data(), b"x");
-        assert_eq!(answer, dropped(Reason::Severed));
-        assert_eq!(world.count(BLUE, Counter::BytesToClient), 0);
+        sever(&world);
+        assert_eq!(world.answer(world.blue, 0, b"x"), ON);
 
-        let mut packet = world.question(world.kind.data(), b"").build();
+        let mut packet = world.question(0, b"").build();
         let outcome = world.pod_sends(&mut packet);
 
+        assert_eq!((outcome, ends(&packet).1), (ON, world.green));
         assert_eq!(world.count(BLUE, Counter::PushedOut), 1);
-        assert!(world.back(world.blue).is_none(), "its way back is free");
-        if world.kind.is_tcp() {
-            assert_eq!(outcome, refused(Reason::Severed));
-            assert_eq!(world.entries().len(), 0);
-        } else {
-            assert_eq!((outcome, ends(&packet).1), (ON, world.green));
-            assert_eq!(world.flows(), [1, 0]);
+        assert_eq!(world.flows(), [1, 0]);
+    }
+}
+
+#[test]
+fn datagrams_follow_the_weights_where_the_service_says_so() {
+    for (flags, follows) in [(FOLLOW_WEIGHTS, true), (0, false)] {
+        for mut world in World::all() {
+            let is_moved = follows && !world.kind.is_tcp();
+            let all_to = |world: &mut World, backend: u32, statistics: u16| {
+                world.publish(0, &[(10_000, &[backend], statistics)]);
+                world.tables.records.last_mut().unwrap().flags = flags;
+            };
+            all_to(&mut world, 0, BLUE);
+            world.establish();
+            world.ask(world.kind.data(), b"");
+            assert_eq!(world.backend(), Some(0), "the weights are the same");
+
+            all_to(&mut world, 1, GREEN);
+            world.ask(world.kind.data(), b"");
+
+            assert_eq!(world.backend(), Some(u32::from(is_moved)), "{flags} {:?}", world.kind);
+            assert_eq!(world.count(BLUE, Counter::PushedOut), u64::from(is_moved));
+            if is_moved {
+                assert_eq!(world.answer(world.blue, 0, b"late"), ON, "it was under way");
+                // It does not say so any more.
+                world.publish(0, &[(10_000, &[0], BLUE)]);
+                world.ask(0, b"");
+                assert_eq!(world.backend(), Some(1));
+            }
         }
     }
 }
@@ -674,14 +782,12 @@ fn what_is_not_a_whole_tcp_or_udp_packet_passes_untouched() {
         (&v4, 14, 0x44, Reason::Malformed),
         (&v4, 17, 19, Reason::Malformed),
         (&v4, 17, 39, Reason::Malformed),
-        (&v4, 20, 0x20, Reason::Fragment),
         (&v4, 21, 1, Reason::Fragment),
-        (&v4, 23, 1, Reason::NotTcpOrUdp),
+        (&v4, 23, 47, Reason::NotTcpOrUdp),
         (&v4, 46, 0x40, Reason::Malformed),
         (&v6, 14, 0x40, Reason::Malformed),
         (&v6, 19, 19, Reason::Malformed),
-        (&v6, 20, 44, Reason::Fragment),
-        (&v6, 20, 0, Reason::NotTcpOrUdp),
+        (&v6, 20, 50, Reason::NotTcpOrUdp),
         (&v6, 66, 0x40, Reason::Malformed),
     ];
     for (world, at, value, reason) in cases {

@@ -268,9 +268,8 @@ fn plain(world: &World, question: &Draft, reply: &Draft) -> [Option<Outcome>; 2]
     let l2 = ethernet::LEN;
     let node = Node::new(&world.tables).unwrap();
     let [mut question, mut reply] = [question, reply].map(Draft::build);
-    let [asked, replied] = [&question, &reply]
-        .map(|packet| Segment::of(packet, l2, segment::version(packet, l2).unwrap()).unwrap());
-    [forward(&mut question, node, &asked, l2, Origin::Pod), restore(&mut reply, node, &replied, l2)]
+    let version = segment::version(&question, l2).unwrap();
+    [forward(&mut question, node, version, l2, Origin::Pod), restore(&mut reply, node, version, l2)]
 }
 
 /// An established connection with payload both ways, and whether its next packets are plain.

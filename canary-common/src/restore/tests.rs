@@ -462,6 +462,21 @@ fn a_return_whose_way_forth_is_gone_still_restores() {
 }
 
 #[test]
+fn a_spoofed_answer_neither_ends_nor_answers_a_straight_connection() {
+    for world in World::tcp() {
+        world.send(world.client, world.blue, SYN);
+        world.move_elsewhere(world.blue, true);
+        let before = world.content();
+        for flags in [SYN_ACK, RST_ACK, FIN_ACK] {
+            let (outcome, _) = world.get(world.blue, world.client, flags);
+            assert_eq!(outcome, passes(Reason::NotOurs));
+        }
+
+        assert!(before == world.content(), "its tuple would be free a minute later");
+    }
+}
+
+#[test]
 fn the_answers_of_a_straight_connection_are_noted_and_left_alone() {
     for world in World::tcp() {
         world.send(world.client, world.blue, SYN);

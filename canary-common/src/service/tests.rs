@@ -142,7 +142,7 @@ fn a_split_without_a_backend_is_picked_and_says_so() {
 
     let picked = pick(&tables, &record, Version::V4, u64::MAX).unwrap();
 
-    assert_eq!(picked, Picked { statistics: 0, backend: None });
+    assert_eq!(picked, Picked { statistics: 0, backend: None, follows: false });
 }
 
 #[test]

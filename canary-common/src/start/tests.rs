@@ -203,8 +203,8 @@ fn many_connections_of_one_port_never_share_a_tuple() {
 }
 
 #[test]
-fn on_a_young_or_blind_interface_what_is_not_known_passes() {
-    for flag in [Interface::YOUNG, Interface::BLIND] {
+fn on_a_young_interface_what_is_not_known_passes() {
+    for flag in [Interface::YOUNG, Interface::YOUNG | Interface::BLIND] {
         for world in World::tcp() {
             world.set_interface(flag);
             for flags in [ACK, PUSH, FIN_ACK, RST, RST_ACK, SYN | ACK] {
@@ -213,6 +213,47 @@ fn on_a_young_or_blind_interface_what_is_not_known_passes() {
             }
             assert_eq!(world.entries().len(), 0);
             assert!(world.tables.counts.borrow().is_empty());
+        }
+    }
+}
+
+#[test]
+fn on_a_blind_interface_a_lost_flow_is_picked_again_with_its_own_port() {
+    for flags in [ACK, PUSH, FIN_ACK] {
+        for world in World::tcp() {
+            world.set_interface(Interface::BLIND);
+
+            let sent = world.send(world.client, world.vip, flags);
+
+            assert_eq!(sent, (ON, [world.client, world.blue]));
+            assert!(world.forth().unwrap().head.has(Head::AGAIN));
+        }
+    }
+}
+
+#[test]
+fn a_precaution_takes_seven_eighths_of_the_ports_and_then_none() {
+    for flag in [Interface::YOUNG, Interface::BLIND] {
+        for world in World::all() {
+            world.set_interface(flag);
+            set_ports(&world, 32);
+            let seen: Vec<Endpoint> = (1_000..1_060)
+                .map(|port| world.open(with_port(world.client, port), world.vip, world.blue))
+                .collect();
+            let own = |end: &&Endpoint| !is_given(&world, **end);
+            let kept: Vec<Endpoint> = seen.iter().filter(own).copied().collect();
+
+            let upper = limits::FIRST_PORT + 28;
+            assert!(kept.len() >= 60 - 28, "28 ports for 60 connections");
+            let given = seen.iter().filter(|end| is_given(&world, **end));
+            assert!(given.clone().count() >= 20, "{seen:?}");
+            assert!(given.clone().all(|end| u16::from_be_bytes(end.port) < upper));
+            // Straight ones from ports that are really taken have the rest as well.
+            for client in &kept[..4] {
+                let (outcome, [from, to]) = world.send(*client, world.blue, world.kind.first());
+                assert_eq!((outcome, to), (ON, world.blue));
+                assert!(is_given(&world, from), "{from:?}");
+            }
         }
     }
 }
@@ -268,6 +309,22 @@ fn a_reset_of_a_lost_flow_passes_without_state() {
             assert_eq!(world.entries().len(), 0);
             assert!(world.tables.counts.borrow().is_empty());
         }
+    }
+}
+
+#[test]
+fn a_reset_of_a_lost_flow_never_reaches_whoever_has_its_port_by_now() {
+    for mut world in World::tcp() {
+        let other = world.add_second_name();
+        world.open(world.client, other, world.blue);
+        for flags in [RST, RST_ACK] {
+            let sent = world.send(world.client, world.vip, flags);
+            assert_eq!(sent, (dropped(Reason::Stray), [world.client, world.vip]));
+        }
+        world.forget();
+        world.send(world.client, world.blue, SYN);
+
+        assert_eq!(world.ask(RST, b""), dropped(Reason::Stray), "a straight one's as well");
     }
 }
 
@@ -353,35 +410,26 @@ fn what_is_pushed_out_of_those_who_dialled_a_backend_itself_is_nobodys() {
 }
 
 #[test]
-fn on_a_crowded_interface_nothing_is_pushed_out() {
-    for world in World::all() {
-        fill(&world, 0);
-        let before = world.content();
+fn a_crowded_interface_gets_no_place_and_keeps_what_it_has() {
+    for mut world in World::all() {
+        let other = world.add_second_name();
+        world.establish();
         world.set_interface(Interface::CROWDED);
+        let before = world.content();
 
-        assert_eq!(world.ask(world.kind.first(), b""), refused(Reason::FlowTableFull));
-        assert!(before == world.content());
-        let straight = world.send(world.client, world.blue, world.kind.first());
+        for to in [other, world.blue] {
+            let draft = crate::packets::Draft::new(world.client, to).flags(world.kind.first());
+            let outcome = world.pod_sends(&mut draft.payload(b"").build());
+            assert_eq!(outcome, refused(Reason::FlowTableFull));
+        }
+        let straight = world.send(world.client, world.green, world.kind.first());
         assert_eq!(straight.0, passes(Reason::Straight), "without a trace");
+
         assert!(before == world.content());
-
+        assert_eq!(world.ask(world.kind.data(), b"x"), ON);
         world.set_interface(0);
-        assert_eq!(world.ask(world.kind.first(), b""), ON, "half-open ones go first");
-    }
-}
-
-#[test]
-fn on_a_crowded_interface_a_trace_pushes_out_no_other() {
-    for world in World::all() {
-        fill_with(&world, Kind::Straight, 0, 0);
-        let before = world.content();
-        world.set_interface(Interface::CROWDED);
-        world.send(world.client, world.blue, world.kind.first());
-        assert!(before == world.content());
-
-        world.set_interface(0);
-        world.send(world.client, world.blue, world.kind.first());
-        assert!(world.back(world.blue).is_some());
+        let (outcome, _) = world.send(world.client, other, world.kind.first());
+        assert_eq!(outcome, ON);
     }
 }
 
@@ -449,4 +497,17 @@ fn fill_with(world: &World, kind: Kind, state: u64, flags: u8) {
     }
     let full = (0..64).flat_map(|bucket| (0..7).map(move |at| bucket << 3 | at));
     assert!(full.into_iter().all(|place| find_at(&world.tables, place).is_some()));
+}
+
+#[test]
+fn a_backend_at_a_loopback_address_is_not_for_pods() {
+    for mut world in World::all() {
+        let own = if world.kind.v6 { "[::1]:8080" } else { "127.3.2.1:8080" };
+        let own = crate::packets::endpoint(own.parse().unwrap(), world.kind.protocol);
+        let id = world.add_backend(own);
+        world.publish(0, &[(10_000, &[id], GREEN)]);
+
+        assert_eq!(world.ask(world.kind.first(), b""), refused(Reason::NoBackend));
+        assert_eq!(world.flows(), [0, 0]);
+    }
 }

@@ -5,8 +5,12 @@ use crate::reason::Reason;
 
 /// Length of the header without options.
 pub const LEN: usize = 20;
+/// Offset of the fragment's flags and offset, from the header's first byte.
+pub const FRAGMENT_AT: usize = 6;
 /// Offset of the time to live, from the header's first byte.
 pub const TTL_AT: usize = 8;
+/// Offset of the IANA number of what it carries, from the header's first byte.
+pub const PROTOCOL_AT: usize = 9;
 /// Offset of the header checksum, from the header's first byte.
 pub const CHECKSUM_AT: usize = 10;
 /// Offset of the source address, from the header's first byte.

@@ -5,14 +5,24 @@ use crate::reason::Reason;
 
 /// Length of the header.
 pub const LEN: usize = 40;
+/// Offset of the IANA number of what follows, from the header's first byte.
+pub const NEXT_AT: usize = 6;
 /// Offset of the hop limit, from the header's first byte.
 pub const HOP_LIMIT_AT: usize = 7;
 /// Offset of the source address, from the header's first byte.
 pub const SOURCE_AT: usize = 8;
 /// Offset of the destination address, from the header's first byte.
 pub const DESTINATION_AT: usize = 24;
+/// Next-header number of options for each node on the way.
+pub const HOP_BY_HOP: u8 = 0;
+/// Next-header number of a route.
+pub const ROUTING: u8 = 43;
 /// Next-header number of a fragment.
-const FRAGMENT: u8 = 44;
+pub const FRAGMENT: u8 = 44;
+/// Next-header number of an authentication header.
+pub const AUTHENTICATION: u8 = 51;
+/// Next-header number of options for the destination.
+pub const DESTINATION_OPTIONS: u8 = 60;
 
 /// A header, checked on read.
 #[derive(Clone, Copy, Debug)]

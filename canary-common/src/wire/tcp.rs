@@ -4,6 +4,8 @@
 pub const CHECKSUM_AT: usize = 16;
 /// Offset of the sequence number.
 pub const SEQUENCE_AT: usize = 4;
+/// Offset of the header's length, which the flags follow.
+pub const OFFSET_AT: usize = 12;
 /// Length of the part that is read: up to the flags.
 pub const HEAD_LEN: usize = 14;
 /// Shortest header.

@@ -11,6 +11,12 @@ pub(crate) fn ends(packet: &Vec<u8>) -> (Endpoint, Endpoint) {
     (segment.source, segment.destination)
 }
 
+/// The flags of a TCP packet.
+pub(crate) fn tcp_flags(packet: &Vec<u8>) -> u8 {
+    let version = version(packet, ethernet::LEN).unwrap();
+    Segment::of(packet, ethernet::LEN, version).unwrap().flags
+}
+
 /// The same endpoint with another port.
 pub(crate) fn with_port(end: Endpoint, port: u16) -> Endpoint {
     Endpoint { port: port.to_be_bytes(), ..end }

@@ -25,7 +25,9 @@ impl Agent {
         let compiled = self.compiler.compiled();
         let in_force = compiled.desired.service(service);
         Ok(Explain {
-            frontends: in_force.map(report::frontends).unwrap_or_default(),
+            frontends: in_force
+                .map(|service| report::frontends(service, &*self.datapath))
+                .unwrap_or_default(),
             warnings: self.warnings_of(service).into_iter().map(report::warning).collect(),
             revision: self.datapath.revision(),
             ..compile::explain(&self.state.snapshot, service)

@@ -1,14 +1,38 @@
 //! Where one flow goes, by the tables in force.
 
+use std::sync::Arc;
+
 use canary_common::endpoint::Endpoint;
 
 use super::Agent;
 use super::refusal::Refusal;
 use crate::api::document::flow::{Bounds, ExplainFlow, Known, Slot};
-use crate::compile::{protocol_name, socket};
+use crate::compile::{DesiredService, DesiredSplit, protocol_name, socket};
+use crate::datapath::Look;
 use crate::foresee::Foreseen;
 
 impl Agent {
+    /// What can be looked at beside the loop, for who asks about `service`, where one is named.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](super::Kind::NotFound) if nothing is known by that name.
+    pub fn look(&self, service: Option<&str>) -> Result<Arc<dyn Look>, Refusal> {
+        if let Some(name) = service.filter(|name| !self.knows(name)) {
+            return Err(Refusal::not_found(format!("no service is known as {name:?}")));
+        }
+        self.datapath.look().ok_or_else(|| Refusal::failed("this datapath cannot be looked at"))
+    }
+
+    /// Whether a service is in force, or may still have connections.
+    fn knows(&self, name: &str) -> bool {
+        let is_target = |split: &DesiredSplit| split.key.target == name;
+        let in_force =
+            |service: &DesiredService| service.name == name || service.splits.iter().any(is_target);
+        self.services().any(in_force)
+            || self.datapath.counters().keys().any(|key| key.service == name || key.target == name)
+    }
+
     /// What a flow from `client` to `frontend` gets and has.
     ///
     /// # Errors

@@ -52,6 +52,7 @@ impl Ledger {
             revision,
             changes: std::mem::take(&mut self.altered),
             weights: std::mem::take(&mut self.weights),
+            severed: None,
         };
         self.writes.push(Write::Record(Box::new(record.clone())));
         self.undo.push(Write::NoRecord(self.number));

@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use canary_common::endpoint::Endpoint;
+use tokio::sync::oneshot;
 
+use crate::api::document::flows::{Flow, Flows};
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, InterfaceStatus, MapUsage, PublishError};
+use crate::datapath::{Counters, Datapath, InterfaceStatus, Look, MapUsage, PublishError};
 use crate::foresee::Foreseen;
+use crate::observe;
+use crate::observe::Hub;
+use crate::seen::Wanted;
+use crate::sever::{Found, Order, Progress, Stage, Which};
 
 /// Shared with the test, which looks at what was published and says what goes wrong.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +25,17 @@ pub(crate) struct Inner {
     pub(crate) revision: u64,
     pub(crate) counters: BTreeMap<SplitKey, Counters>,
     pub(crate) ticks: u64,
+    /// What the flow table would hold, and what was asked of it last: a place and a limit.
+    pub(crate) flows: Vec<Flow>,
+    pub(crate) flows_asked: Option<(Wanted, u32, usize)>,
+    /// Who observes.
+    pub(crate) hub: Option<Arc<Hub>>,
     /// Services at most; more are refused.
     pub(crate) limit: Option<usize>,
+    /// Live connections by split.
+    pub(crate) live: BTreeMap<SplitKey, u64>,
+    /// Orders to end connections that were begun, with what was found.
+    pub(crate) orders: Vec<(Order, Progress)>,
     /// Why the kernel refuses everything.
     pub(crate) broken: Option<&'static str>,
     /// Why the kernel refuses the next change, when it has made it.
@@ -38,6 +53,19 @@ impl Memory {
         let service = inner.published.services.iter().find(|found| found.name == service);
         let splits = service.map(|service| service.splits.clone()).unwrap_or_default();
         splits.into_iter().map(|split| (split.key.subset, split.share)).collect()
+    }
+}
+
+impl Look for Memory {
+    fn flows(&self, wanted: &Wanted, from: u32, limit: usize) -> anyhow::Result<Flows> {
+        let mut inner = self.get();
+        inner.flows_asked = Some((wanted.clone(), from, limit));
+        Ok(Flows { flows: inner.flows.clone(), next: None })
+    }
+
+    fn observe(&self, wanted: observe::Wanted) -> anyhow::Result<observe::Subscription> {
+        let hub = Arc::clone(self.get().hub.get_or_insert_with(|| Arc::new(Hub::new(|_| {}))));
+        Ok(hub.join(wanted)?)
     }
 }
 
@@ -101,6 +129,46 @@ impl Datapath for Memory {
         BTreeMap::new()
     }
 
+    fn sever(&mut self, order: Order) -> Option<oneshot::Receiver<Progress>> {
+        let mut inner = self.get();
+        let has_share = |key: &SplitKey| order.shares.iter().any(|share| share.key == *key);
+        let takes = |key: &SplitKey| match &order.which {
+            Which::Shareless | Which::Unwanted => !has_share(key),
+            Which::Subset(subset) => key.is_named(subset),
+            Which::Backend(_) => true,
+            Which::Surplus => has_share(key),
+        };
+        if matches!(&order.which, Which::Backend(at) if at.port() == 1) {
+            return None;
+        }
+        let all = inner.live.iter().filter(|(key, _)| key.service == order.service);
+        let found: BTreeMap<SplitKey, Found> = all
+            .filter(|(key, _)| takes(key))
+            .map(|(key, live)| (key.clone(), Found { tcp: *live, udp: 0 }))
+            .collect();
+        let total = found.values().map(|found| found.total()).sum();
+        let progress = Progress {
+            found,
+            rate: order.rate,
+            per_second: order.rate.per_second(total),
+            left: total,
+            stage: if order.dry_run { Stage::Counted } else { Stage::Running },
+            ..Progress::default()
+        };
+        let (answer, answered) = oneshot::channel();
+        answer.send(progress.clone()).unwrap();
+        if !order.dry_run {
+            inner.orders.push((order, progress));
+        }
+        Some(answered)
+    }
+
+    fn severing(&self, service: &str) -> Option<Progress> {
+        let inner = self.get();
+        let last = inner.orders.iter().rev().find(|(order, _)| order.service == service);
+        last.map(|(_, progress)| progress.clone())
+    }
+
     fn reasons(&self) -> Vec<(&'static str, u64)> {
         vec![("flow-lost", 3), ("malformed", 0)]
     }
@@ -116,11 +184,16 @@ impl Datapath for Memory {
             entries: Some(2),
             capacity: 32_768,
             bytes: 8_388_608,
+            flows: None,
         }]
     }
 
     fn warnings(&self) -> Vec<Warning> {
         Vec::new()
+    }
+
+    fn look(&self) -> Option<Arc<dyn Look>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn tick(&mut self) {

@@ -11,7 +11,7 @@ use super::follow::Followed;
 use crate::api::document;
 use crate::catalog::Origin;
 use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
-use crate::datapath::{Counters, Histogram, MapUsage};
+use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage};
 use crate::source::files::place;
 use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
 
@@ -72,17 +72,18 @@ impl Agent {
     /// The tables' sizes.
     #[must_use]
     pub fn maps(&self) -> Vec<document::Map> {
-        let map = |MapUsage { name, kind, entries, capacity, bytes }| document::Map {
+        let map = |MapUsage { name, kind, entries, capacity, bytes, flows }| document::Map {
             name,
             kind,
             entries,
             capacity,
             bytes,
+            flows: flows.map(flow_usage),
         };
         self.datapath.maps().into_iter().map(map).collect()
     }
 
-    fn services(&self) -> impl Iterator<Item = &DesiredService> {
+    pub(super) fn services(&self) -> impl Iterator<Item = &DesiredService> {
         let compiled = self.compiler.compiled();
         let followed = self.followed.as_ref();
         // What does not fit is in force as it was before, or not at all.
@@ -118,7 +119,7 @@ impl Agent {
         });
         document::Service {
             service: service.name.clone(),
-            frontends: frontends(service),
+            frontends: frontends(service, &*self.datapath),
             origin: origin.collect(),
             splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
         }
@@ -148,13 +149,17 @@ impl Agent {
 }
 
 /// The virtual addresses of a service.
-pub(super) fn frontends(service: &DesiredService) -> Vec<document::Frontend> {
+pub(super) fn frontends(
+    service: &DesiredService,
+    datapath: &dyn Datapath,
+) -> Vec<document::Frontend> {
     let frontend = |frontend: &Endpoint| {
         let socket = compile::socket(frontend);
         document::Frontend {
             address: socket.ip().to_string(),
             port: socket.port(),
             protocol: compile::protocol_name(frontend.protocol).to_owned(),
+            source: datapath.source_of(frontend).map(|address| address.to_string()),
         }
     };
     service.frontends.iter().map(frontend).collect()
@@ -179,8 +184,14 @@ fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
         },
         connect_us: counted.connect_us.as_ref().map(quantiles),
         response_us: counted.response_us.as_ref().map(quantiles),
-        http: None,
+        retransmits: document::Retransmits { syn: counted.syn_retransmits, segments: None },
+        http: counted.http.filter(|answers| answers.iter().any(|count| *count > 0)).map(http),
     }
+}
+
+/// HTTP answers by class.
+fn http(answers: [u64; 5]) -> BTreeMap<String, u64> {
+    (1..).zip(answers).map(|(class, count)| (format!("{class}xx"), count)).collect()
 }
 
 fn connections(counted: &Counters) -> document::Connections {
@@ -209,6 +220,15 @@ fn quantiles(histogram: &Histogram) -> document::Quantiles {
 
 pub(super) fn warning(Warning { service, text }: Warning) -> document::Warning {
     document::Warning { service, text }
+}
+
+fn flow_usage(usage: FlowUsage) -> document::Flows {
+    let named = |counts: Vec<(&str, u64)>| {
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    };
+    let FlowUsage { percent, connections, kinds, spilled, evicted, refused, crowded } = usage;
+    let (kinds, evicted) = (named(kinds), named(evicted));
+    document::Flows { percent, connections, kinds, spilled, evicted, refused, crowded }
 }
 
 fn origin_name(origin: &Origin) -> String {

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::Agent;
 use super::change::{Change, Entries};
 use super::refusal::Refusal;
 use super::state::Edit;
+use super::{Agent, Released};
 use crate::api::document::{Changed, Moved, SplitChange, Weight, Weights};
 use crate::audit::{Action, Intent};
 use crate::entry::{self, Entry, Resolver, Splitter};
+use crate::sever::{Rate, Which};
 use crate::source::{RESOLVER, SPLITTER, key_of};
 
 impl Agent {
@@ -22,7 +23,8 @@ impl Agent {
         Ok(Weights { service: service.to_owned(), splits, revision: self.datapath.revision() })
     }
 
-    /// Sets the weights that `change` names by subset; the others stay.
+    /// Sets the weights that `change` names by subset; the others stay. With `rebalance` as many
+    /// live connections end as the new shares ask for.
     ///
     /// # Errors
     ///
@@ -32,7 +34,8 @@ impl Agent {
         intent: &Intent,
         service: &str,
         change: &SplitChange,
-    ) -> Result<Changed, Refusal> {
+        rebalance: Option<Rate>,
+    ) -> Result<Released, Refusal> {
         let mut splits = self.splits(service)?;
         if !self.state.snapshot.splitters.contains_key(service) {
             splits.clear();
@@ -40,10 +43,13 @@ impl Agent {
         for (subset, &weight) in change {
             self.set_weight(service, &mut splits, subset, weight)?;
         }
-        self.write_splits((Action::SplitSet, intent), service, &splits)
+        let ends = rebalance.map(|rate| (Which::Surplus, rate));
+        let change = self.splitter_of((Action::SplitSet, intent), service, &splits)?;
+        self.release(service, change, ends)
     }
 
-    /// Sends everything to one subset: `to`, else the default one.
+    /// Sends everything to one subset: `to`, else the default one. With `sever` the live
+    /// connections of all others end.
     ///
     /// # Errors
     ///
@@ -53,7 +59,8 @@ impl Agent {
         intent: &Intent,
         service: &str,
         to: Option<&str>,
-    ) -> Result<Changed, Refusal> {
+        sever: Option<Rate>,
+    ) -> Result<Released, Refusal> {
         let mut splits = self.splits(service)?;
         let resolver = self.state.snapshot.resolvers.get(service).map(|resolver| &resolver.value);
         let default = resolver.map(|resolver| resolver.default_subset.clone()).unwrap_or_default();
@@ -75,12 +82,15 @@ impl Agent {
             Some(split) => split.weight = 100.0,
             None => self.set_weight(service, &mut splits, &stable, 100.0)?,
         }
+        let ends = sever.map(|rate| (Which::Shareless, rate));
         let no_splitter = !self.state.snapshot.splitters.contains_key(service);
         if no_splitter && stable == default {
             // Everything goes there already, and a splitter would only have to be deleted again.
-            return self.change_of(service, Change::new(Action::Rollback, intent, Vec::new()));
+            let nothing = Change::new(Action::Rollback, intent, Vec::new());
+            return self.release(service, nothing, ends);
         }
-        self.write_splits((Action::Rollback, intent), service, &splits)
+        let change = self.splitter_of((Action::Rollback, intent), service, &splits)?;
+        self.release(service, change, ends)
     }
 
     /// The splits of a service as written; without a splitter, what that means.
@@ -123,13 +133,13 @@ impl Agent {
         Ok(())
     }
 
-    /// Writes `splits` as the service's splitter, and says what moved.
-    fn write_splits(
-        &mut self,
+    /// The change that writes `splits` as the service's splitter.
+    fn splitter_of(
+        &self,
         (action, intent): (Action, &Intent),
         service: &str,
         splits: &[Weight],
-    ) -> Result<Changed, Refusal> {
+    ) -> Result<Change, Refusal> {
         let old = self.state.snapshot.splitters.get(service);
         let meta = old.map(|splitter| splitter.value.meta.clone()).unwrap_or_default();
         let split = |split: &Weight| {
@@ -142,7 +152,7 @@ impl Agent {
         let decoded = entry::parse(json.to_string().as_bytes())
             .map_err(|error| Refusal::invalid(error.text))?;
         let edits = vec![Edit::Entry(key_of(&decoded.entry), Some(Box::new(decoded.entry)))];
-        self.change_of(service, Change::new(action, intent, edits))
+        Ok(Change::new(action, intent, edits))
     }
 
     /// Makes a change that is about one service, and says what moved.
@@ -151,24 +161,37 @@ impl Agent {
     ///
     /// The [`Refusal`]; nothing has changed then.
     pub(super) fn change_of(&mut self, service: &str, change: Change) -> Result<Changed, Refusal> {
+        self.release(service, change, None).map(|released| released.changed)
+    }
+
+    /// The same, and which connections are to end under the shares after it.
+    fn release(
+        &mut self,
+        service: &str,
+        change: Change,
+        ends: Option<(Which, Rate)>,
+    ) -> Result<Released, Refusal> {
         let before = self.splits(service).unwrap_or_default();
         let revision_before = self.datapath.revision();
         let dry_run = change.intent.dry_run;
         self.change(change, |agent, _| {
             let after = agent.splits(service).unwrap_or_default();
             let warnings = agent.warnings_of(service).into_iter().map(super::report::warning);
-            Changed {
+            let changed = Changed {
                 service: service.to_owned(),
                 weights: moves(service, &before, &after),
                 revision_before,
                 revision: agent.datapath.revision(),
                 dry_run,
                 warnings: warnings.collect(),
-            }
+                severing: None,
+            };
+            let order = ends.and_then(|(which, rate)| agent.order_after(service, which, rate));
+            Released { changed, order }
         })
     }
 
-    fn unknown(&self, service: &str) -> Refusal {
+    pub(super) fn unknown(&self, service: &str) -> Refusal {
         // The tables may have it: who reaches for the brake must not hear that there is none.
         if let Some(refusal) = self.refusal_while_frozen() {
             return refusal;

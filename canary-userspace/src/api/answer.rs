@@ -72,6 +72,12 @@ impl From<Refusal> for OwnError {
     }
 }
 
+impl From<Error> for OwnError {
+    fn from(Error(refusal): Error) -> Self {
+        Self(refusal)
+    }
+}
+
 impl IntoResponse for OwnError {
     fn into_response(self) -> Response {
         match self.0.kind {

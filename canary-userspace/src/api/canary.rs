@@ -7,10 +7,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{OwnError, json};
+use super::answer::{OwnError, flag, json};
 use super::author::{Asked, SourceToken};
-use super::document::{Changed, Rollback, SplitChange};
-use crate::agent::{Agent, Handle, Refusal, Ticket};
+use super::document::{Changed, Rollback, SplitChange, Warning};
+use crate::agent::{Agent, Handle, Refusal, Released, Ticket, Wanted};
+use crate::audit::Intent;
+use crate::sever::Rate;
 
 /// Everything.
 pub(super) async fn status(State(handle): State<Handle>) -> Result<Response, OwnError> {
@@ -44,27 +46,33 @@ pub(super) async fn split(
 pub(super) async fn set_split(
     State(handle): State<Handle>,
     Path(service): Path<String>,
+    Query(ends): Query<EndParameters>,
     Asked(intent): Asked,
     SourceToken(token): SourceToken,
     body: Bytes,
 ) -> Result<Response, OwnError> {
     let change: SplitChange = decode(&body)?;
-    let set_split = move |agent: &mut Agent| agent.set_split(&intent, &service, &change);
-    changed(&handle, token, set_split).await
+    let rebalance = ends.rate_if("rebalance")?;
+    let asked = intent.clone();
+    let set_split = move |agent: &mut Agent| agent.set_split(&asked, &service, &change, rebalance);
+    released(&handle, token, intent, set_split).await
 }
 
 /// Everything to the stable subset.
 pub(super) async fn roll_back(
     State(handle): State<Handle>,
     Path(service): Path<String>,
+    Query(ends): Query<EndParameters>,
     Asked(intent): Asked,
     SourceToken(token): SourceToken,
     body: Bytes,
 ) -> Result<Response, OwnError> {
     let wanted = if body.trim_ascii().is_empty() { Rollback::default() } else { decode(&body)? };
+    let sever = ends.rate_if("sever")?;
+    let asked = intent.clone();
     let roll_back =
-        move |agent: &mut Agent| agent.roll_back(&intent, &service, wanted.to.as_deref());
-    changed(&handle, token, roll_back).await
+        move |agent: &mut Agent| agent.roll_back(&asked, &service, wanted.to.as_deref(), sever);
+    released(&handle, token, intent, roll_back).await
 }
 
 /// Parameters of an undo.
@@ -87,6 +95,97 @@ pub(super) async fn undo(
     };
     let to = to.map(number).transpose()?;
     changed(&handle, token, move |agent: &mut Agent| agent.undo(&intent, &service, to)).await
+}
+
+/// Parameters of a change of weights that ends connections.
+#[derive(Debug, Deserialize)]
+pub(super) struct EndParameters {
+    sever: Option<String>,
+    rebalance: Option<String>,
+    rate: Option<String>,
+}
+
+impl EndParameters {
+    /// The pace, if the flag `name` is there; the other one is not for this path.
+    fn rate_if(&self, name: &str) -> Result<Option<Rate>, Refusal> {
+        let (own, other) = match name {
+            "sever" => (&self.sever, ("rebalance", &self.rebalance)),
+            _ => (&self.rebalance, ("sever", &self.sever)),
+        };
+        if let (other, Some(_)) = other {
+            return Err(Refusal::bad_request(format!("{other} is not for this path: {name} is")));
+        }
+        let is_wanted = own.is_some() && flag(name, own.as_deref())?;
+        match (is_wanted, &self.rate) {
+            (false, Some(_)) => Err(Refusal::bad_request(format!("rate is for {name} only"))),
+            (false, None) => Ok(None),
+            (true, rate) => parse_rate(rate.as_deref()).map(Some),
+        }
+    }
+}
+
+fn parse_rate(text: Option<&str>) -> Result<Rate, Refusal> {
+    text.map_or_else(|| Ok(Rate::default()), |text| text.parse().map_err(Refusal::bad_request))
+}
+
+/// Parameters of an order to end connections.
+#[derive(Debug, Deserialize)]
+pub(super) struct SeverParameters {
+    subset: Option<String>,
+    backend: Option<String>,
+    rate: Option<String>,
+}
+
+/// Ends live connections that a service should not have.
+pub(super) async fn sever(
+    State(handle): State<Handle>,
+    Path(service): Path<String>,
+    Query(SeverParameters { subset, backend, rate }): Query<SeverParameters>,
+    Asked(intent): Asked,
+) -> Result<Response, OwnError> {
+    let socket = |text: String| {
+        text.parse().map_err(|_| {
+            Refusal::bad_request(format!("backend must be ADDRESS:PORT, not {text:?}"))
+        })
+    };
+    let backend = backend.map(socket).transpose()?;
+    let wanted = Wanted { subset, backend, rate: parse_rate(rate.as_deref())? };
+    let order = handle.call(move |agent| agent.order(&service, &wanted)).await??;
+    let severing = handle.sever(intent, order).await?;
+    let index = handle.call(|agent| agent.index()).await?;
+    Ok(json(index, &severing))
+}
+
+/// How far that is.
+pub(super) async fn severing(
+    State(handle): State<Handle>,
+    Path(service): Path<String>,
+) -> Result<Response, OwnError> {
+    let (severing, index) =
+        handle.call(move |agent| (agent.severing(&service), agent.index())).await?;
+    Ok(json(index, &severing?))
+}
+
+/// Makes a change of one service, ends what it says, and answers with both.
+async fn released(
+    handle: &Handle,
+    token: Option<HeaderValue>,
+    intent: Intent,
+    work: impl Fn(&mut Agent) -> Result<Released, Refusal> + Clone + Send + 'static,
+) -> Result<Response, OwnError> {
+    let Released { mut changed, order } = handle.change(Ticket { token, cas: None }, work).await?;
+    if let Some(order) = order {
+        match handle.sever(intent, order).await {
+            Ok(severing) => changed.severing = Some(severing),
+            // The weights are in force all the same.
+            Err(Refusal { text, .. }) => {
+                let text = format!("no connection is severed: {text}");
+                changed.warnings.push(Warning { service: changed.service.clone(), text });
+            }
+        }
+    }
+    let index = handle.call(|agent| agent.index()).await?;
+    Ok(json(index, &changed))
 }
 
 /// Makes a change of one service and answers with what moved.

@@ -5,6 +5,8 @@
 pub mod chain;
 pub mod explain;
 pub mod flow;
+pub mod flows;
+pub mod observe;
 
 use std::collections::BTreeMap;
 
@@ -84,6 +86,9 @@ pub struct Frontend {
     pub port: u16,
     /// `tcp` or `udp`.
     pub protocol: String,
+    /// The node's own address that backends elsewhere see for clients outside, if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// One share of a service.
@@ -105,7 +110,10 @@ pub struct Split {
     pub connect_us: Option<Quantiles>,
     /// Time from a question's last payload to its answer's first.
     pub response_us: Option<Quantiles>,
-    /// HTTP answers by class; not measured by this build.
+    /// What was sent once more.
+    #[serde(default)]
+    pub retransmits: Retransmits,
+    /// HTTP/1 answers by class, `1xx` to `5xx`; `None` where none was seen.
     pub http: Option<BTreeMap<String, u64>>,
 }
 
@@ -141,6 +149,16 @@ pub struct Connections {
     pub closed: u64,
     /// Established and not ended: the one gauge.
     pub active: u64,
+}
+
+/// What clients of a split sent once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retransmits {
+    /// SYNs that came again before their backend had answered; those of the node's own programs
+    /// are not seen.
+    pub syn: u64,
+    /// Segments with payload; not measured by this build.
+    pub segments: Option<u64>,
 }
 
 /// Payload bytes of a split.
@@ -223,6 +241,45 @@ pub struct Changed {
     /// What people should know.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// Live connections that end because of it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severing: Option<Severing>,
+}
+
+/// Answer to `PUT /v1/canary/sever/:service`, and how far that is: `GET` of the same path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Severing {
+    /// The service.
+    pub service: String,
+    /// Connections that were found, by split.
+    pub splits: Vec<SeveredSplit>,
+    /// All of them.
+    pub found: u64,
+    /// The pace as it was asked for.
+    pub rate: String,
+    /// The pace in connections a second; `null` for all at once.
+    pub per_second: Option<u64>,
+    /// Connections that were ended.
+    pub ended: u64,
+    /// Connections that had gone by themselves when it was their turn.
+    pub gone: u64,
+    /// Connections whose turn is still to come.
+    pub left: u64,
+    /// `counted` (by a dry run), `running`, `done`, or `stopped` by other shares.
+    pub state: String,
+}
+
+/// Live connections of a split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeveredSplit {
+    /// The service it goes to.
+    pub service: String,
+    /// The subset; empty for the default.
+    pub subset: String,
+    /// Connections.
+    pub tcp: u64,
+    /// Flows of datagrams.
+    pub udp: u64,
 }
 
 /// Answer to an import, and to a reload of which only the effect was asked for.
@@ -309,4 +366,26 @@ pub struct Map {
     pub capacity: u64,
     /// Memory in bytes as the kernel accounts it.
     pub bytes: u64,
+    /// What else is known of it, if it is the flow table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<Flows>,
+}
+
+/// What fills the flow table, and what became of inserts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Share of the places that are in use, in percent.
+    pub percent: u64,
+    /// Connections that go through us; each has two entries.
+    pub connections: u64,
+    /// Entries by what they are: connections by how far they got, and what is none of ours.
+    pub kinds: BTreeMap<String, u64>,
+    /// Entries in their second choice: lookups that miss may take two buckets.
+    pub spilled: u64,
+    /// Entries that others pushed out, by what they were.
+    pub evicted: BTreeMap<String, u64>,
+    /// Inserts that found no room.
+    pub refused: u64,
+    /// Interfaces that hold half of the places and get no more.
+    pub crowded: Vec<String>,
 }

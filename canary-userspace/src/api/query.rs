@@ -91,7 +91,8 @@ impl Asked {
     }
 }
 
-fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Error> {
+/// The parameters of a query, in their order.
+pub(super) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Error> {
     let query = axum::extract::Query::try_from_uri(uri);
     let wrong = |error| Error(Refusal::bad_request(format!("Invalid query string: {error}")));
     query.map(|axum::extract::Query(pairs)| pairs).map_err(wrong)

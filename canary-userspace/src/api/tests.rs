@@ -14,6 +14,8 @@ mod many;
 mod release;
 mod restart;
 mod security;
+mod sever;
+mod watching;
 
 use std::fs;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use canary_common::endpoint::Endpoint;
+use canary_common::endpoint::{Endpoint, UDP};
 use canary_common::label::{ServiceLabel, SplitLabel};
 
 use super::chain::{Chain, hashes};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::catalog::Snapshot;
 use crate::entry::reference::{Entries, Target};
-use crate::entry::{LoadBalancer, Splitter, Units};
+use crate::entry::{FOLLOW_WEIGHTS, LoadBalancer, Splitter, Units};
 
 /// A leaf with its backends.
 struct Served<'a> {
@@ -45,6 +45,13 @@ pub(super) fn assemble<'a>(
 ) -> Result<DesiredService, String> {
     check_length(name, chain)?;
     let protocol = frontends::protocol(snapshot, name);
+    let wants = snapshot.defaults.get(name).is_some_and(|entry| entry.value.datagrams_follow());
+    let follows = wants && protocol == UDP;
+    if wants && !follows {
+        let text =
+            format!("meta {FOLLOW_WEIGHTS} has no effect: the service is not reached by UDP");
+        warnings.push(Warning { service: name.to_owned(), text });
+    }
     let mut leaves = Vec::new();
     for ((leaf, weight), failover) in chain.leaves.iter().zip(&chain.failover) {
         let mut levels = Vec::new();
@@ -87,6 +94,7 @@ pub(super) fn assemble<'a>(
         splits,
         histograms: splitter.is_some(),
         affinity: affinity(chain.balancer),
+        follows,
     })
 }
 

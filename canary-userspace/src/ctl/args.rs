@@ -1,7 +1,9 @@
 //! The command line's shape.
 
 mod config;
+mod ending;
 mod reading;
+mod watching;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +15,9 @@ pub use self::config::{
     Cas, Config, ConfigDelete, ConfigDiff, ConfigList, ConfigRead, ConfigValidate, ConfigWrite,
     EntryFormat, EntryName,
 };
+pub use self::ending::{Rollback, Sever, SplitSet};
 pub use self::reading::{Explain, Export, History, Import};
+pub use self::watching::{Flows, Observe, Top, Whose, parameter};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
@@ -64,6 +68,8 @@ pub enum Verb {
     Split(Split),
     /// Send everything to one subset at once: the emergency brake
     Rollback(Rollback),
+    /// End live connections that a service should not have, at a pace
+    Sever(Sever),
     /// Put back what was in force before a service's last change; twice is redo
     Undo(Undo),
     /// Show who changed a service, when, and what moved
@@ -76,6 +82,12 @@ pub enum Verb {
     Status(Status),
     /// Explain where new connections of a service go and why, or where one flow goes
     Explain(Explain),
+    /// Show the connections that the flow table holds
+    Flows(Flows),
+    /// Show what becomes of packets, as it happens
+    Observe(Observe),
+    /// Show services as they go: shares, rates, failures, latencies
+    Top(Top),
     /// Read the configuration directory again, all or nothing
     Reload(Reload),
     /// Show the tables: entries, capacity and memory
@@ -185,32 +197,6 @@ pub struct SplitShow {
     pub json: bool,
 }
 
-/// `split set`
-#[derive(Debug, Args)]
-pub struct SplitSet {
-    /// The service
-    pub service: String,
-    /// New weights in percent, such as blue=90 green=10
-    #[arg(required = true, value_name = "SUBSET=WEIGHT", value_parser = super::split::parse_weight)]
-    pub weights: Vec<(String, f64)>,
-    /// Only look.
-    #[command(flatten)]
-    pub dry_run: DryRun,
-}
-
-/// `rollback`
-#[derive(Debug, Args)]
-pub struct Rollback {
-    /// The service
-    pub service: String,
-    /// Subset that gets everything, the resolver's default subset where absent
-    #[arg(long, value_name = "SUBSET")]
-    pub to: Option<String>,
-    /// Only look.
-    #[command(flatten)]
-    pub dry_run: DryRun,
-}
-
 /// `undo`
 #[derive(Debug, Args)]
 pub struct Undo {
@@ -308,6 +294,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pace_of_nothing_is_a_usage_error() {
+        for wrong in [
+            &["sever", "web", "--rate", "0/s"][..],
+            &["sever", "web", "--rate", "fast"],
+            &["sever", "web", "--subset", "blue", "--backend", "10.0.0.1:80"],
+            &["sever", "web", "--backend", "10.0.0.1"],
+            &["sever", "web", "--timeout", "3s"],
+            &["sever", "web", "--wait", "--dry-run"],
+            &["sever", "web", "--progress", "--rate", "all"],
+            &["sever"],
+            &["rollback", "web", "--rate", "all"],
+            &["rollback", "web", "--rebalance"],
+            &["split", "set", "web", "blue=100", "--rate", "all"],
+            &["split", "set", "web", "blue=100", "--sever"],
+        ] {
+            let words = ["canaryctl"].iter().chain(wrong);
+            let error = Options::try_parse_from(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn lengths_of_time_need_a_unit() {
         assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn verbs_that_are_not_built_are_refused() {
-        for verb in ["flows", "observe", "top"] {
+        for verb in ["dashboard", "rollout"] {
             let error = Options::try_parse_from(["canaryctl", verb]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{verb}");
         }

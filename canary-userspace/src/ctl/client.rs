@@ -4,14 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
@@ -170,8 +171,40 @@ impl Client {
         self.send(Method::DELETE, path, String::new()).await
     }
 
+    /// Reads a path that is answered line by line, as they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`], and the failure of an answer that is none of success.
+    pub async fn lines(&self, path: &str) -> Result<Lines, Failure> {
+        let request = self.request(Method::GET, path, String::new())?;
+        let stream = self.connect().await?;
+        let (response, connection) = timeout(ANSWER_TIMEOUT, stream.ask(request))
+            .await
+            .map_err(|_| self.unreachable("no answer within 30 s"))?
+            .map_err(|error| self.unreachable(&error.to_string()))?;
+        if response.status().is_success() {
+            return Ok(Lines { body: response.into_body(), rest: Vec::new(), connection });
+        }
+        let answer = whole(response, &connection).await;
+        answer.map_err(|error| self.unreachable(&error.to_string()))?.ok()?;
+        Err(Failure::Error("the agent's answer is no stream of lines".to_owned()))
+    }
+
     async fn send(&self, method: Method, path: &str, body: String) -> Result<Answer, Failure> {
         let request = self.request(method, path, body)?;
+        let stream = self.connect().await?;
+        let exchange = async {
+            let (response, connection) = stream.ask(request).await?;
+            whole(response, &connection).await
+        };
+        timeout(ANSWER_TIMEOUT, exchange)
+            .await
+            .map_err(|_| self.unreachable("no answer within 30 s"))?
+            .map_err(|error| self.unreachable(&error.to_string()))
+    }
+
+    async fn connect(&self) -> Result<Stream, Failure> {
         let connect = async {
             match &self.address {
                 Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
@@ -184,21 +217,10 @@ impl Client {
                 }
             }
         };
-        let stream = timeout(CONNECT_TIMEOUT, connect)
+        timeout(CONNECT_TIMEOUT, connect)
             .await
             .map_err(|_| self.unreachable("no answer within 5 s"))?
-            .map_err(|error| self.unreachable(&reason(&error)))?;
-        let exchange = async {
-            match stream {
-                Stream::Unix(stream) => exchange(stream, request).await,
-                Stream::Tcp(stream) => exchange(stream, request).await,
-                Stream::Tls(stream) => exchange(stream, request).await,
-            }
-        };
-        timeout(ANSWER_TIMEOUT, exchange)
-            .await
-            .map_err(|_| self.unreachable("no answer within 30 s"))?
-            .map_err(|error| self.unreachable(&error.to_string()))
+            .map_err(|error| self.unreachable(&reason(&error)))
     }
 
     fn request(
@@ -229,14 +251,34 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<Answer>
+impl Stream {
+    async fn ask(self, request: Request<Full<Bytes>>) -> hyper::Result<Asked> {
+        match self {
+            Self::Unix(stream) => ask(stream, request).await,
+            Self::Tcp(stream) => ask(stream, request).await,
+            Self::Tls(stream) => ask(stream, request).await,
+        }
+    }
+}
+
+/// The head of an answer, and what drives its connection.
+type Asked = (Response<Incoming>, JoinHandle<hyper::Result<()>>);
+
+async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<Asked>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends by itself once the answer is read, with the error that the exchange reports.
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
+    Ok((sender.send_request(request).await?, connection))
+}
+
+/// An answer with its whole body.
+async fn whole(
+    response: Response<Incoming>,
+    connection: &JoinHandle<hyper::Result<()>>,
+) -> hyper::Result<Answer> {
     let status = response.status().as_u16();
     let changed = response.headers().get(CHANGED_HEADER);
     let changed = changed.map(|json| String::from_utf8_lossy(json.as_bytes()).into_owned());
@@ -249,6 +291,49 @@ where
     connection.abort();
     let body = String::from_utf8_lossy(&body).into_owned();
     Ok(Answer { status, body, warnings, changed })
+}
+
+/// An answer's lines, as they come.
+#[derive(Debug)]
+pub struct Lines {
+    body: Incoming,
+    /// What came of the next line, and of those after it.
+    rest: Vec<u8>,
+    connection: JoinHandle<hyper::Result<()>>,
+}
+
+impl Lines {
+    /// The next line; `None` once the agent has ended the answer, or is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Error`] for bytes that are no text.
+    pub async fn next(&mut self) -> Result<Option<String>, Failure> {
+        let mut looked = 0;
+        loop {
+            let fresh = self.rest.iter().skip(looked).position(|byte| *byte == b'\n');
+            if let Some(end) = fresh {
+                let behind = self.rest.split_off(looked.saturating_add(end).saturating_add(1));
+                let mut line = std::mem::replace(&mut self.rest, behind);
+                line.pop();
+                return match String::from_utf8(line) {
+                    Ok(line) => Ok(Some(line)),
+                    Err(error) => Err(Failure::Error(error.to_string())),
+                };
+            }
+            looked = self.rest.len();
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.rest.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(_)) | None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
 }
 
 /// An error of the system without its number.

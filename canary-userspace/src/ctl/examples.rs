@@ -5,7 +5,7 @@ use clap::{Command, CommandFactory};
 use super::args::Options;
 
 /// Verbs with an example each.
-const EXAMPLES: [(&str, &str); 26] = [
+const EXAMPLES: [(&str, &str); 30] = [
     ("config write", "config write payments_splitter.hcl"),
     ("config read", "config read --kind service-splitter --name payments"),
     ("config list", "config list --kind service-resolver"),
@@ -20,12 +20,16 @@ const EXAMPLES: [(&str, &str); 26] = [
     ("split show", "split show payments"),
     ("split set", "split set payments blue=90 green=10"),
     ("rollback", "rollback payments --to blue"),
+    ("sever", "sever payments --subset green --rate 50/s --wait"),
     ("undo", "undo payments"),
     ("history", "history payments"),
     ("export", "export backup/"),
     ("import", "import backup/ --dry-run"),
     ("status", "status payments --watch"),
     ("explain", "explain 10.244.1.7:51234 10.96.0.10:80"),
+    ("flows", "flows payments --subset green --state opening"),
+    ("observe", "observe payments --reason no-backend --reason no-port"),
+    ("top", "top --sort failures"),
     ("reload", "reload"),
     ("maps", "maps"),
     ("doctor", "doctor"),

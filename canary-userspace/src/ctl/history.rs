@@ -9,8 +9,8 @@ use super::args::History;
 use super::client::{Client, escape, with_query};
 use super::console::Console;
 use super::failure::Failure;
-use super::moved;
 use super::table::{Column, Table};
+use super::{moved, sever};
 use crate::audit::{Altered, REGISTRATION, Record};
 
 /// Definitions that are named before the rest is only counted.
@@ -71,6 +71,9 @@ fn render(records: &[Record], of_all: bool, now: SystemTime) -> String {
 /// What a change did, in one line: weights where some moved, else which definitions.
 fn change(record: &Record, of_all: bool) -> String {
     let of = |service: &str| if of_all { format!("{service} ") } else { String::new() };
+    if let Some(severed) = &record.severed {
+        return format!("{}{}", of(&severed.service), sever::told(severed));
+    }
     let mut parts: Vec<String> = (record.weights.iter())
         .map(|(service, weights)| format!("{}{}", of(service), moved::moves(weights)))
         .collect();

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::client::Answer;
 use super::console::Console;
 use super::failure::Failure;
+use super::sever;
 use crate::api::document::{Changed, Moved};
 
 /// Prints the line and the agent's warnings; `would` begins it where nothing was done.
@@ -20,6 +21,9 @@ pub fn print(
 ) -> Result<(), Failure> {
     let changed: Changed = answer.json()?;
     console.data(line(if changed.dry_run { would } else { done }, &changed))?;
+    if let Some(severing) = &changed.severing {
+        console.data(sever::line(severing))?;
+    }
     console.warn(&answer.warnings)?;
     console.warn(changed.warnings.iter().map(|warning| &warning.text))
 }
@@ -85,6 +89,7 @@ mod tests {
             revision: 13,
             dry_run: false,
             warnings: Vec::new(),
+            severing: None,
         }
     }
 

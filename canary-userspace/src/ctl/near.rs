@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::client::Client;
-use super::config;
+use super::failure::Failure;
+use super::{config, status};
+use crate::api::document::Status;
 use crate::source::RESOLVER;
 
 /// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most,
@@ -18,6 +20,17 @@ pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) 
         .filter(|&(distance, other)| distance <= bound && other != name)
         .min()
         .map(|(_, other)| other)
+}
+
+/// The same failure, with the service that was likely meant, where none is known as `name`.
+pub(super) async fn service_hint(failure: Failure, name: Option<&str>, client: &Client) -> Failure {
+    let (Failure::NotFound(text), Some(name)) = (&failure, name) else { return failure };
+    let status = async { client.get(status::PATH).await?.ok()?.json::<Status>() };
+    let Ok(status) = status.await else { return failure };
+    match nearest(name, status.services.iter().map(|service| service.service.as_str())) {
+        Some(near) => Failure::NotFound(format!("{text} (did you mean {near:?}?)")),
+        None => failure,
+    }
 }
 
 /// The words that `text` puts in quotes, in their order.

@@ -1,10 +1,10 @@
 //! `rollback`: everything to one subset, at once.
 
 use super::args::Rollback;
-use super::client::{Client, escape};
+use super::client::{Client, escape, with_query};
 use super::console::Console;
 use super::failure::Failure;
-use super::moved;
+use super::{moved, sever};
 use crate::api::document;
 
 /// Rolls a service back and says what moved.
@@ -20,7 +20,9 @@ pub async fn run(
     let body = serde_json::to_string(&document::Rollback { to: options.to.clone() })
         .map_err(|error| Failure::Error(error.to_string()))?;
     let service = escape(&options.service);
-    let path = format!("/v1/canary/rollback/{service}{}", options.dry_run.query());
+    let sever = options.sever.then(|| format!("sever&{}", sever::rate(options.rate)));
+    let path = format!("/v1/canary/rollback/{service}");
+    let path = with_query(&path, [sever, options.dry_run.parameter()]);
     let answer = client.put(&path, body).await?.accepted()?;
     moved::print("Rolled back", "Would roll back", &answer, console)
 }

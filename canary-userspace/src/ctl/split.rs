@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::args::{SplitSet, SplitShow};
-use super::client::{Client, escape};
+use super::client::{Client, escape, with_query};
 use super::console::Console;
 use super::failure::Failure;
 use super::table::{Column, Table};
@@ -48,7 +48,9 @@ pub async fn set(
         }
     }
     let body = serde_json::to_string(&change).map_err(|error| Failure::Error(error.to_string()))?;
-    let path = format!("{}{}", path(&options.service), options.dry_run.query());
+    let rebalance =
+        options.rebalance.then(|| format!("rebalance&{}", super::sever::rate(options.rate)));
+    let path = with_query(&path(&options.service), [rebalance, options.dry_run.parameter()]);
     let answer = match client.put(&path, body).await?.accepted() {
         Err(Failure::Invalid(text)) => {
             let hint = near::subset_hint(&text, client).await;

@@ -3,6 +3,8 @@
 mod render;
 mod watch;
 
+pub(super) use self::render::{name, quantiles};
+
 use std::time::Duration;
 
 use serde_json::Value;

@@ -19,6 +19,18 @@ impl Column {
         Self { head, right: false }
     }
 
+    /// Its head.
+    #[must_use]
+    pub const fn head(&self) -> &'static str {
+        self.head
+    }
+
+    /// Whether its cells stand on the right.
+    #[must_use]
+    pub const fn is_right(&self) -> bool {
+        self.right
+    }
+
     /// A column of numbers.
     #[must_use]
     pub const fn right(head: &'static str) -> Self {

@@ -1,13 +1,15 @@
 //! Which interface has which programs, now and as interfaces come and go.
 
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Result, bail};
 use aya::programs::TcAttachType;
 
+pub use self::ways::Found;
 use super::attached::{Bridge, Table};
 use super::interfaces::{Change, Choice, Link, Role, Watcher};
 use super::links::Links;
@@ -17,11 +19,16 @@ use crate::datapath::InterfaceStatus;
 use crate::settings::{Settings, SocketLb, UplinkMode};
 
 /// Every program of an interface, in the order in which they detach.
-const ALL: [&str; 7] =
-    ["from_pod", "from_net", "from_net_l3", "from_net_xdp", "to_pod", "to_net", "to_net_l3"];
-
-/// Index of the loopback interface, in every network namespace.
-const LOOPBACK: u32 = 1;
+const ALL: [&str; 8] = [
+    "from_pod",
+    "from_net",
+    "from_net_l3",
+    "from_net_rest",
+    "from_net_xdp",
+    "to_pod",
+    "to_net",
+    "to_net_l3",
+];
 
 /// The attachments of this node.
 pub struct Attachments {
@@ -117,6 +124,13 @@ impl Attachments {
         self.table.crowded(&all)
     }
 
+    /// Names of the interfaces that get no more places of the flow table.
+    #[must_use]
+    pub fn crowded_now(&self) -> Vec<String> {
+        let name = |index| self.attached.get(&index).map(|attached| attached.name.clone());
+        self.table.crowded_now().filter_map(name).collect()
+    }
+
     fn forget(&mut self, index: u32) {
         self.table.forget(index);
         self.gone.insert(index);
@@ -127,29 +141,6 @@ impl Attachments {
     pub fn has_uplink(&self) -> bool {
         self.mode != UplinkMode::Off
             && self.attached.values().any(|attached| attached.role == Role::Uplink)
-    }
-
-    /// Whether an address is a pod's of this node, or the node's own.
-    ///
-    /// # Errors
-    ///
-    /// If the route cannot be read.
-    pub fn is_here(&mut self, address: IpAddr) -> Result<bool> {
-        let Some(index) = self.watcher.route_interface(address)? else { return Ok(false) };
-        let pods = || self.watcher.links().filter(|link| link.role == Role::Pod);
-        let is_pod = pods().any(|pod| pod.index == index || pod.controller == Some(index));
-        Ok(is_pod || index == LOOPBACK && !address.is_loopback())
-    }
-
-    /// The pod's interface that leads to an address; 0 if none does.
-    ///
-    /// # Errors
-    ///
-    /// If the route cannot be read.
-    pub fn pod_interface(&mut self, address: IpAddr) -> Result<u32> {
-        let index = self.watcher.route_interface(address)?.unwrap_or_default();
-        let mut pods = self.watcher.links().filter(|link| link.role == Role::Pod);
-        Ok(if pods.any(|pod| pod.index == index) { index } else { 0 })
     }
 
     /// Attaches the programs that forward, which [`Attachments::open`] was told to leave out.
@@ -307,6 +298,12 @@ impl Attachments {
         if xdp {
             match self.links.attach_xdp("from_net_xdp", link.index) {
                 Ok(new) => {
+                    self.links.attach_tcx(
+                        "from_net_rest",
+                        &link.name,
+                        link.index,
+                        TcAttachType::Ingress,
+                    )?;
                     self.links.detach("from_net", link.index)?;
                     if new {
                         self.table.attached(link.index, Bridge::own(link), false, true)?;
@@ -320,6 +317,7 @@ impl Attachments {
         let program = if link.l2_len == 0 { "from_net_l3" } else { "from_net" };
         let new = self.links.attach_tcx(program, &link.name, link.index, TcAttachType::Ingress)?;
         self.links.detach("from_net_xdp", link.index)?;
+        self.links.detach("from_net_rest", link.index)?;
         if new {
             self.table.attached(link.index, Bridge::own(link), false, true)?;
         }
@@ -365,7 +363,9 @@ fn belongs(program: &str, link: &Link, mode: UplinkMode) -> bool {
         ("to_net_l3", Role::Uplink | Role::Other) => l3,
         ("from_net", Role::Uplink) => !l3 && mode != UplinkMode::Off,
         ("from_net_l3", Role::Uplink) => l3 && mode != UplinkMode::Off,
-        ("from_net_xdp", Role::Uplink) => !matches!(mode, UplinkMode::Off | UplinkMode::Tcx),
+        ("from_net_rest" | "from_net_xdp", Role::Uplink) => {
+            !matches!(mode, UplinkMode::Off | UplinkMode::Tcx)
+        }
         _ => false,
     }
 }

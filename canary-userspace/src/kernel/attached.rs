@@ -9,6 +9,7 @@ use aya::maps::{HashMap, MapData};
 use canary_common::interface::Interface;
 use canary_common::limits::BLIND_INTERFACE;
 
+use super::foreign::Answer;
 use super::interfaces::Link;
 use super::load::take;
 
@@ -51,6 +52,8 @@ struct Known {
     /// The question whose answer makes it young no more; `None` until one is put.
     question: Option<u64>,
     blind_since: Option<Instant>,
+    /// It is young for as long as it is blind: conntrack could not be read.
+    unread: bool,
 }
 
 /// The bridge that an interface is a port of, or the interface itself.
@@ -86,7 +89,7 @@ impl Table {
         let known = rows.read()?.into_iter().map(|(index, row)| {
             let [flags, ..] = row;
             let blind_since = (flags & Interface::BLIND != 0).then(Instant::now);
-            (index, Known { row, question: None, blind_since })
+            (index, Known { row, question: None, blind_since, unread: false })
         });
         let known = known.collect();
         Ok(Self { rows, known })
@@ -117,7 +120,8 @@ impl Table {
         let mac = [[a, b, c, d], [e, f, 0, 0]].map(u32::from_ne_bytes);
         let [first, second] = mac;
         let row = [flags, bridge.index, first, second];
-        self.put(index, Known { row, question, blind_since })
+        let unread = before.is_some_and(|known| known.unread);
+        self.put(index, Known { row, question, blind_since, unread })
     }
 
     /// Makes every interface young: a frontend will be found that was not before.
@@ -146,15 +150,21 @@ impl Table {
         }
     }
 
-    /// All questions up to this one are answered; by nobody, if there is no conntrack.
+    /// All questions up to this one are answered; by nobody, if there is no conntrack. If it could
+    /// not be read, interfaces stay young until it is, or until they have been blind.
     ///
     /// # Errors
     ///
     /// If the kernel refuses.
-    pub fn answered(&mut self, question: u64, blind: bool) -> Result<()> {
+    pub fn answered(&mut self, answer: Answer) -> Result<()> {
+        let Answer { asked: question, blind, unread } = answer;
         for (index, known) in self.known.clone() {
             if known.question.is_some_and(|asked| asked <= question) {
-                let mut after = Known { question: None, ..known }.with(Interface::YOUNG, false);
+                let stays = unread && known.blind_since.is_none();
+                // Its question stays put as well: it is answered by whatever is read next.
+                let question = known.question.filter(|_| stays);
+                let mut after =
+                    Known { question, unread: stays, ..known }.with(Interface::YOUNG, stays);
                 if blind && after.blind_since.is_none() {
                     after.blind_since = Some(Instant::now());
                     after = after.with(Interface::BLIND, true);
@@ -177,7 +187,9 @@ impl Table {
             if known.is(Interface::BLIND)
                 && known.blind_since.is_none_or(|since| since.elapsed() >= limit)
             {
-                self.put(index, known.with(Interface::BLIND, false))?;
+                let after = known.with(Interface::BLIND, false);
+                let after = if known.unread { after.with(Interface::YOUNG, false) } else { after };
+                self.put(index, Known { unread: false, ..after })?;
             }
         }
         Ok(())
@@ -196,6 +208,12 @@ impl Table {
             }
         }
         Ok(())
+    }
+
+    /// The interfaces that hold more than half of the places of `FLOWS`.
+    pub fn crowded_now(&self) -> impl Iterator<Item = u32> {
+        let crowded = self.known.iter().filter(|(_, known)| known.is(Interface::CROWDED));
+        crowded.map(|(index, _)| *index)
     }
 
     /// An interface is gone.
@@ -262,6 +280,10 @@ mod tests {
         (Table::of(Box::new(Fake(Arc::clone(&shared)))).unwrap(), shared)
     }
 
+    fn told(asked: u64, blind: bool) -> Answer {
+        Answer { asked, blind, unread: false }
+    }
+
     fn flags(shared: &Shared, index: u32) -> u32 {
         shared.lock().unwrap()[&index][0]
     }
@@ -274,12 +296,12 @@ mod tests {
         table.asked(1);
         table.attached(5, Bridge::default(), false, true).unwrap();
 
-        table.answered(1, false).unwrap();
+        table.answered(told(1, false)).unwrap();
 
         assert_eq!((flags(&rows, 4), flags(&rows, 5)), (0, Interface::YOUNG));
         assert!(table.wants_question());
         table.asked(2);
-        table.answered(2, false).unwrap();
+        table.answered(told(2, false)).unwrap();
         assert_eq!(flags(&rows, 5), 0);
         table.rejuvenate().unwrap();
         assert_eq!((flags(&rows, 4), flags(&rows, 5)), (Interface::YOUNG, Interface::YOUNG));
@@ -290,7 +312,7 @@ mod tests {
         let (mut table, rows) = table();
         table.attached(4, Bridge::default(), false, true).unwrap();
         table.asked(1);
-        table.answered(1, true).unwrap();
+        table.answered(told(1, true)).unwrap();
         assert_eq!(flags(&rows, 4), Interface::BLIND);
         table.tick().unwrap();
         assert_eq!(flags(&rows, 4), Interface::BLIND);
@@ -302,8 +324,32 @@ mod tests {
         assert_eq!(flags(&rows, 4), 0);
         table.rejuvenate().unwrap();
         table.asked(2);
-        table.answered(2, true).unwrap();
+        table.answered(told(2, true)).unwrap();
         assert_eq!(flags(&rows, 4), 0);
+    }
+
+    #[test]
+    fn while_conntrack_cannot_be_read_it_is_young_as_well() {
+        let both = Interface::YOUNG | Interface::BLIND;
+        for is_read_later in [false, true] {
+            let (mut table, rows) = table();
+            table.attached(4, Bridge::default(), false, true).unwrap();
+            table.asked(1);
+            table.answered(Answer { unread: true, ..told(1, true) }).unwrap();
+            table.tick().unwrap();
+            assert_eq!(flags(&rows, 4), both);
+            assert!(!table.wants_question(), "nobody asks all the time");
+
+            if is_read_later {
+                table.answered(told(2, false)).unwrap();
+                assert_eq!(flags(&rows, 4), Interface::BLIND, "for the rest of its time");
+            }
+            table.known.get_mut(&4).unwrap().blind_since =
+                Instant::now().checked_sub(Duration::from_secs(601));
+            table.tick().unwrap();
+
+            assert_eq!(flags(&rows, 4), 0);
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::mem::offset_of;
 use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
+use canary_common::flows::{EVICTIONS, Limit, NO_ROOM};
 use canary_common::reason::Reason;
-use canary_common::stats::{Counter, Counts, Histograms, SplitRow, step_end};
+use canary_common::stats::{Counter, Counts, EXCHANGES, Exchange, Histograms, SplitRow, step_end};
 
 use super::load::take;
 use super::mapped::Mapped;
@@ -20,8 +21,13 @@ use crate::plan::Published;
 pub struct PerCpu {
     stats: PerCpuArray<MapData, Counts>,
     histograms: PerCpuArray<MapData, Histograms>,
+    exchanges: PerCpuArray<MapData, [u64; EXCHANGES]>,
     reasons: PerCpuArray<MapData, u64>,
+    evictions: PerCpuArray<MapData, Slots>,
 }
+
+/// A row of `EVICTIONS`.
+type Slots = [u64; EVICTIONS];
 
 impl fmt::Debug for PerCpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +45,9 @@ impl PerCpu {
         Ok(Self {
             stats: PerCpuArray::try_from(take(ebpf, "STATS")?).context("STATS")?,
             histograms: PerCpuArray::try_from(take(ebpf, "HISTOGRAMS")?).context("HISTOGRAMS")?,
+            exchanges: PerCpuArray::try_from(take(ebpf, "EXCHANGES")?).context("EXCHANGES")?,
             reasons: PerCpuArray::try_from(take(ebpf, "REASONS")?).context("REASONS")?,
+            evictions: PerCpuArray::try_from(take(ebpf, "EVICTIONS")?).context("EVICTIONS")?,
         })
     }
 
@@ -71,6 +79,10 @@ impl PerCpu {
         let sum = |counter: Counter| -> u64 {
             cpus.iter().filter_map(|counts| counts.values.get(counter.index())).sum()
         };
+        let cpus = self.exchanges.get(&row, 0).context("read EXCHANGES")?;
+        let seen = |exchange: Exchange| -> u64 {
+            cpus.iter().filter_map(|counts| counts.get(exchange.index())).sum()
+        };
         let expired = splits.load_wide(row, offset_of!(SplitRow, expired))?;
         let mut counters = Counters {
             opened: sum(Counter::Opened),
@@ -87,11 +99,14 @@ impl PerCpu {
             bytes_to_client: sum(Counter::BytesToClient),
             connect_us: None,
             response_us: None,
+            syn_retransmits: seen(Exchange::SynAgain),
+            http: None,
         };
         if let Some(histogram) = histogram {
             let cpus = self.histograms.get(&histogram, 0).context("read HISTOGRAMS")?;
             counters.connect_us = Some(merge(cpus.iter().map(|cpu| cpu.connect.as_slice())));
             counters.response_us = Some(merge(cpus.iter().map(|cpu| cpu.response.as_slice())));
+            counters.http = Some(Exchange::ANSWERS.map(seen));
         }
         Ok(counters)
     }
@@ -125,6 +140,44 @@ impl PerCpu {
         };
         Reason::ALL.iter().map(|reason| (reason.word(), count(reason))).collect()
     }
+
+    /// What inserts into `FLOWS` have pushed out, by what it was, and how many found no room.
+    #[must_use]
+    pub fn evictions(&self) -> (Vec<(&'static str, u64)>, u64) {
+        match self.evictions.get(&0, 0) {
+            Ok(cpus) => evictions(&cpus),
+            Err(error) => {
+                tracing::error!("read EVICTIONS: {error}");
+                (Vec::new(), 0)
+            }
+        }
+    }
+}
+
+/// What was pushed out of `FLOWS` and what found no room there, in the order of the slots.
+const EVICTED: [(&str, Limit); 6] = [
+    ("closed", Limit::Closed),
+    ("trace", Limit::Traces),
+    ("picked-again", Limit::Again),
+    ("half-open", Limit::HalfOpen),
+    ("udp-exchange", Limit::Exchange),
+    ("udp-idle", Limit::Idle),
+];
+
+/// Sums of `EVICTIONS`: by what was pushed out, and the inserts that found nothing to push out.
+fn evictions(cpus: &[Slots]) -> (Vec<(&'static str, u64)>, u64) {
+    let mut sums = [0; EVICTIONS];
+    for slots in cpus {
+        add(&mut sums, slots);
+    }
+    let of = |slot: usize| sums.get(slot).copied().unwrap_or_default();
+    let evicted = EVICTED.iter().map(|(what, limit)| (*what, of(slot(*limit)))).collect();
+    (evicted, of(usize::try_from(NO_ROOM).unwrap_or(usize::MAX)))
+}
+
+#[expect(clippy::as_conversions, reason = "the discriminant of a field-less enum")]
+const fn slot(limit: Limit) -> usize {
+    limit as usize
 }
 
 /// Changes the first CPU's share of a row.
@@ -160,4 +213,24 @@ fn merge<'a, I: Iterator<Item = &'a [u64]>>(cpus: I) -> Histogram {
         totals.into_iter().map(|(step, count)| (step_end(step), count)).collect();
     let sum_us = buckets.iter().map(|(end, count)| end.saturating_mul(*count)).sum();
     Histogram { buckets, sum_us }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evictions_are_added_up_by_what_went() {
+        let (evicted, refused) = evictions(&[[0, 1, 2, 3, 4, 5, 6, 7], [9, 1, 0, 0, 0, 0, 0, 1]]);
+
+        let expected = [
+            ("closed", 2),
+            ("trace", 2),
+            ("picked-again", 3),
+            ("half-open", 4),
+            ("udp-exchange", 5),
+            ("udp-idle", 6),
+        ];
+        assert_eq!((evicted, refused), (expected.to_vec(), 8));
+    }
 }

@@ -1,6 +1,8 @@
 //! What a node needs to run the datapath, checked without changing anything.
 
 mod interfaces;
+mod ports;
+mod sockets;
 
 use std::fs;
 use std::path::Path;
@@ -8,6 +10,8 @@ use std::path::Path;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::utsname::uname;
 use serde::Serialize;
+
+use crate::settings::SourcePorts;
 
 /// The oldest kernel with tcx.
 const FLOOR: (u32, u32) = (6, 6);
@@ -74,6 +78,8 @@ pub struct Scope<'a> {
 pub fn examine(scope: &Scope<'_>) -> Vec<Finding> {
     let mut findings = vec![kernel(), btf(), jit(), rights(), bpffs(scope.bpffs), cgroup()];
     findings.extend(interfaces::examine(scope));
+    findings.extend(ports::examine(SourcePorts::default()));
+    findings.extend(sockets::examine(scope));
     findings
 }
 
@@ -259,6 +265,12 @@ mod tests {
             "cgroup v2",
             "pod interfaces",
             "uplinks",
+            "node's ports",
+            "pods' ports",
+            "conntrack",
+            "hooks",
+            "end",
+            "mptcp",
         ] {
             assert_eq!(
                 findings.iter().filter(|finding| finding.check == check).count(),

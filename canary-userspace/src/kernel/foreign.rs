@@ -24,6 +24,8 @@ pub struct Read {
     pub asked: u64,
     /// There is no conntrack.
     pub absent: bool,
+    /// There may be one, but it could not be read.
+    pub unread: bool,
     /// First packets as they were before they were translated: source and destination.
     pub translated: Vec<(Endpoint, Endpoint)>,
     /// Answers of backends as they are before they are translated back: source and destination.
@@ -59,6 +61,7 @@ impl From<Reading> for Read {
             // Netfilter tracks nothing in a namespace until a rule asks for it: what is empty tells
             // as little as what is not there.
             absent: reading.outcome == Outcome::Absent || reading.seen == 0,
+            unread: false,
             translated: tuples(reading.translated),
             towards: tuples(reading.towards),
         }
@@ -85,6 +88,8 @@ pub struct Answer {
     pub asked: u64,
     /// There is no conntrack that could tell.
     pub blind: bool,
+    /// There may be one, but it could not be read.
+    pub unread: bool,
 }
 
 /// The connections of others, as far as they are put into the flow table.
@@ -132,7 +137,7 @@ impl Foreign {
             Some(Ok(read)) => read,
             Some(Err(error)) => {
                 tracing::warn!("conntrack cannot be read, so nothing is left to it: {error:#}");
-                Read { asked: self.asked, absent: true, ..Read::default() }
+                Read { asked: self.asked, absent: true, unread: true, ..Read::default() }
             }
         };
         let batch = insert(&*self.inserter, &read, known, now)?;
@@ -142,7 +147,7 @@ impl Foreign {
             tracing::warn!("{lost} connections of others found no place in FLOWS and may break");
         }
         self.answered = self.answered.max(read.asked);
-        Ok(Some(Answer { asked: read.asked, blind: read.absent }))
+        Ok(Some(Answer { asked: read.asked, blind: read.absent, unread: read.unread }))
     }
 
     /// As [`Foreign::note`], once all questions are answered or `limit` is over.
@@ -168,7 +173,7 @@ fn insert(inserter: &dyn Insert, read: &Read, known: &dyn Known, now: u32) -> Re
     let mut wanted = Vec::new();
     for &(client, destination) in &read.translated {
         if let Some(frontend) = known.frontend(&destination) {
-            let values = Values { frontend, ..Values::default() };
+            let values = Values { frontend, interface: NO_INTERFACE, ..Values::default() };
             wanted.push(entry(client, destination, Kind::Foreign, values, now));
         }
     }
@@ -176,12 +181,15 @@ fn insert(inserter: &dyn Insert, read: &Read, known: &dyn Known, now: u32) -> Re
     for &(backend, client) in &read.towards {
         if let Some(id) = backends.get(&backend) {
             // One that is ours is there already, as a `return`.
-            let values = Values { backend: *id, ..Values::default() };
+            let values = Values { backend: *id, interface: NO_INTERFACE, ..Values::default() };
             wanted.push(entry(backend, client, Kind::Straight, values, now));
         }
     }
     inserter.insert_all(&wanted).context("insert connections of others")
 }
+
+/// The interface of connections that others told of: nobody's half of the table.
+const NO_INTERFACE: u32 = u32::MAX;
 
 fn entry(from: Endpoint, to: Endpoint, kind: Kind, values: Values, now: u32) -> Wanted {
     let udp = if from.protocol == UDP { Head::UDP | Head::OVER } else { 0 };
@@ -277,6 +285,7 @@ mod tests {
         let read = Read {
             asked: 1,
             absent: false,
+            unread: false,
             translated: vec![(at(1, 4000), at(100, 80)), (at(1, 4000), at(101, 80))],
             towards: vec![
                 (at(2, 8080), at(1, 4000)),
@@ -290,7 +299,7 @@ mod tests {
 
         let answer = foreign.note(&Ours, 77).unwrap();
 
-        assert_eq!(answer, Some(Answer { asked: 1, blind: false }));
+        assert_eq!(answer, Some(Answer { asked: 1, blind: false, unread: false }));
         assert!(!foreign.waits());
         let entries = entries.lock().unwrap();
         let seen: Vec<_> = entries.iter().map(|entry| (entry.key, entry.kind)).collect();
@@ -306,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_fails_leaves_interfaces_blind() {
+    fn a_read_that_fails_leaves_interfaces_blind_and_is_said() {
         let reads = RefCell::new(vec![Err(anyhow::anyhow!("no"))]);
         let mut foreign =
             Foreign::new(Box::new(Answers { asked: 0, reads }), Box::new(Fake(Arc::default())));
@@ -315,6 +324,6 @@ mod tests {
 
         let answer = foreign.wait(&Ours, 1, Duration::from_secs(5)).unwrap();
 
-        assert_eq!(answer, Some(Answer { asked: 2, blind: true }));
+        assert_eq!(answer, Some(Answer { asked: 2, blind: true, unread: true }));
     }
 }

@@ -19,7 +19,7 @@ use nix::{
 use rtnetlink::constants::{RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE, RTMGRP_LINK};
 
 pub use self::link::{Link, Role};
-use super::netlink::{Netlink, News, is_default_route};
+use super::netlink::{Netlink, News, Prefix, Way, is_default_route};
 
 /// Which interfaces are pods' and which lead to the network, by name.
 #[derive(Clone, Debug)]
@@ -90,6 +90,22 @@ pub struct Watcher {
     news: News,
     default_routes: BTreeSet<u32>,
     links: BTreeMap<u32, Link>,
+    moved: Moved,
+}
+
+/// Addresses whose routes changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// Those of these routes.
+    Within(Vec<Prefix>),
+    /// Perhaps any: news was lost.
+    Any,
+}
+
+impl Default for Moved {
+    fn default() -> Self {
+        Self::Within(Vec::new())
+    }
 }
 
 impl Watcher {
@@ -100,15 +116,15 @@ impl Watcher {
     /// What the kernel says.
     pub fn new(choice: Choice) -> Result<Self> {
         let routes = RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
-        let groups = if choice.follows_routes() { RTMGRP_LINK | routes } else { RTMGRP_LINK };
         // First the subscription: what changes after it is in the news or in what is read.
-        let news = News::subscribe(groups)?;
+        let news = News::subscribe(RTMGRP_LINK | routes)?;
         let mut watcher = Self {
             choice,
             netlink: Netlink::open()?,
             news,
             default_routes: BTreeSet::new(),
             links: BTreeMap::new(),
+            moved: Moved::default(),
         };
         watcher.read_default_routes()?;
         watcher.links = watcher.read_links()?;
@@ -135,8 +151,13 @@ impl Watcher {
     pub fn poll(&mut self) -> Result<Vec<Change>> {
         let news = match self.news.read()? {
             Some(messages) => Summary::of(&messages),
-            None => Summary { links: true, routes: true, ..Summary::default() },
+            None => Summary { links: true, routes: true, moved: Moved::Any, ..Summary::default() },
         };
+        match (&mut self.moved, news.moved) {
+            (Moved::Within(known), Moved::Within(new)) => known.extend(new),
+            (moved, Moved::Any) => *moved = Moved::Any,
+            (Moved::Any, _) => {}
+        }
         if !news.links && !news.routes {
             return Ok(Vec::new());
         }
@@ -170,14 +191,19 @@ impl Watcher {
         }
     }
 
-    /// Index of the interface by which `to` is reached: the loopback's for an address of this
-    /// node, `None` without a route.
+    /// How `to` is reached; `None` without a route.
     ///
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn route_interface(&mut self, to: IpAddr) -> Result<Option<u32>> {
-        self.netlink.route_interface(to)
+    pub fn way(&mut self, to: IpAddr) -> Result<Option<Way>> {
+        self.netlink.way(to)
+    }
+
+    /// The addresses whose routes changed since the last call, as far as [`Watcher::poll`] has
+    /// heard.
+    pub fn take_moved(&mut self) -> Moved {
+        std::mem::take(&mut self.moved)
     }
 
     fn read_default_routes(&mut self) -> Result<()> {
@@ -209,6 +235,7 @@ impl AsFd for Watcher {
 struct Summary {
     links: bool,
     routes: bool,
+    moved: Moved,
     /// Interfaces that went; an index may be in use again.
     removed: BTreeSet<u32>,
 }
@@ -216,6 +243,7 @@ struct Summary {
 impl Summary {
     fn of(messages: &[RouteNetlinkMessage]) -> Self {
         let mut summary = Self::default();
+        let mut prefixes = Vec::new();
         for message in messages {
             match message {
                 RouteNetlinkMessage::NewLink(_) => summary.links = true,
@@ -228,10 +256,12 @@ impl Summary {
                 }
                 RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
                     summary.routes |= is_default_route(route);
+                    prefixes.extend(Prefix::of(route));
                 }
                 _ => {}
             }
         }
+        summary.moved = Moved::Within(prefixes);
         summary
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::{Kernel, LEAVING_AT_MOST, LEAVING_EVERY};
+use crate::compile::socket;
 
 impl Kernel {
     /// Lets go of backends and frontends that nobody registers any more and that have no flow.
@@ -15,6 +16,9 @@ impl Kernel {
             self.alive = alive;
             self.walked = Instant::now();
             self.tell_crowded()?;
+            if self.is_somebody_leaving() {
+                self.sockets.hurry();
+            }
             self.forget()?;
         } else if self.is_somebody_leaving() && self.walked.elapsed() > LEAVING_EVERY {
             self.walked = Instant::now();
@@ -52,7 +56,8 @@ impl Kernel {
                 continue;
             };
             let flows = if is_backend { &self.alive.backends } else { &self.alive.frontends };
-            let idle = !flows.contains_key(&leaving.id);
+            let held = is_backend && self.sockets.may_hold(leaving.id, since);
+            let idle = !held && !flows.contains_key(&leaving.id);
             if !idle && since.elapsed() < LEAVING_AT_MOST {
                 self.leaving.insert(key, since);
                 continue;
@@ -63,6 +68,42 @@ impl Kernel {
                 self.published.forget_frontend(&leaving.endpoint)
             };
             self.perform(&writes)?;
+            if is_backend {
+                self.sockets.hurry();
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes by which interfaces the backends are reached that leave.
+    pub(super) fn note_pods(&mut self) -> Result<()> {
+        let leaving: Vec<_> = self.published.leaving_backends().collect();
+        let ids: BTreeSet<u32> = leaving.iter().map(|leaving| leaving.id).collect();
+        self.pods.retain(|id, _| ids.contains(id));
+        for leaving in leaving {
+            if !self.pods.contains_key(&leaving.id) {
+                let address = socket(&leaving.endpoint).ip();
+                self.pods.insert(leaving.id, self.attachments.pod_interface(address)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of backends that leave and whose pods are gone with their interfaces: nobody is
+    /// there to end what they served.
+    pub(super) fn forget_pods(&mut self, interfaces: &BTreeSet<u32>) -> Result<()> {
+        if interfaces.is_empty() {
+            return Ok(());
+        }
+        let is_gone = |id: &u32| self.pods.get(id).is_some_and(|at| interfaces.contains(at));
+        let gone: Vec<_> =
+            self.published.leaving_backends().filter(|leaving| is_gone(&leaving.id)).collect();
+        for leaving in &gone {
+            let writes = self.published.forget_backend(&leaving.endpoint);
+            self.perform(&writes)?;
+        }
+        if !gone.is_empty() {
+            self.sockets.hurry();
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
-use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::links::{CgroupAttachMode, FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
@@ -14,8 +13,18 @@ use aya::programs::{CgroupSockAddr, Program, SchedClassifier, TcAttachType, Xdp,
 
 use super::insert::Inserter;
 
-/// Programs of the cgroup hooks.
-pub const SOCKET_PROGRAMS: [&str; 4] = ["getpeername4", "getpeername6", "connect4", "connect6"];
+/// Programs of the cgroup hooks: what shows a virtual address before what hides it.
+pub const SOCKET_PROGRAMS: [&str; 9] = [
+    "streams",
+    "getpeername4",
+    "getpeername6",
+    "recvmsg4",
+    "recvmsg6",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+];
 
 /// The program that inserts into the flow table.
 const INSERTER: &str = "put_flow";
@@ -48,6 +57,7 @@ impl Links {
                 Program::SchedClassifier(program) => program.load(),
                 Program::Xdp(program) => program.load(),
                 Program::CgroupSockAddr(program) => program.load(),
+                Program::SockOps(program) => program.load(),
                 other => bail!("{name} is a program of kind {:?}", other.prog_type()),
             }
             .with_context(|| format!("load program {name}"))?;
@@ -154,12 +164,8 @@ impl Links {
             fs::File::open(cgroup).with_context(|| format!("open cgroup {}", cgroup.display()))?;
         for name in SOCKET_PROGRAMS {
             let pin = self.pin(name, "cgroup");
-            let program: &mut CgroupSockAddr = self.program(name)?.try_into()?;
-            let id = program
-                .attach(&file, CgroupAttachMode::Single)
+            let link = attach_to_cgroup(self.program(name)?, &file)
                 .with_context(|| format!("attach {name} to cgroup {}", cgroup.display()))?;
-            let link: CgroupSockAddrLink = program.take_link(id)?;
-            let link: FdLink = link.try_into()?;
             if pin.exists() {
                 fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))?;
             }
@@ -168,7 +174,7 @@ impl Links {
         Ok(())
     }
 
-    /// Detaches the programs of sockets, `from` before `getpeername`.
+    /// Detaches the programs of sockets, in the opposite order.
     ///
     /// # Errors
     ///
@@ -207,6 +213,17 @@ impl Links {
         links.sort();
         Ok(links)
     }
+}
+
+/// Attaches a program of sockets, whatever it hooks.
+fn attach_to_cgroup(program: &mut Program, cgroup: &fs::File) -> Result<FdLink> {
+    if let Program::SockOps(program) = program {
+        let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+        return Ok(program.take_link(id)?.try_into()?);
+    }
+    let program: &mut CgroupSockAddr = program.try_into()?;
+    let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+    Ok(program.take_link(id)?.try_into()?)
 }
 
 fn pinned(path: &Path) -> Option<FdLink> {

@@ -11,9 +11,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::mapped::Mapped;
+use super::node;
 use super::numa::Interleaved;
 use super::object::object;
 use super::sizes;
+use super::upgrade::set_aside;
 use super::writer::Writer;
 use crate::settings::Limits;
 
@@ -27,6 +29,13 @@ pub struct Places {
 }
 
 impl Places {
+    /// The directories under `bpffs`, there or not.
+    #[must_use]
+    pub fn of(bpffs: &Path) -> Self {
+        let layout = bpffs.join(format!("v{LAYOUT_VERSION}"));
+        Self { maps: layout.join("maps"), links: layout.join("links") }
+    }
+
     /// The directories under `bpffs`, made if they are not there; bpffs is mounted if it is not.
     ///
     /// # Errors
@@ -34,8 +43,7 @@ impl Places {
     /// If bpffs is not to be had there.
     pub fn prepare(bpffs: &Path) -> Result<Self> {
         mount_bpffs(bpffs)?;
-        let layout = bpffs.join(format!("v{LAYOUT_VERSION}"));
-        let places = Self { maps: layout.join("maps"), links: layout.join("links") };
+        let places = Self::of(bpffs);
         for directory in [&places.maps, &places.links] {
             fs::create_dir_all(directory)
                 .with_context(|| format!("make {}", directory.display()))?;
@@ -68,6 +76,9 @@ fn mount_bpffs(bpffs: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Tables whose values are memory of sockets.
+const OF_SOCKETS: [&str; 2] = ["PICKS", "DATAGRAMS"];
+
 /// The object, loaded but for its programs, with the maps that are pinned or newly made.
 ///
 /// # Errors
@@ -76,8 +87,15 @@ fn mount_bpffs(bpffs: &Path) -> Result<()> {
 pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
     let object = object()?;
     let flow_buckets = sizes::flow_buckets(limits)?;
+    let has_mptcp = u32::from(node::has_mptcp());
+    set_aside(&places.maps)?;
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(&places.maps);
+    // The programs of sockets outlive the agent, and so does what sockets remember.
+    for table in OF_SOCKETS {
+        loader.map_pin_path(table, places.maps.join(table));
+    }
+    loader.override_global("HAS_MPTCP", &has_mptcp, true);
     for (table, rows) in sizes::rows(limits, flow_buckets) {
         loader.map_max_entries(table, rows);
     }
@@ -107,6 +125,7 @@ pub fn writer(ebpf: &mut Ebpf) -> Result<Writer> {
         splits: Mapped::from_ebpf(ebpf, "SPLITS")?,
         names: Mapped::from_ebpf(ebpf, "NAMES")?,
         labels: Mapped::from_ebpf(ebpf, "LABELS")?,
+        elsewhere: std::collections::BTreeSet::new(),
     })
 }
 

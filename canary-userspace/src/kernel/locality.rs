@@ -1,29 +1,75 @@
-//! Which frontends may be served from the network: those whose every backend is on this node,
-//! for only then does each answer come by this node's hooks.
+//! Which frontends may be served from the network, and how.
+//!
+//! A backend on this node answers by this node's hooks, and sees its client. One elsewhere would
+//! answer past them: it is asked from an address of this node's own, if there is one that it can
+//! answer, by an interface whose packets are looked at. A frontend whose backends are neither is
+//! left to others.
 
-use std::collections::BTreeMap;
+mod source;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::net::IpAddr;
 
 use anyhow::Result;
-use canary_common::backend::Frontend;
+use canary_common::backend::{Backend, Frontend};
+use canary_common::endpoint::{Endpoint, Version};
 
-use super::attach::Attachments;
+use self::source::Sources;
+use super::attach::{Attachments, Found};
+use super::interfaces::Moved;
+use super::virtuals::Virtuals;
 use super::writer::Writer;
-use crate::compile::{Desired, DesiredService, DesiredSplit, Warning, socket};
+use crate::compile::{Desired, DesiredService, Warning, socket};
 use crate::plan::Published;
+use crate::settings::SourceAddress;
 
 /// What is known of addresses until routes or interfaces change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Locality {
-    addresses: BTreeMap<IpAddr, bool>,
+    /// Addresses of backends.
+    addresses: BTreeMap<IpAddr, Found>,
+    /// Addresses of frontends.
+    names: BTreeMap<IpAddr, Found>,
+    virtuals: Virtuals,
+    sources: Sources,
     warnings: Vec<Warning>,
+    /// Frontends with backends that are asked from an own address.
+    masked: BTreeMap<Endpoint, IpAddr>,
 }
 
 impl Locality {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(virtuals: Virtuals, setting: SourceAddress) -> Self {
+        Self {
+            addresses: BTreeMap::new(),
+            names: BTreeMap::new(),
+            virtuals,
+            sources: Sources::new(setting),
+            warnings: Vec::new(),
+            masked: BTreeMap::new(),
+        }
+    }
+
     /// Forgets what was known: interfaces changed.
     pub fn forget(&mut self) {
         self.addresses.clear();
+        self.names.clear();
+    }
+
+    /// Forgets what was known of addresses whose routes changed; whether that was anything.
+    pub fn forget_moved(&mut self, moved: &Moved) -> bool {
+        let before = (self.addresses.len(), self.names.len());
+        let stays = |address: &IpAddr| match moved {
+            Moved::Within(prefixes) => !prefixes.iter().any(|prefix| prefix.contains(*address)),
+            Moved::Any => false,
+        };
+        self.addresses.retain(|address, _| stays(address));
+        self.names.retain(|address, _| stays(address));
+        let sources_stay = self.sources.iter().all(|source| stays(&source));
+        (self.addresses.len(), self.names.len()) != before || !sources_stay
     }
 
     /// Why some frontends are not served from the network.
@@ -32,7 +78,14 @@ impl Locality {
         &self.warnings
     }
 
-    /// Withdraws from the network the frontends that `desired` does not leave all on this node.
+    /// The own address that backends of a frontend elsewhere see, if it has some that do.
+    #[must_use]
+    pub fn source_of(&self, frontend: &Endpoint) -> Option<IpAddr> {
+        self.masked.get(frontend).copied()
+    }
+
+    /// Withdraws from the network the frontends that cannot be served with what `desired` leaves
+    /// them, and says of the addresses of backends that are still to be written where they are.
     ///
     /// # Errors
     ///
@@ -41,13 +94,13 @@ impl Locality {
         &mut self,
         desired: &Desired,
         published: &Published,
-        writer: &Writer,
+        writer: &mut Writer,
         attachments: &mut Attachments,
     ) -> Result<()> {
         self.mark(desired, published, writer, attachments, false)
     }
 
-    /// Serves from the network the frontends that are all on this node, and no others.
+    /// Serves from the network the frontends that can be, and no others.
     ///
     /// # Errors
     ///
@@ -55,7 +108,7 @@ impl Locality {
     pub fn settle(
         &mut self,
         published: &Published,
-        writer: &Writer,
+        writer: &mut Writer,
         attachments: &mut Attachments,
     ) -> Result<()> {
         self.mark(published.desired(), published, writer, attachments, true)
@@ -65,55 +118,145 @@ impl Locality {
         &mut self,
         desired: &Desired,
         published: &Published,
-        writer: &Writer,
+        writer: &mut Writer,
         attachments: &mut Attachments,
         may_grant: bool,
     ) -> Result<()> {
         self.warnings.clear();
+        self.masked.clear();
+        let known = &mut self.names;
+        let is_here = |address| Ok(known_place(known, attachments, address)? == Found::Here);
+        self.virtuals.settle(desired, is_here, may_grant)?;
+        self.warnings.extend(desired.services.iter().filter_map(at_loopback));
         if !attachments.has_uplink() {
             return Ok(());
         }
+        self.learn(desired, attachments)?;
+        self.sources.adopt(writer)?;
+        self.sources.choose(&self.addresses, attachments)?;
+        self.sources.tell(writer)?;
+        self.warnings.extend(self.sources.warnings());
+        writer.elsewhere = self.elsewhere();
         for service in &desired.services {
-            let elsewhere = self.backend_elsewhere(service, attachments)?;
-            if let Some(address) = elsewhere {
-                self.warnings.push(Warning {
-                    service: service.name.clone(),
-                    text: format!(
-                        "not served from the network: backend {address} is not on this node"
-                    ),
-                });
-            }
-            let flags = if elsewhere.is_none() { Frontend::EXTERNAL } else { 0 };
-            if flags != 0 && !may_grant {
-                continue;
-            }
-            for id in service.frontends.iter().filter_map(|frontend| published.frontend(frontend)) {
-                writer.frontends.store(id, offset_of!(Frontend, flags), flags)?;
+            mark_backends(service, published, writer)?;
+            for version in [Version::V4, Version::V6] {
+                self.mark_frontends(service, version, published, writer, may_grant)?;
             }
         }
         Ok(())
     }
 
-    /// The first backend of a service that is not on this node.
-    fn backend_elsewhere<'s>(
+    /// Finds the addresses of all backends that are not known.
+    fn learn(&mut self, desired: &Desired, attachments: &mut Attachments) -> Result<()> {
+        for address in desired.services.iter().flat_map(backends).map(|at| socket(at).ip()) {
+            known_place(&mut self.addresses, attachments, address)?;
+        }
+        Ok(())
+    }
+
+    /// The addresses that are not on this node.
+    fn elsewhere(&self) -> BTreeSet<IpAddr> {
+        let away = self.addresses.iter().filter(|(_, found)| **found != Found::Here);
+        away.map(|(address, _)| *address).collect()
+    }
+
+    /// Grants or withdraws the frontends of one family.
+    fn mark_frontends(
         &mut self,
-        service: &'s DesiredService,
-        attachments: &mut Attachments,
-    ) -> Result<Option<IpAddr>> {
-        let of_split = |split: &'s DesiredSplit| {
-            split.backends.iter().map(|backend| &backend.endpoint).chain(&split.standby)
-        };
-        for endpoint in service.splits.iter().flat_map(of_split) {
-            let address = socket(endpoint).ip();
-            let is_here = match self.addresses.get(&address) {
-                Some(is_here) => *is_here,
-                None => attachments.is_here(address)?,
-            };
-            self.addresses.insert(address, is_here);
-            if !is_here {
-                return Ok(Some(address));
+        service: &DesiredService,
+        version: Version,
+        published: &Published,
+        writer: &Writer,
+        may_grant: bool,
+    ) -> Result<()> {
+        let source = self.sources.of(version);
+        let is_of = |endpoint: &&Endpoint| endpoint.address.version() == version;
+        let mut frontends = service.frontends.iter().filter(is_of).peekable();
+        if frontends.peek().is_none() {
+            return Ok(());
+        }
+        let addresses = backends(service).filter(is_of).map(|at| socket(at).ip());
+        let mut is_masked = false;
+        let mut trouble = None;
+        for address in addresses {
+            match self.addresses.get(&address) {
+                Some(Found::Here) => {}
+                Some(found) => {
+                    is_masked = true;
+                    trouble = trouble.or_else(|| why_not(address, found, source));
+                }
+                None => {}
             }
         }
-        Ok(None)
+        let flags = if trouble.is_none() { Frontend::EXTERNAL } else { 0 };
+        for frontend in frontends {
+            if let (true, true, Some(source)) = (is_masked, trouble.is_none(), source) {
+                self.masked.insert(*frontend, source);
+            }
+            if flags != 0 && !may_grant {
+                continue;
+            }
+            if let Some(id) = published.frontend(frontend) {
+                writer.frontends.store(id, offset_of!(Frontend, flags), flags)?;
+            }
+        }
+        self.warnings.extend(trouble.map(|text| Warning { service: service.name.clone(), text }));
+        Ok(())
     }
+}
+
+/// Where an address is, asked once.
+fn known_place(
+    known: &mut BTreeMap<IpAddr, Found>,
+    attachments: &mut Attachments,
+    address: IpAddr,
+) -> Result<Found> {
+    match known.entry(address) {
+        Entry::Occupied(place) => Ok(place.get().clone()),
+        Entry::Vacant(place) => Ok(place.insert(attachments.find(address)?).clone()),
+    }
+}
+
+/// Every backend that a service's clients may get.
+fn backends(service: &DesiredService) -> impl Iterator<Item = &Endpoint> {
+    service.splits.iter().flat_map(|split| {
+        split.backends.iter().map(|backend| &backend.endpoint).chain(&split.standby)
+    })
+}
+
+/// What people are told of a service with a backend that only the node's own processes reach.
+fn at_loopback(service: &DesiredService) -> Option<Warning> {
+    let address = backends(service).map(|at| socket(at).ip()).find(IpAddr::is_loopback)?;
+    let text = format!(
+        "backend {address} is reached by the node's own processes alone: pods and the network \
+         are refused where it is drawn"
+    );
+    Some(Warning { service: service.name.clone(), text })
+}
+
+/// Says of the backends of a service whether they are elsewhere.
+fn mark_backends(service: &DesiredService, published: &Published, writer: &Writer) -> Result<()> {
+    for endpoint in backends(service) {
+        let Some(id) = published.backend(endpoint) else { continue };
+        let flags = writer.backend_flags(endpoint);
+        let offset = offset_of!(Backend, flags);
+        if writer.backends.load(id, offset)? != flags {
+            writer.backends.store(id, offset, flags)?;
+        }
+    }
+    Ok(())
+}
+
+/// Why clients outside cannot be given a backend that is not on this node, if so.
+fn why_not(address: IpAddr, found: &Found, source: Option<IpAddr>) -> Option<String> {
+    let why = match (found, source) {
+        (Found::Here, _) | (Found::Elsewhere(_), Some(_)) => return None,
+        (Found::Elsewhere(_), None) => format!("backend {address} is not on this node"),
+        (Found::Unseen(interface), _) => format!(
+            "backend {address} is reached by {interface}, which is no uplink: name it with \
+             --uplink-interface"
+        ),
+        (Found::Nowhere, _) => format!("there is no route to backend {address}"),
+    };
+    Some(format!("not served from the network: {why}"))
 }

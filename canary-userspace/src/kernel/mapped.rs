@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::Ebpf;
@@ -204,13 +204,17 @@ impl<R> Mapped<R> {
     #[expect(unsafe_code, reason = "shared memory; the bounds are checked")]
     pub fn write(&self, row: u32, offset: usize, bytes: &[u8]) -> Result<()> {
         let at = self.at(row, offset, bytes.len())?;
-        // SAFETY: within the mapping; nothing reachable names this row, so nobody reads along.
-        unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        for (place, byte) in bytes.iter().enumerate() {
+            // SAFETY: within the mapping. Nothing reachable names this row; a thread that looks up
+            // a name meanwhile goes by single bytes, as this does.
+            unsafe { AtomicU8::from_ptr(at.wrapping_add(place)) }.store(*byte, Ordering::Relaxed);
+        }
         fence(Ordering::Release);
         Ok(())
     }
 
-    /// Copies bytes out of a row.
+    /// Copies bytes out of a row. To a thread that does not write them they may be those of the
+    /// row's last use and its next one mixed.
     ///
     /// # Errors
     ///
@@ -220,9 +224,10 @@ impl<R> Mapped<R> {
         let at = self.at(row, offset, N)?;
         let mut bytes = [0; N];
         fence(Ordering::Acquire);
-        // SAFETY: within the mapping. The agent alone writes such bytes, so they do not change
-        // under this copy.
-        unsafe { bytes.as_mut_ptr().copy_from_nonoverlapping(at, N) };
+        for (place, byte) in bytes.iter_mut().enumerate() {
+            // SAFETY: within the mapping, and as in `write`.
+            *byte = unsafe { AtomicU8::from_ptr(at.wrapping_add(place)) }.load(Ordering::Relaxed);
+        }
         Ok(bytes)
     }
 }

@@ -1,26 +1,33 @@
 //! Questions to rtnetlink and its news, in the network namespace of the thread that opens it.
 
+mod routes;
+
 use std::{
     collections::BTreeSet,
     fmt::Debug,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, BorrowedFd},
 };
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage, AddressScope},
     link::{LinkAttribute, LinkExtentMask, LinkMessage},
-    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteMessage},
 };
 use rtnetlink::{
     packet_core::{
-        NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable,
-        NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
+        NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
+
+pub(super) use self::routes::is_default_route;
+use self::routes::outputs;
+pub use self::routes::{Prefix, Way};
 
 /// Bytes of a datagram at most: the kernel fills 32 KiB of a dump, and more for one huge link.
 const DATAGRAM_LEN: usize = 256 << 10;
@@ -91,13 +98,44 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Index of the interface by which `to` is reached: the loopback's for an address of this
-    /// node, `None` without a route.
+    /// The addresses that the node is known by: those of its default routes' interfaces, or of any
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn own_addresses(&mut self) -> Result<OwnAddresses> {
+        let uplinks = self.default_route_interfaces()?;
+        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.dump(&question).context("list addresses")?;
+        let mut addresses: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(message) => own_address(message),
+                _ => None,
+            })
+            .collect();
+        // A stable sort: the kernel's order says which address of an interface comes first.
+        addresses.sort_by_key(|(index, _)| !uplinks.contains(index));
+        let addresses = addresses.into_iter().map(|(_, address)| address);
+        Ok(OwnAddresses {
+            v4: addresses.clone().find_map(|address| match address {
+                IpAddr::V4(own) => Some(own),
+                IpAddr::V6(_) => None,
+            }),
+            v6: addresses.clone().find_map(|address| match address {
+                IpAddr::V6(own) => Some(own),
+                IpAddr::V4(_) => None,
+            }),
+        })
+    }
+
+    /// How `to` is reached; `None` without a route.
     ///
     /// # Errors
     ///
     /// What the kernel says, other than that there is no route.
-    pub fn route_interface(&mut self, to: IpAddr) -> Result<Option<u32>> {
+    pub fn way(&mut self, to: IpAddr) -> Result<Option<Way>> {
         let (family, prefix_len, address) = match to {
             IpAddr::V4(to) => (AddressFamily::Inet, 32, RouteAddress::Inet(to)),
             IpAddr::V6(to) => (AddressFamily::Inet6, 128, RouteAddress::Inet6(to)),
@@ -109,7 +147,7 @@ impl Netlink {
         let question = RouteNetlinkMessage::GetRoute(question);
         match self.ask(&question, NLM_F_REQUEST) {
             Ok(answers) => Ok(answers.messages.iter().find_map(|answer| match answer {
-                RouteNetlinkMessage::NewRoute(route) => outputs(route).next(),
+                RouteNetlinkMessage::NewRoute(route) => Way::read(route),
                 _ => None,
             })),
             Err(error) if is_no_route(&error) => Ok(None),
@@ -131,6 +169,18 @@ impl Netlink {
         }
         // What changes that fast is told by the news, and asked for again.
         Ok(self.ask(question, NLM_F_REQUEST | NLM_F_DUMP)?.messages)
+    }
+
+    /// Has something done that is answered by nothing but whether it was.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn command<M: Message>(&mut self, command: &M) -> io::Result<()> {
+        match self.ask(command, NLM_F_REQUEST | NLM_F_ACK) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.downcast::<io::Error>().unwrap_or_else(io::Error::other)),
+        }
     }
 
     fn ask<M: Message>(&mut self, question: &M, flags: u16) -> Result<Answers<M>> {
@@ -170,6 +220,34 @@ impl Netlink {
             }
         }
     }
+}
+
+/// The addresses that a node is known by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses {
+    /// Of IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// Of IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// An address that is known beyond its link, and its interface.
+fn own_address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+    if message.header.scope != AddressScope::Universe {
+        return None;
+    }
+    // Of a peer-to-peer link `Address` is the other end.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    });
+    Some((message.header.index, address?))
 }
 
 /// What netlink of one family speaks.
@@ -268,27 +346,6 @@ fn parse<M: Message>(datagram: &[u8]) -> impl Iterator<Item = Parsed<M>> {
                 Err(error) => tracing::warn!(%error, "a netlink message cannot be read"),
             }
         }
-    })
-}
-
-/// Whether `route` is a way to everywhere, in the table that `ip route` shows.
-pub(crate) fn is_default_route(route: &RouteMessage) -> bool {
-    let table = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Table(table) => Some(*table),
-        _ => None,
-    });
-    route.header.destination_prefix_length == 0
-        && route.header.kind == RouteType::Unicast
-        && table.unwrap_or_else(|| route.header.table.into())
-            == u32::from(RouteHeader::RT_TABLE_MAIN)
-}
-
-/// Indices of the interfaces that `route` leads to.
-fn outputs(route: &RouteMessage) -> impl Iterator<Item = u32> {
-    route.attributes.iter().flat_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => vec![*index],
-        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
-        _ => Vec::new(),
     })
 }
 

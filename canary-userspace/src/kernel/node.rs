@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_getres, clock_gettime};
@@ -84,6 +84,12 @@ pub fn knows_ipv6_checksums() -> bool {
     // The flag is an enumerator, so its name stands in the string section of the kernel's BTF.
     let name = b"\0BPF_F_IPV6\0";
     fs::read(BTF).is_ok_and(|btf| btf.windows(name.len()).any(|text| text == name))
+}
+
+/// Whether the kernel has MPTCP.
+#[must_use]
+pub fn has_mptcp() -> bool {
+    Path::new("/proc/sys/net/mptcp").exists()
 }
 
 /// Where cgroup v2 is mounted.

@@ -6,24 +6,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use aya::Ebpf;
-use aya::maps::HashMap;
+use aya::maps::{HashMap, MapData};
+use aya::{Ebpf, Pod};
+use aya_log::EbpfLogger;
 use canary_common::settings::Settings as Row;
 
 use super::attach::Attachments;
 use super::conntrack::Reader;
 use super::counters::PerCpu;
+use super::events::Events;
 use super::flows::FlowTable;
 use super::foreign::Foreign;
 use super::grace::Grace;
+use super::insert::Inserter;
 use super::links::Links;
 use super::load::Places;
 use super::locality::Locality;
+use super::look::Looker;
 use super::mapped::Mapped;
+use super::names::TableNames;
 use super::pins::Pins;
+use super::sockets::Sockets;
 use super::sweep::{Alive, Sweep};
-use super::upgrade::Upgrade;
+use super::upgrade::{Upgrade, bring_picks, bring_row};
 use super::usage::Usage;
+use super::virtuals::Virtuals;
 use super::writer::Writer;
 use super::{Kernel, Took, adopt, attached, conntrack, foreign, load, node, sweep, tell};
 use crate::plan::Published;
@@ -42,60 +49,94 @@ impl Kernel {
         let upgrade = Upgrade::find(&settings.bpffs, &places.links)?;
         let mut ebpf = load::load(&places, &settings.limits)?;
         let usage = Usage::of(&ebpf)?;
-        let mut writer = load::writer(&mut ebpf)?;
+        let mut writer = bring_row(&places.maps, load::writer(&mut ebpf)?)?;
         let hertz = node::hertz()?;
         let flows: Mapped<_> = Mapped::from_ebpf(&ebpf, "FLOWS")?;
         let masks = [writer.endpoints.rows().saturating_sub(1), flows.rows()];
         tell::tell(&writer.settings, settings, hertz, masks)?;
         let seed = writer.settings.load_wide(0, offset_of!(Row, flow_seed))?;
         let flows = Arc::new(FlowTable::new(flows, seed)?);
+        let mut log = EbpfLogger::init(&mut ebpf).context("hear what programs say")?;
+        let looker = looker(&mut ebpf, &flows, hertz)?;
         let mut grace = Grace::start(load::take(&mut ebpf, "GRACE")?)?;
-        let sizes = adopt::sizes(&writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
-        let published = adopted(&mut writer, &mut grace, sizes)?;
+        let published = adopted(&mut writer, &mut grace, &usage)?;
         let revision = writer.settings.load_wide(0, offset_of!(Row, revision))?;
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
-        let sockets = HashMap::try_from(load::take(&mut ebpf, "SOCKETS")?).context("SOCKETS")?;
+        let locality = placed(&mut ebpf, settings)?;
+        let sockets = Sockets::start(&mut ebpf)?;
+        let brought_sockets = bring_picks(&places.maps, hash(&mut ebpf, "BROUGHT")?)?;
         let mut links = Links::new(ebpf, places.links);
-        let inserter = links.inserter()?;
+        let foreign = heard(links.inserter()?)?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
-        let forwards = upgrade.is_none() || revision > 0;
-        let attachments = Attachments::open(links, table, settings, forwards)?;
-        let foreign =
-            Foreign::new(Box::new(Reader::start(conntrack::DEFAULT_LIMIT)?), Box::new(inserter));
+        let attachments =
+            Attachments::open(links, table, settings, upgrade.is_none() || revision > 0)?;
         let mut kernel = Self {
             writer,
             published,
             grace,
             sweep,
             flows,
+            looker,
             attachments,
             per_cpu,
             usage,
-            locality: Locality::default(),
+            locality,
             foreign,
             alive: Alive::default(),
             revision,
             owed: Vec::new(),
             took: Took::default(),
+            hear_programs: Box::new(move || log.flush()),
             leaving: BTreeMap::new(),
             walked: Instant::now(),
+            severed: BTreeMap::new(),
             passed: Instant::now(),
             hertz,
             sockets,
+            pods: BTreeMap::new(),
+            brought_sockets,
             upgrade,
             brought: None,
             _lock: lock,
         };
-        if kernel.revision > 0 {
-            // Ours serve already: the last start ended before the old ones were removed.
-            if let Some(upgrade) = kernel.upgrade.take() {
-                kernel.take_over(&upgrade, &[])?;
-            }
-        }
+        kernel.end_upgrade()?;
         Ok(kernel)
     }
+
+    /// Removes the tables of an earlier layout where ours serve already: the last start ended
+    /// before they were removed.
+    fn end_upgrade(&mut self) -> Result<()> {
+        if self.revision > 0
+            && let Some(upgrade) = self.upgrade.take()
+        {
+            self.take_over(&upgrade, &[])?;
+        }
+        Ok(())
+    }
+}
+
+/// A hash of the object.
+fn hash<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>> {
+    HashMap::try_from(load::take(ebpf, name)?).context(name)
+}
+
+/// Finds out where addresses are.
+fn placed(ebpf: &mut Ebpf, settings: &Settings) -> Result<Locality> {
+    Ok(Locality::new(Virtuals::new(hash(ebpf, "VIRTUALS")?), settings.source_address))
+}
+
+/// Looks into the flow table and the ring of events beside the agent's own work.
+fn looker(ebpf: &mut Ebpf, flows: &Arc<FlowTable>, hertz: u64) -> Result<Arc<Looker>> {
+    let names = Arc::new(TableNames::of(ebpf)?);
+    let events = Events::take(ebpf, Arc::clone(&names))?;
+    Ok(Arc::new(Looker { flows: Arc::clone(flows), names, events, hertz }))
+}
+
+/// Learns from conntrack which connections somebody else translates.
+fn heard(inserter: Inserter) -> Result<Foreign> {
+    Ok(Foreign::new(Box::new(Reader::start(conntrack::DEFAULT_LIMIT)?), Box::new(inserter)))
 }
 
 /// Begins to age the flow table.
@@ -111,7 +152,8 @@ fn swept(ebpf: &Ebpf, flows: &Arc<FlowTable>, settings: &Settings, hertz: u64) -
 }
 
 /// The picture of the tables that are there, after what it sweeps and a grace period.
-fn adopted(writer: &mut Writer, grace: &mut Grace, sizes: crate::plan::Sizes) -> Result<Published> {
+fn adopted(writer: &mut Writer, grace: &mut Grace, usage: &Usage) -> Result<Published> {
+    let sizes = adopt::sizes(writer, usage.capacity("OVERFLOW"), usage.capacity("HISTOGRAMS"));
     for write in Published::new(sizes).1 {
         writer.perform(&write)?;
     }

@@ -4,7 +4,7 @@
 //! A row that flows name is free after grace, a pass that begins after it, and grace again: see
 //! [`Published::begin_grace`]. Nothing here waits but a publication that needs what is not free.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,6 +15,7 @@ use super::foreign::Known;
 use super::sweep::{Rows, Task};
 use super::writer::Writer;
 use super::{Kernel, node};
+use crate::compile::DesiredService;
 use crate::datapath::PublishError;
 use crate::plan::{Blocked, Published, Write};
 
@@ -67,6 +68,32 @@ impl Kernel {
         self.published.end_pass(is_whole);
         result.context("free the flows of rows that are needed")?;
         self.wait_for_grace()
+    }
+
+    /// Has datagrams and SYNs on their way leave the backends that nobody registers and that
+    /// `services` have again: it may not be for the service that sent them there.
+    pub(super) fn settle_returning(&mut self, services: &[&DesiredService]) -> Result<()> {
+        let leaving: BTreeMap<_, _> = self
+            .published
+            .leaving_backends()
+            .map(|leaving| (leaving.endpoint, leaving.id))
+            .collect();
+        if leaving.is_empty() {
+            return Ok(());
+        }
+        let endpoints = services.iter().flat_map(|service| service.endpoints());
+        let returning: BTreeSet<u32> =
+            endpoints.filter_map(|endpoint| leaving.get(&endpoint).copied()).collect();
+        if returning.is_empty() {
+            return Ok(());
+        }
+        self.pay()?;
+        // Ends the runs that saw one alive and could still store a flow to it.
+        self.wait_for_grace()?;
+        let before = self.sweep.wait();
+        self.end_pass(before);
+        self.sweep.begin(Task { returning, ..Task::default() });
+        self.sweep.wait().context("free the datagrams of backends that come back")
     }
 
     fn end_grace(&mut self) {
@@ -148,7 +175,7 @@ impl Kernel {
             answer => answer,
         };
         if let Some(answer) = answer {
-            self.attachments.table().answered(answer.asked, answer.blind)?;
+            self.attachments.table().answered(answer)?;
         }
         Ok(())
     }

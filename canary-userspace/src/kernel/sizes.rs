@@ -10,7 +10,7 @@ use crate::settings::Limits;
 /// Part of the machine's memory that `FLOWS` takes where no setting says otherwise.
 ///
 /// A node of 24 GiB with eight CPUs then holds all tables in 100 MiB.
-const MEMORY_PART: u64 = 640;
+const MEMORY_PART: u64 = 720;
 /// Bytes of `FLOWS` at least and at most where no setting says otherwise.
 const FLOWS_BYTES: (u64, u64) = (4 << 20, 1_200 << 20);
 /// Percent of the places that the connections of a setting fill: hardly one finds no place then.
@@ -26,8 +26,12 @@ const ENTRIES: u64 = 2;
 pub fn flow_buckets(limits: &Limits) -> Result<u32> {
     let buckets = match limits.flows {
         Some(connections) => buckets_for(u64::from(connections)),
-        None => default_buckets(node::memory()?),
+        None => return default_buckets(node::memory()?),
     };
+    checked(buckets)
+}
+
+fn checked(buckets: u64) -> Result<u32> {
     u32::try_from(buckets).ok().filter(|buckets| *buckets <= MOST_BUCKETS).with_context(|| {
         format!("a flow table of {buckets} buckets is too large: lower `limits.flows`")
     })
@@ -46,9 +50,14 @@ fn buckets_for(connections: u64) -> u64 {
     connections.saturating_mul(ENTRIES).saturating_mul(100).div_ceil(places).max(1)
 }
 
-fn default_buckets(memory: u64) -> u64 {
+/// Buckets of a machine with so much memory, in bytes, where no setting says otherwise.
+///
+/// # Errors
+///
+/// If that is more than a table can have.
+pub fn default_buckets(memory: u64) -> Result<u32> {
     let (least, most) = FLOWS_BYTES;
-    (memory / MEMORY_PART).clamp(least, most) / bucket_len()
+    checked((memory / MEMORY_PART).clamp(least, most) / bucket_len())
 }
 
 /// Connections that so many buckets hold at [`FILL`] percent.
@@ -57,10 +66,6 @@ pub fn connections(buckets: u32) -> u64 {
     super::flows::places(buckets).saturating_mul(FILL) / 100 / ENTRIES
 }
 
-/// Sockets that are remembered: each that is not costs one program the virtual address that it
-/// asks for. Half the ports of a client, and less memory than a row of services.
-pub const SOCKETS: u32 = limits::MAX_SOCKETS / 4;
-
 /// Buckets of two for so many endpoints: a power of two, for a hash is masked to find one.
 #[must_use]
 pub fn endpoint_buckets(endpoints: u32) -> u32 {
@@ -68,20 +73,21 @@ pub fn endpoint_buckets(endpoints: u32) -> u32 {
 }
 
 /// Tables by name, with their rows.
-pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 14] {
+pub(super) fn rows(limits: &Limits, flow_buckets: u32) -> [(&'static str, u32); 15] {
     [
         ("CURRENT", limits.services),
         ("NAMES", limits.services),
         ("SERVICES", limits.services.saturating_mul(2)),
         ("FRONTENDS", limits.frontends),
+        ("VIRTUALS", limits.frontends),
         ("BACKENDS", limits.backends),
         ("ENDPOINTS", endpoint_buckets(limits.endpoints)),
         ("SLOTS", limits.slots.div_ceil(2)),
         ("SPLITS", limits.splits),
         ("LABELS", limits.splits),
         ("STATS", limits.splits),
+        ("EXCHANGES", limits.splits),
         ("HISTOGRAMS", limits.histograms),
-        ("SOCKETS", SOCKETS),
         ("INTERFACES", limits::MAX_INTERFACES),
         ("FLOWS", flow_buckets),
     ]
@@ -95,8 +101,7 @@ mod tests {
     use canary_common::interface::Interface;
     use canary_common::label::{ServiceLabel, SplitLabel};
     use canary_common::service::Record;
-    use canary_common::socket::SocketPick;
-    use canary_common::stats::{Counts, Histograms, SplitRow};
+    use canary_common::stats::{self, Counts, Histograms, SplitRow};
 
     use super::*;
 
@@ -124,8 +129,10 @@ mod tests {
                 "SPLITS" => array(size_of::<SplitRow>()),
                 "LABELS" => array(size_of::<SplitLabel>()),
                 "STATS" => array(size_of::<Counts>()) * cpus + 8,
+                "EXCHANGES" => array(8 * stats::EXCHANGES) * cpus + 8,
                 "HISTOGRAMS" => array(size_of::<Histograms>()) * cpus + 8,
-                "SOCKETS" => element::<u64, SocketPick>(),
+                // Of a hash that is not filled beforehand a bucket; elements come with use.
+                "VIRTUALS" => 16,
                 "INTERFACES" => element::<u32, Interface>(),
                 "FLOWS" => bucket_len(),
                 other => panic!("{other}"),
@@ -134,15 +141,20 @@ mod tests {
         });
         let overflow = u64::from(limits::MAX_OVERFLOW) * element::<OverflowKey, u32>();
         let addresses = u64::from(addresses::ROWS) * 8;
-        // SETTINGS, REASONS, REFUSALS, GRACE, and what each map takes beside its rows.
+        // Buckets alone: its elements are made as they come.
+        let brought = u64::from(limits::MAX_BROUGHT) * 16;
+        let peers = u64::from(limits::MAX_PEERS) * element::<u64, u32>();
+        // SETTINGS, REASONS, REFUSALS, EVICTIONS, GRACE, and what each map takes beside its rows.
         let rest = 20 * 4096 + 64 * (8 * cpus + 8);
-        of_rows.iter().sum::<u64>() + overflow + addresses + rest
+        // EVENTS, and the ring of aya-log.
+        let rings = u64::from(limits::EVENTS_BYTES) + (128 << 10);
+        of_rows.iter().sum::<u64>() + overflow + addresses + brought + peers + rest + rings
     }
 
     #[test]
     fn all_tables_of_a_node_of_24_gib_take_100_mib_at_most() {
         let limits = Limits::default();
-        let buckets = u32::try_from(default_buckets(24 * GIB)).unwrap();
+        let buckets = default_buckets(24 * GIB).unwrap();
 
         for cpus in [2, 8] {
             let bytes = bytes(&limits, buckets, cpus);
@@ -155,9 +167,10 @@ mod tests {
 
     #[test]
     fn the_flow_table_follows_the_memory_within_bounds() {
-        assert_eq!(default_buckets(GIB), (4 << 20) / 512);
-        assert_eq!(default_buckets(64 * GIB), 64 * GIB / 640 / 512);
-        assert_eq!(default_buckets(4096 * GIB), (1_200 << 20) / 512);
+        let buckets = |memory| u64::from(default_buckets(memory).unwrap());
+        assert_eq!(buckets(GIB), (4 << 20) / 512);
+        assert_eq!(buckets(64 * GIB), 64 * GIB / 720 / 512);
+        assert_eq!(buckets(4096 * GIB), (1_200 << 20) / 512);
     }
 
     #[test]

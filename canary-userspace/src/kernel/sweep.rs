@@ -1,17 +1,16 @@
 //! Passes over `FLOWS`: ends what went idle or lost its end, and tells what is alive.
-//!
-//! The counts of spilled entries that buckets keep are not corrected: only a holder of a bucket's
-//! lock could, and the agent takes none. They are exact as long as nobody dies between a free and
-//! its count, and one that is too high only costs lookups a second bucket.
 
 mod age;
 mod alive;
+mod jobs;
 mod pass;
+mod sever;
+mod spilled;
 mod task;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -20,15 +19,21 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use canary_common::backend::{Backend, State};
 use canary_common::stats::SplitRow;
+use tokio::sync::oneshot;
 
 pub use self::age::Limits;
+pub(super) use self::age::{Facts, of_lone};
 pub use self::alive::{Alive, Fill};
 use self::pass::{Given, Passed, pass};
+pub use self::sever::{Choice, Chosen};
+use self::sever::{Job, STEP};
+use self::spilled::Recount;
 pub use self::task::{Conntrack, Depth, Rows, Task};
 use super::flows::FlowTable;
 use super::mapped::Mapped;
 use super::node;
 use super::worker::Worker;
+use crate::sever::Progress;
 
 /// Time between two passes while there is room, and while there is little.
 const EVERY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(200));
@@ -63,6 +68,8 @@ enum Ask {
     Counts,
     Gone(u32),
     Task(Task),
+    Sever(Box<Choice>, oneshot::Sender<Progress>),
+    StopSevering(String),
 }
 
 /// The thread that passes, from outside.
@@ -76,6 +83,8 @@ pub struct Sweep {
 struct Latest {
     fill: Fill,
     alive: Option<Alive>,
+    /// How far connections are ended, by service.
+    severing: BTreeMap<String, Progress>,
 }
 
 impl Sweep {
@@ -94,6 +103,8 @@ impl Sweep {
             fill: Fill::default(),
             counted: None,
             read_all: None,
+            jobs: BTreeMap::new(),
+            recount: Recount::default(),
         };
         let worker = Worker::start("sweep", "thread that sweeps flows", move |asked, finish| {
             walker.run(asked, finish);
@@ -134,6 +145,25 @@ impl Sweep {
         self.worker.wait()
     }
 
+    /// Looks for connections, and begins to end them; whoever waits hears what was found.
+    #[must_use]
+    pub fn sever(&self, choice: Choice) -> oneshot::Receiver<Progress> {
+        let (answer, answered) = oneshot::channel();
+        self.worker.tell(Ask::Sever(Box::new(choice), answer));
+        answered
+    }
+
+    /// How far the last order for a service has come.
+    #[must_use]
+    pub fn severing(&self, service: &str) -> Option<Progress> {
+        self.latest.lock().ok()?.severing.get(service).cloned()
+    }
+
+    /// Leaves the connections of a service that are not ended yet.
+    pub fn stop_severing(&self, service: &str) {
+        self.worker.tell(Ask::StopSevering(service.to_owned()));
+    }
+
     /// What the last pass that counts found, once.
     #[must_use]
     pub fn take(&self) -> Option<Alive> {
@@ -157,13 +187,18 @@ struct Walker {
     fill: Fill,
     counted: Option<Instant>,
     read_all: Option<Instant>,
+    /// Connections that are being ended, by service.
+    jobs: BTreeMap<String, Job>,
+    recount: Recount,
 }
 
 impl Walker {
     fn run(mut self, asked: &Receiver<Ask>, done: &Sender<Result<()>>) {
         let mut next = Instant::now();
         loop {
-            let wait = next.saturating_duration_since(Instant::now());
+            self.step();
+            let due = if self.jobs.is_empty() { next } else { next.min(Instant::now() + STEP) };
+            let wait = due.saturating_duration_since(Instant::now());
             let mut task = None;
             let depth = match asked.recv_timeout(wait) {
                 Ok(Ask::Gone(interface)) => {
@@ -175,6 +210,21 @@ impl Walker {
                     task = Some(asked);
                     Depth::All
                 }
+                Ok(Ask::Sever(choice, answer)) => {
+                    match self.sever(*choice) {
+                        // Whoever asked may be gone: nobody else wants to hear it.
+                        Ok(progress) => _ = answer.send(progress),
+                        Err(error) => tracing::warn!("sever connections: {error:#}"),
+                    }
+                    continue;
+                }
+                Ok(Ask::StopSevering(service)) => {
+                    if let Some(job) = self.jobs.get_mut(&service) {
+                        job.stop();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() < next => continue,
                 Err(RecvTimeoutError::Timeout) => self.usual_depth(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -232,7 +282,7 @@ impl Walker {
             task,
             states: &states,
         };
-        let Passed { alive, ends, left } = pass(&given, &mut *self.conntrack);
+        let Passed { alive, ends, numbers, spilled, left } = pass(&given, &mut *self.conntrack);
         for (statistics, ends) in ends {
             self.add(statistics, offset_of!(SplitRow, timed_out), ends.timed_out)?;
             self.add(statistics, offset_of!(SplitRow, expired), ends.expired)?;
@@ -241,6 +291,11 @@ impl Walker {
         let time = Some(Instant::now());
         if task.depth >= Depth::All {
             self.read_all = time;
+            let table = &*self.tables.table;
+            let repaired = self.recount.repair(table, Instant::now(), numbers, &spilled);
+            if repaired > 0 {
+                tracing::info!("{repaired} entries of FLOWS counted as spilled that are gone");
+            }
         }
         if task.depth >= Depth::Counts {
             self.counted = time;

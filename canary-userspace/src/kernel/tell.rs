@@ -3,9 +3,11 @@
 use std::mem::offset_of;
 
 use anyhow::Result;
+use canary_common::endpoint::Address;
 use canary_common::settings::Settings as Row;
 
 use super::mapped::Mapped;
+use super::netlink::Netlink;
 use super::{node, seed};
 use crate::settings::Settings;
 
@@ -29,11 +31,22 @@ pub(super) fn tell(
     if table.load_wide(0, offset_of!(Row, flow_seed))? == 0 {
         wide(offset_of!(Row, flow_seed), node::random()?.max(1))?;
     }
+    // Never 0: stale bytes of other layers are, and would pass for ours.
+    if table.load(0, offset_of!(Row, sent_back))? == 0 {
+        let [a, b, c, d, ..] = node::random()?.to_ne_bytes();
+        word(offset_of!(Row, sent_back), u32::from_ne_bytes([a, b, c, d]).max(1))?;
+    }
     word(offset_of!(Row, flow_buckets), flow_buckets)?;
     wide(offset_of!(Row, seed), seed::of(&settings.cluster_name))?;
     wide(offset_of!(Row, seconds_per_jiffy), node::seconds_per_jiffy(hertz))?;
     wide(offset_of!(Row, netns), node::netns_cookie()?)?;
     word(offset_of!(Row, ipv6_checksums), u32::from(node::knows_ipv6_checksums()))?;
+    let own = Netlink::open()?.own_addresses()?;
+    word(offset_of!(Row, node_v4), own.v4.map_or(0, |own| u32::from_ne_bytes(own.octets())))?;
+    let v6 = Address(own.v6.map_or([0; 16], |own| own.octets()));
+    for (place, half) in v6.words().into_iter().enumerate() {
+        wide(offset_of!(Row, node_v6).saturating_add(place.saturating_mul(8)), half)?;
+    }
     word(offset_of!(Row, bucket_mask), bucket_mask)?;
     let ports = settings.source_ports;
     word(offset_of!(Row, first_port), u32::from(ports.first()))?;

@@ -15,6 +15,8 @@
 
 mod bring;
 mod convert;
+mod picks;
+mod row;
 mod v1;
 
 use std::collections::BTreeSet;
@@ -26,6 +28,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use canary_common::layout::LAYOUT_VERSION;
 
+pub(super) use self::picks::bring_picks;
+pub(super) use self::row::{bring_row, set_aside};
 use super::pins::Pins;
 
 /// The version whose connections can be brought along.

@@ -62,6 +62,7 @@ impl Usage {
                     .and_then(|count| u64::try_from(*count).ok()),
                 capacity: u64::from(table.capacity),
                 bytes: memory(&table.file).unwrap_or_default(),
+                flows: None,
             })
             .collect()
     }
@@ -73,7 +74,9 @@ fn parts(map: &Map) -> Option<(&'static str, &MapData)> {
         Map::ArrayOfMaps(map) => Some(("array_of_maps", map)),
         Map::HashMap(map) => Some(("hash", map)),
         Map::LruHashMap(map) => Some(("lru_hash", map)),
+        Map::SkStorage(map) => Some(("sk_storage", map)),
         Map::PerCpuArray(map) => Some(("percpu_array", map)),
+        Map::RingBuf(map) => Some(("ringbuf", map)),
         _ => None,
     }
 }

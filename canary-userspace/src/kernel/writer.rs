@@ -1,6 +1,8 @@
 //! Performs the stores of a plan.
 
+use std::collections::BTreeSet;
 use std::mem::offset_of;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData};
@@ -13,6 +15,7 @@ use canary_common::settings::Settings;
 use canary_common::stats::SplitRow;
 
 use super::mapped::Mapped;
+use crate::compile::socket;
 use crate::plan::Write;
 
 /// The tables that the agent owns, in memory.
@@ -42,6 +45,8 @@ pub struct Writer {
     pub names: Mapped<ServiceLabel>,
     /// Names of splits.
     pub labels: Mapped<SplitLabel>,
+    /// Addresses that are not on this node: what rows of backends say of it.
+    pub elsewhere: BTreeSet<IpAddr>,
 }
 
 impl Writer {
@@ -110,7 +115,15 @@ impl Writer {
         let rows = &self.backends;
         rows.write(id, offset_of!(Backend, address), &endpoint.address.0)?;
         rows.write(id, offset_of!(Backend, port), &endpoint.port)?;
+        rows.store(id, offset_of!(Backend, flags), self.backend_flags(&endpoint))?;
         rows.write(id, offset_of!(Backend, protocol), &[endpoint.protocol, 0])
+    }
+
+    /// The flags of a backend's row.
+    #[must_use]
+    pub fn backend_flags(&self, endpoint: &Endpoint) -> u32 {
+        let is_elsewhere = self.elsewhere.contains(&socket(endpoint).ip());
+        if is_elsewhere { Backend::ELSEWHERE } else { 0 }
     }
 
     fn frontend(&self, id: u32, endpoint: Endpoint, service: u32) -> Result<()> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use canary_common::backend::State;
 use canary_common::endpoint::{Address, Endpoint};
 use canary_common::limits::MAX_SPLITS;
-use canary_common::service::{AFFINITY_SOURCE, Record, bounds};
+use canary_common::service::{AFFINITY_SOURCE, FOLLOW_WEIGHTS, Record, bounds};
 
 use super::addresses::Bits;
 use super::kept::Kept;
@@ -13,7 +13,7 @@ use super::places::Places;
 use super::pool::{Pool, Ranges};
 use super::rows::{BackendRow, FrontendRow, ServiceRow, Slices, StatisticsRow};
 use super::{NOWHERE, Sizes, Write};
-use crate::compile::{Affinity, Claims, Desired, DesiredService, DesiredSplit, Names, SplitKey};
+use crate::compile::{Affinity, Claims, Desired, DesiredService, Names, SplitKey};
 
 /// What is in force, and which rows of the tables it takes.
 #[derive(Clone, Debug)]
@@ -113,6 +113,7 @@ impl Published {
             ("SLOTS", slots.filter(|length| *length > 1).sum()),
             ("SPLITS", statistics),
             ("STATS", statistics),
+            ("EXCHANGES", statistics),
             ("LABELS", statistics - 1),
             ("HISTOGRAMS", histograms),
         ])
@@ -288,22 +289,12 @@ impl Tables {
 
     /// The record of a service whose slices and counters are known.
     pub(super) fn record(&self, service: &DesiredService, slices: &Slices) -> Record {
-        let mut splits: Vec<&DesiredSplit> =
-            service.splits.iter().filter(|split| split.share > 0).collect();
-        // The default subset first, so that a canary beside it takes from it alone.
-        splits.sort_by_key(|split| {
-            let key = &split.key;
-            let default = key.target == service.name && key.subset == service.default_subset;
-            (!default, &key.target, &key.subset)
-        });
+        let splits = service.splits_with_share();
         let shares: Vec<u16> = splits.iter().map(|split| split.share).collect();
         let mut record = Record {
             bounds: bounds(&shares),
             count: u32::try_from(splits.len()).unwrap_or(0),
-            flags: match service.affinity {
-                Affinity::Flow => 0,
-                Affinity::Source => AFFINITY_SOURCE,
-            },
+            flags: flags(service),
             ..Record::default()
         };
         for (place, split) in splits.into_iter().take(MAX_SPLITS).enumerate() {
@@ -318,6 +309,15 @@ impl Tables {
         }
         record
     }
+}
+
+/// The flags of a service's record.
+fn flags(service: &DesiredService) -> u32 {
+    let affinity = match service.affinity {
+        Affinity::Flow => 0,
+        Affinity::Source => AFFINITY_SOURCE,
+    };
+    affinity | if service.follows { FOLLOW_WEIGHTS } else { 0 }
 }
 
 fn set<T>(row: &mut [T], place: usize, value: T) {

@@ -399,6 +399,7 @@ fn service(name: &str, vips: &[u8], splits: Vec<DesiredSplit>) -> DesiredService
         histograms: splits.len() > 1,
         splits,
         affinity: Affinity::Flow,
+        follows: false,
     }
 }
 

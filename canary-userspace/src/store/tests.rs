@@ -26,6 +26,7 @@ fn record(number: u64, services: &[&str], text: &str) -> Record {
         revision: number,
         changes: services.iter().map(altered).collect(),
         weights: BTreeMap::new(),
+        severed: None,
     }
 }
 

@@ -11,7 +11,7 @@ use canary_common::endpoint::{Address, Endpoint};
 use canary_common::flows::{self, Back, Client, Hash, Key, PLACES};
 use canary_common::interface::Interface;
 use canary_common::limits;
-use canary_common::reason::REASON_SLOTS;
+use canary_common::reason::{REASON_SLOTS, Reason};
 use canary_common::service::{self, Record};
 use canary_userspace::kernel::flows::FlowTable;
 use canary_userspace::kernel::mapped::Mapped;
@@ -76,7 +76,6 @@ pub(crate) fn size(loader: &mut EbpfLoader<'_>, case: Case) {
         _ => buckets_for(case.count.saturating_mul(5)),
     };
     loader.map_max_entries("FLOWS", buckets);
-    loader.map_max_entries("SOCKETS", KEYS);
     for name in ["BENCH_HASH", "BENCH_LRU"] {
         loader.map_max_entries(name, keys);
     }
@@ -153,6 +152,8 @@ pub(crate) fn forget(ebpf: &mut Ebpf, case: Case, flows: impl Iterator<Item = u3
     match case.kind {
         Kind::SynRoom | Kind::FlowsInsert => {
             let table = maps.flows()?;
+            let mut lacking = 0_usize;
+            let runs = flows.size_hint().0;
             for flow in flows {
                 let (key, client) = if case.kind == Kind::SynRoom {
                     let [from, to] = [case.transport.client(flow), case.transport.frontend()];
@@ -161,14 +162,22 @@ pub(crate) fn forget(ebpf: &mut Ebpf, case: Case, flows: impl Iterator<Item = u3
                     (tuple(flow), Client::IsDestination)
                 };
                 let by = table.seed();
-                let entry = flows::find(&table, &key, Hash::of(&key, client, by), client)
-                    .context("a new flow is in FLOWS")?;
+                let hash = Hash::of(&key, client, by);
+                let Some(entry) = flows::find(&table, &key, hash, client) else {
+                    lacking = lacking.saturating_add(1);
+                    continue;
+                };
                 let gone = match client {
                     Client::IsSource => flows::free_pair(&table, &entry, by, Back::Goes),
-                    Client::IsDestination => flows::free(&table, &entry, by),
+                    Client::IsDestination | Client::IsUnknown => flows::free(&table, &entry, by),
                 };
                 ensure!(gone, "a new flow of FLOWS does not go");
             }
+            // Of a table that is half full, both choices of very few are full.
+            ensure!(
+                lacking <= runs.div_ceil(200),
+                "{lacking} of {runs} new flows are not in FLOWS"
+            );
         }
         Kind::TupleInsert => {
             let mut table = maps.hash::<[u64; 5], [u64; 4]>("BENCH_TUPLES")?;
@@ -187,6 +196,9 @@ pub(crate) fn ensure_no_surprise(ebpf: &mut Ebpf, case: Case) -> Result<()> {
     let reasons = PerCpuArray::<_, u64>::try_from(map).context("REASONS")?;
     for slot in 0..REASON_SLOTS {
         let count: u64 = reasons.get(&slot, 0)?.iter().sum();
+        if case.kind == Kind::SynRoom && slot == Reason::FlowTableFull.slot() {
+            continue;
+        }
         ensure!(count == 0, "{}: {count} packets were left for reason {slot}", case.name());
     }
     Ok(())

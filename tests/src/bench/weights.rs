@@ -13,7 +13,8 @@ use canary_userspace::compile::{
 use canary_userspace::datapath::Datapath;
 use canary_userspace::kernel::Kernel;
 use canary_userspace::settings::{
-    Api, Idle, Limits, LogFormat, Settings, SocketLb, Source, SourcePorts, UplinkMode,
+    Api, Idle, Limits, LogFormat, Settings, SocketLb, Source, SourceAddress, SourcePorts,
+    UplinkMode,
 };
 
 use super::sample::Samples;
@@ -77,6 +78,7 @@ fn settings(bpffs: PathBuf) -> Settings {
         limits: Limits { services, flows: Some(16_384), ..Limits::default() },
         idle: Idle::default(),
         source_ports: SourcePorts::default(),
+        source_address: SourceAddress::None,
     }
 }
 
@@ -103,6 +105,7 @@ fn service(number: u16, first: u16) -> DesiredService {
         splits: vec![split("blue", first, 0), split("green", WHOLE.saturating_sub(first), 100)],
         histograms: false,
         affinity: Affinity::Flow,
+        follows: false,
         name,
     }
 }

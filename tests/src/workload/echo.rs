@@ -20,6 +20,9 @@ use super::control::Counters;
 /// Threads that accept on one port.
 const ACCEPTORS: usize = 4;
 
+/// The longest datagram.
+const DATAGRAM: usize = 65_535;
+
 /// Bytes of datagrams that may wait for the thread that serves them.
 const DATAGRAMS: usize = 8 << 20;
 
@@ -80,7 +83,7 @@ pub fn serve_hold(port: u16, name: &str, counters: &Counters) -> Result<()> {
     thread::spawn(move || runtime.block_on(send_back_all(listener, stream_line, streams)));
     let counters = counters.clone();
     thread::spawn(move || {
-        let mut question = [0; 2048];
+        let mut question = vec![0; DATAGRAM];
         loop {
             if let Ok((length, client)) = socket.recv_from(&mut question) {
                 counters.datagram(client.ip());
@@ -117,7 +120,11 @@ async fn send_back_all(
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
-        let (stream, client) = listener.accept().await?;
+        let Ok((stream, client)) = listener.accept().await else {
+            // Too many are open for the moment, or the client went away before it was served.
+            tokio::task::yield_now().await;
+            continue;
+        };
         counters.accepted(client.ip());
         tokio::spawn(send_back(stream, line.clone()));
     }

@@ -133,8 +133,8 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
     let is_inbound = Hook::INBOUND.contains(&hook);
     match fate {
         Fate::Not(Reason::NotReady) => Some("an array map always has its row of settings"),
-        Fate::Not(Reason::Stray) => {
-            Some("what cannot be answered counts as what it was refused for")
+        Fate::Not(Reason::NoRoute | Reason::Expired) => {
+            Some("only of backends elsewhere, which have traffic of their own")
         }
         Fate::Not(
             Reason::NotOurs
@@ -148,8 +148,12 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
             Some("answers go by the outbound hooks")
         }
         Fate::Restored | Fate::Untranslated => None,
-        Fate::Not(Reason::Severed) if is_inbound && kind.protocol == UDP => {
-            Some("a datagram starts a flow anew")
+        Fate::Not(Reason::Extensions) if !kind.v6 => Some("only IPv6 has extension headers"),
+        Fate::Not(Reason::Extensions) => None,
+        Fate::Not(Reason::ClosedPort) if is_inbound => Some("only on the way out"),
+        Fate::Not(Reason::ClosedPort) => None,
+        Fate::Not(Reason::Severed) if kind.protocol == UDP => {
+            Some("a datagram starts a flow anew, and its answers come back")
         }
         Fate::Not(Reason::Severed) => None,
         Fate::Not(Reason::Spoofed) if matches!(hook, Hook::FromNet | Hook::FromNetXdp) => {
@@ -163,7 +167,7 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
         Fate::Not(Reason::NotServedHere) if hook == Hook::FromPod => {
             Some("pods are served everywhere")
         }
-        Fate::Not(Reason::FlowLost | Reason::BackendGone) if !kind.is_tcp() => {
+        Fate::Not(Reason::FlowLost | Reason::BackendGone | Reason::Stray) if !kind.is_tcp() => {
             Some("a datagram starts a flow anew")
         }
         _ => None,

@@ -11,6 +11,10 @@
 )]
 
 mod cells;
+mod full;
+mod ranks;
+mod rare;
+mod relays;
 mod side;
 mod traffic;
 mod twin;

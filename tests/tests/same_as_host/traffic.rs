@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Chance that is the same in each run.
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// The next number below `limit`; the step of splitmix64.
@@ -33,7 +33,7 @@ impl Dice {
         usize::try_from((word ^ (word >> 31)) >> 33).expect("31 bits") % limit
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         u8::try_from(self.below(256)).expect("below 256")
     }
 }
@@ -42,22 +42,22 @@ impl Dice {
 pub(crate) struct Traffic {
     pub(crate) twin: Twin,
     pub(crate) cells: Cells,
-    dice: Dice,
+    pub(crate) dice: Dice,
     served: Vec<Served>,
     clients: u16,
     /// How packets come.
     way: Way,
     /// Whether the table is so small that each insert pushes something out, or finds no room.
-    is_tight: bool,
+    pub(crate) is_tight: bool,
     /// The number of a packet whose bytes the host spoils after its work, if any.
     fault: Option<u32>,
 }
 
 /// A connection as its backend sees it.
 #[derive(Clone, Copy)]
-struct Talk {
-    server: Endpoint,
-    client: Endpoint,
+pub(crate) struct Talk {
+    pub(crate) server: Endpoint,
+    pub(crate) client: Endpoint,
 }
 
 /// Buckets of the tight table: both choices of a tuple may be the same.
@@ -101,11 +101,12 @@ impl Traffic {
 
     fn scenes(&mut self, hook: Hook, served: Served) -> Result<()> {
         type Scene = fn(&mut Traffic, Hook, Served) -> Result<()>;
-        let all: [(&str, Scene); 19] = [
+        let all: [(&str, Scene); 25] = [
             ("connection", |this, hook, served| this.connection(hook, served, Service::Split)),
             ("another", |this, hook, served| this.connection(hook, served, Service::Alias)),
             ("two names", Self::by_two_names),
             ("moved", Self::moved),
+            ("follows", Self::follows),
             ("gone", Self::gone),
             ("straight", Self::straight),
             ("dialled", Self::dialled),
@@ -121,6 +122,11 @@ impl Traffic {
             ("idle", Self::idle),
             ("elsewhere", Self::elsewhere),
             ("inside", Self::inside),
+            ("fragments", Self::fragments),
+            ("errors", Self::errors),
+            ("echoes", Self::echoes),
+            ("turned", Self::turned),
+            ("extended", Self::extended),
         ];
         for (name, scene) in all {
             scene(self, hook, served).context(name)?;
@@ -188,6 +194,19 @@ impl Traffic {
         self.ask(hook, served, other, Service::Fickle, SYN)?;
         self.ask(hook, served, other, Service::Fickle, SYN)?;
         served.set_state(&mut self.twin, FICKLE, State::Alive)
+    }
+
+    /// A flow whose service changes its weights, and says that its datagrams follow.
+    fn follows(&mut self, hook: Hook, served: Served) -> Result<()> {
+        let client = self.client(served.kind);
+        let talk = self.open(hook, served, client, Service::Alias)?;
+        for share in [10_000, 0, 5_000, 10_000] {
+            served.set_share(&mut self.twin, Service::Alias, share)?;
+            let run = self.ask(hook, served, client, Service::Alias, PSH | ACK)?;
+            self.reply(hook.back(), talk_of(&run, served.kind), PSH | ACK)?;
+            self.reply(hook.back(), talk, PSH | ACK)?;
+        }
+        served.set_share(&mut self.twin, Service::Alias, 6_000)
     }
 
     /// A backend that goes under its flows.
@@ -285,7 +304,9 @@ impl Traffic {
             let run = self.ask(hook, served, client, Service::Other, flags)?;
             self.reply(hook.back(), talk_of(&run, served.kind), PSH | ACK)?;
         }
-        self.ask(hook, served, client, Service::Fickle, PSH | ACK)?;
+        for flags in [RST, RST | ACK, PSH | ACK] {
+            self.ask(hook, served, client, Service::Fickle, flags)?;
+        }
         let run = self.ask(hook, served, client, Service::Fickle, SYN)?;
         self.reply(hook.back(), talk_of(&run, served.kind), RST | ACK)?;
         self.ask(hook, served, client, Service::Fickle, ACK).map(drop)
@@ -309,7 +330,11 @@ impl Traffic {
             let client = self.client(served.kind);
             let talk = self.open(hook, served, client, Service::Fickle)?;
             self.twin.sever(&Key::new(client, served.frontend(Service::Fickle)))?;
-            self.reply(hook.back(), talk, PSH | ACK)?;
+            if self.dice.below(2) == 0 {
+                self.reply(hook.back(), talk, PSH | ACK)?;
+            }
+            let flags = [PSH | ACK, FIN | ACK, RST | ACK][self.dice.below(3)];
+            self.reply(hook.back(), talk, flags)?;
             self.ask(hook, served, client, Service::Fickle, first)?;
             self.reply(hook.back(), talk, ACK)?;
             self.ask(hook, served, client, Service::Fickle, PSH | ACK)?;
@@ -447,7 +472,11 @@ impl Traffic {
     }
 
     /// Packets that come another way than usual.
-    fn by<R>(&mut self, way: Way, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+    pub(crate) fn by<R>(
+        &mut self,
+        way: Way,
+        work: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
         self.way = way;
         let result = work(self);
         self.way = Way::USUAL;
@@ -505,7 +534,7 @@ impl Traffic {
     }
 
     /// Starts a flow and, most of the time, finishes its handshake.
-    fn open(
+    pub(crate) fn open(
         &mut self,
         hook: Hook,
         served: Served,
@@ -526,7 +555,7 @@ impl Traffic {
         Ok(talk)
     }
 
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         hook: Hook,
         served: Served,
@@ -538,15 +567,18 @@ impl Traffic {
         self.send(hook, served.kind, &draft)
     }
 
-    fn reply(&mut self, hook: Hook, talk: Talk, flags: u8) -> Result<Run> {
+    pub(crate) fn reply(&mut self, hook: Hook, talk: Talk, flags: u8) -> Result<Run> {
         let Talk { server, client } = talk;
         let kind = Kind { v6: server.address.as_v4().is_none(), protocol: server.protocol };
         self.send(hook, kind, &Draft::new(server, client).flags(flags))
     }
 
     /// Sends a packet, with options, numbers and a payload by chance.
-    fn send(&mut self, hook: Hook, kind: Kind, draft: &Draft) -> Result<Run> {
-        let payload: Vec<u8> = (0..self.dice.below(5) * 7).map(|_| self.dice.byte()).collect();
+    pub(crate) fn send(&mut self, hook: Hook, kind: Kind, draft: &Draft) -> Result<Run> {
+        let payload: Vec<u8> = match self.dice.below(6) {
+            5 => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            sevens => (0..sevens * 7).map(|_| self.dice.byte()).collect(),
+        };
         let number = |dice: &mut Dice| u32::from_be_bytes([0; 4].map(|_: u8| dice.byte()));
         let mut draft = draft.clone().payload(&payload).sequence(number(&mut self.dice));
         draft = draft.acknowledgement(number(&mut self.dice));
@@ -566,7 +598,7 @@ impl Traffic {
     }
 
     /// Runs a packet on both sides; fails unless verdict and all bytes are the same.
-    fn compare(&mut self, hook: Hook, kind: Kind, packet: &[u8]) -> Result<Run> {
+    pub(crate) fn compare(&mut self, hook: Hook, kind: Kind, packet: &[u8]) -> Result<Run> {
         let (mut host, outcome) = self.twin.on_host(hook, self.way, packet);
         if self.fault == Some(self.cells.total()) {
             let at = self.dice.below(host.packet.len());
@@ -583,7 +615,7 @@ impl Traffic {
     }
 
     /// A client that nobody was before.
-    fn client(&mut self, kind: Kind) -> Endpoint {
+    pub(crate) fn client(&mut self, kind: Kind) -> Endpoint {
         self.clients = self.clients.wrapping_add(1);
         let port = u16::try_from(1 + self.dice.below(65_535)).expect("a port");
         kind.at(200, self.clients, port)
@@ -610,15 +642,15 @@ fn fate(hook: Hook, kind: Kind, outcome: Outcome, [before, after]: [&[u8]; 2]) -
 }
 
 /// Who talks to whom after a client's packet.
-fn talk_of(run: &Run, kind: Kind) -> Talk {
+pub(crate) fn talk_of(run: &Run, kind: Kind) -> Talk {
     Talk { server: destination(&run.packet, kind), client: source(&run.packet, kind) }
 }
 
-fn source(packet: &[u8], kind: Kind) -> Endpoint {
+pub(crate) fn source(packet: &[u8], kind: Kind) -> Endpoint {
     end(packet, kind, 0)
 }
 
-fn destination(packet: &[u8], kind: Kind) -> Endpoint {
+pub(crate) fn destination(packet: &[u8], kind: Kind) -> Endpoint {
     end(packet, kind, 1)
 }
 
@@ -635,6 +667,8 @@ fn end(packet: &[u8], kind: Kind, nth: usize) -> Endpoint {
     } else {
         Address::v4(*bytes.first_chunk().expect("an address"))
     };
-    let port = [packet[l4_at + 2 * nth], packet[l4_at + 2 * nth + 1]];
+    // A fragment behind the first, or an error, has other bytes there, or none.
+    let port =
+        packet.get(l4_at + 2 * nth..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; 2]);
     Endpoint { address, port, protocol: kind.protocol }
 }

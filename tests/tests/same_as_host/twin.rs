@@ -23,21 +23,25 @@ use canary_common::{
     addresses,
     backend::{Backend, Frontend},
     directory::Bucket,
-    endpoint::Address,
-    flows::{self, Client, Entry, Flows as _, Hash, Head, Key, Request, Stored, Values},
+    endpoint::{Address, Version},
+    flows::{
+        self, Client, EVICTIONS, Entry, Flows as _, Hash, Head, Key, Request, Seed, Stored, Values,
+    },
     hooks::{self, Outcome, Verdict},
     interface::Interface,
     memory::Memory,
     packets::RECEIVER_MAC,
+    rare,
     reason::Reason,
     route::Origin,
     service::Record,
     settings::Settings,
-    stats::{COUNTERS, Counts, Histograms, SplitRow, Timing},
+    stats::{COUNTERS, Counts, EXCHANGES, Histograms, SplitRow, Timing},
+    tables,
     wire::ethernet,
 };
 use canary_userspace::{
-    kernel::{flows::FlowTable, load, mapped::Mapped, writer::Writer},
+    kernel::{flows::FlowTable, insert::Inserter, load, mapped::Mapped, writer::Writer},
     plan::Write,
 };
 use nix::{
@@ -79,6 +83,8 @@ pub(crate) enum Hook {
     FromNet,
     ToNet,
     FromNetXdp,
+    /// Behind the driver's: in traffic of its own, for it does one thing only.
+    FromNetRest,
 }
 
 impl Hook {
@@ -94,6 +100,7 @@ impl Hook {
             Self::FromNet => "from_net",
             Self::ToNet => "to_net",
             Self::FromNetXdp => "from_net_xdp",
+            Self::FromNetRest => "from_net_rest",
         }
     }
 
@@ -194,10 +201,13 @@ pub(crate) struct Twin {
     writer: Writer,
     ebpf: Ebpf,
     stats: PerCpuArray<MapData, Counts>,
+    exchanges: PerCpuArray<MapData, [u64; EXCHANGES]>,
     histograms: PerCpuArray<MapData, Histograms>,
     reasons: PerCpuArray<MapData, u64>,
+    evictions: PerCpuArray<MapData, [u64; EVICTIONS]>,
     refusals: PerCpuArray<MapData, [u32; 2]>,
     rows: HashMap<MapData, u32, Row>,
+    virtuals: HashMap<MapData, [u8; 16], u32>,
     table: FlowTable,
     /// Indices of the interfaces.
     pub(crate) interfaces: [u32; 2],
@@ -205,7 +215,7 @@ pub(crate) struct Twin {
     told: BTreeMap<Reason, u64>,
     clock: Clock,
     // Last: it goes when nothing uses it any more.
-    _bpffs: Bpffs,
+    bpffs: Bpffs,
 }
 
 /// A row of `INTERFACES`.
@@ -245,16 +255,19 @@ impl Twin {
             memory: Memory::default(),
             writer,
             stats: PerCpuArray::try_from(load::take(&mut ebpf, "STATS")?)?,
+            exchanges: PerCpuArray::try_from(load::take(&mut ebpf, "EXCHANGES")?)?,
             histograms: PerCpuArray::try_from(load::take(&mut ebpf, "HISTOGRAMS")?)?,
             reasons: PerCpuArray::try_from(load::take(&mut ebpf, "REASONS")?)?,
+            evictions: PerCpuArray::try_from(load::take(&mut ebpf, "EVICTIONS")?)?,
             refusals: PerCpuArray::try_from(load::take(&mut ebpf, "REFUSALS")?)?,
             rows: HashMap::try_from(load::take(&mut ebpf, "INTERFACES")?)?,
+            virtuals: HashMap::try_from(load::take(&mut ebpf, "VIRTUALS")?)?,
             table,
             interfaces,
             ebpf,
             told: BTreeMap::new(),
             clock: Clock::new()?,
-            _bpffs: bpffs,
+            bpffs,
         };
         twin.prepare()?;
         Ok(twin)
@@ -377,6 +390,16 @@ impl Twin {
         Ok(host)
     }
 
+    /// Stores an entry in the kernel's table alone.
+    pub(crate) fn insert_in_kernel(&self, request: &Request) -> Stored {
+        flows::insert(&self.table, request, self.memory.settings.flows())
+    }
+
+    /// Whether the kernel's table has an entry of a tuple.
+    pub(crate) fn has(&self, key: &Key, client: Client, by: Seed) -> bool {
+        flows::find(&self.table, key, Hash::of(key, client, by), client).is_some()
+    }
+
     /// Marks the entries of a client's flow on both sides, as the agent does that ends it.
     pub(crate) fn sever(&self, key: &Key) -> Result<bool> {
         let hash = Hash::of(key, Client::IsSource, self.memory.settings.flows());
@@ -400,6 +423,17 @@ impl Twin {
         let cpus = nr_cpus().map_err(|(what, error)| error_of(what, error))?;
         let values = PerCpuValues::try_from(vec![[self.memory.now.get(), number]; cpus])?;
         self.refusals.set(0, values, 0)?;
+        Ok(())
+    }
+
+    /// Whether an address exists only virtually.
+    pub(crate) fn set_virtual(&mut self, address: Address, is_virtual: bool) -> Result<()> {
+        if is_virtual {
+            self.memory.virtuals.insert(address);
+            self.virtuals.insert(address.0, 1, 0)?;
+        } else if self.memory.virtuals.remove(&address) {
+            self.virtuals.remove(&address.0)?;
+        }
         Ok(())
     }
 
@@ -461,18 +495,61 @@ impl Twin {
         Ok(())
     }
 
+    /// The own address from which backends elsewhere are asked, or none.
+    pub(crate) fn set_source(&mut self, version: Version, source: Option<Address>) -> Result<()> {
+        let Address(bytes) = source.unwrap_or(Address([0; 16]));
+        let (words, _) = bytes.as_chunks::<4>();
+        let words: Vec<u32> = words.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+        let (ours, theirs) = (&self.memory.settings, &self.writer.settings);
+        match version {
+            Version::V4 => {
+                ours.source_v4.store(words[3]);
+                theirs.store(0, offset_of!(Settings, source_v4), words[3])?;
+            }
+            Version::V6 => {
+                for (place, word) in words.into_iter().enumerate() {
+                    ours.source_v6[place].store(word);
+                    theirs.store(0, offset_of!(Settings, source_v6) + 4 * place, word)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a backend is elsewhere.
+    pub(crate) fn set_elsewhere(&mut self, backend: u32, is_elsewhere: bool) -> Result<()> {
+        let flags = if is_elsewhere { Backend::ELSEWHERE } else { 0 };
+        self.writer.backends.store(backend, offset_of!(Backend, flags), flags)?;
+        self.memory.backends[backend as usize].flags.store(flags);
+        Ok(())
+    }
+
+    /// What `make_interfaces` has told the kernel of the ways to these addresses. No neighbour is
+    /// known, so the hook in the driver sends nothing on.
+    pub(crate) fn tell_ways(&self, hook: Hook, addresses: &[Address]) {
+        let way = |address: &Address| match (hook, out(*address)) {
+            (Hook::FromNetXdp, _) => tables::Way::Later,
+            (_, Some(_)) => tables::Way::Open,
+            (_, None) => tables::Way::Closed,
+        };
+        let ways = addresses.iter().map(|address| (*address, way(address)));
+        *self.memory.ways.borrow_mut() = ways.collect();
+    }
+
     /// Runs a packet in memory.
     pub(crate) fn on_host(&mut self, hook: Hook, way: Way, packet: &[u8]) -> (Run, Outcome) {
         let mut bytes = packet.to_vec();
         let outcome = if is_seen(hook, way, packet) {
             self.memory.index.set(self.interfaces[way.by]);
             self.tell_routes(hook, way, packet);
-            hook_on_host(hook, &mut bytes, &self.memory)
+            hook_on_host(hook, way, &mut bytes, &self.memory)
         } else {
             Outcome { verdict: Verdict::Pass, reason: Some(Reason::NotOurs) }
         };
+        let is_counted = hook != Hook::FromNetRest || outcome.verdict != Verdict::Pass;
         if let Some(reason) = outcome.reason
             && reason.is_counted()
+            && is_counted
         {
             *self.told.entry(reason).or_default() += 1;
         }
@@ -480,7 +557,7 @@ impl Twin {
         let [pass, back, drop] = verdicts;
         let verdict = match outcome.verdict {
             Verdict::Pass => pass,
-            Verdict::Back => back,
+            Verdict::Back | Verdict::Away => back,
             Verdict::Drop => drop,
         };
         (Run { verdict, packet: bytes }, outcome)
@@ -488,7 +565,8 @@ impl Twin {
 
     /// What `make_interfaces` has told the kernel of the routes, for the packet's source.
     fn tell_routes(&self, hook: Hook, way: Way, packet: &[u8]) {
-        let by = if Hook::INBOUND.contains(&hook) { Some(way.by) } else { way.came_by };
+        let is_inbound = Hook::INBOUND.contains(&hook) || hook == Hook::FromNetRest;
+        let by = if is_inbound { Some(way.by) } else { way.came_by };
         let mut elsewhere = self.memory.elsewhere.borrow_mut();
         elsewhere.clear();
         let source = match packet.get(12..14) {
@@ -546,6 +624,8 @@ impl Twin {
             let host = self.told.get(reason).copied().unwrap_or(0);
             ensure!(kernel == host, "{}: {kernel} in the kernel, {host} here", reason.word());
         }
+        let evictions = self.memory.evictions.each_ref().map(Cell::get);
+        ensure!(self.evictions()? == evictions, "{:?}, {evictions:?} here", self.evictions()?);
         let host = self.memory.counts.borrow();
         for statistics in 0..ROWS {
             let kernel = self.counts(statistics)?;
@@ -560,6 +640,7 @@ impl Twin {
                 host.iter().filter(|((id, _), _)| u32::from(*id) == statistics).map(|(_, n)| n),
             );
             ensure!(kernel == host.sum::<u64>(), "counters of {statistics}");
+            self.compare_exchanges(statistics)?;
             self.compare_times(statistics)?;
         }
         for row in 0..addresses::ROWS {
@@ -568,6 +649,24 @@ impl Twin {
             ensure!(kernel == host, "bits of row {row}: {kernel:x}, {host:x} here");
         }
         self.compare_flows()
+    }
+
+    /// What packets showed of a split.
+    fn compare_exchanges(&self, statistics: u32) -> Result<()> {
+        let mut kernel = [0; EXCHANGES];
+        for counts in self.exchanges.get(&statistics, 0)?.iter() {
+            for (sum, count) in kernel.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        let mut host = [0; EXCHANGES];
+        for ((id, exchange), count) in self.memory.exchanges.borrow().iter() {
+            if u32::from(*id) == statistics {
+                host[exchange.index()] += count;
+            }
+        }
+        ensure!(kernel == host, "exchanges of {statistics}: {kernel:?}, {host:?} here");
+        Ok(())
     }
 
     /// How many times were taken; how long they are is each side's own.
@@ -585,6 +684,43 @@ impl Twin {
             ensure!(kernel == host, "{timing:?} of {statistics}: {kernel} times, {host} here");
         }
         Ok(())
+    }
+
+    /// What inserts of packets and of [`Self::inserter`] pushed out, over all CPUs.
+    pub(crate) fn evictions(&self) -> Result<[u64; EVICTIONS]> {
+        let mut sums = [0; EVICTIONS];
+        for slots in self.evictions.get(&0, 0)?.iter() {
+            for (sum, count) in sums.iter_mut().zip(slots) {
+                *sum += count;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Packets that the programs did not forward for a reason.
+    pub(crate) fn reason(&self, reason: Reason) -> Result<u64> {
+        Ok(self.reasons.get(&reason.slot(), 0)?.iter().sum())
+    }
+
+    /// The program that inserts for the agent.
+    pub(crate) fn inserter(&mut self) -> Result<Inserter> {
+        let pin = self.bpffs.0.join("put_flow");
+        let program = self.ebpf.program_mut("put_flow").context("no such program")?;
+        let program: &mut SchedClassifier = program.try_into()?;
+        program.load()?;
+        program.pin(&pin)?;
+        let again = SchedClassifier::from_pin(&pin)?;
+        fs::remove_file(&pin)?;
+        Ok(Inserter::new(again))
+    }
+
+    /// Places of the kernel's table that are in use.
+    pub(crate) fn in_use(&self) -> usize {
+        let buckets = (0..self.memory.settings.flow_buckets.load()).filter_map(|number| {
+            let bucket = self.table.flows(number)?;
+            Some(bucket.heads.iter().filter(|head| self.table.load(head) & 7 << 20 != 0).count())
+        });
+        buckets.sum()
     }
 
     /// Every word of `FLOWS`: the same entries at the same places, for seed and size are the same.
@@ -669,7 +805,7 @@ fn is_seen(hook: Hook, way: Way, packet: &[u8]) -> bool {
     match hook {
         // The plain case does not look; the scene of others' frames has none of it.
         Hook::FromNetXdp => packet.get(..6) == Some(&RECEIVER_MAC),
-        Hook::FromPod | Hook::FromNet => {
+        Hook::FromPod | Hook::FromNet | Hook::FromNetRest => {
             let to = packet.get(..6);
             to == Some(&RECEIVER_MAC) || way.by == 0 && to == Some(&BRIDGE_MAC)
         }
@@ -704,7 +840,7 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
     loader.map_max_entries("SLOTS", SLOTS / 2);
     loader.map_max_entries("FLOWS", BUCKETS);
     let mut ebpf = loader.load(&object).context("load the BPF object")?;
-    for hook in Hook::ALL {
+    for hook in Hook::ALL.into_iter().chain([Hook::FromNetRest]) {
         let program = ebpf.program_mut(hook.name()).context("no such program")?;
         let loaded: Result<(), ProgramError> = if hook == Hook::FromNetXdp {
             <&mut Xdp>::try_from(program)?.load()
@@ -716,11 +852,20 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-fn hook_on_host(hook: Hook, packet: &mut Vec<u8>, memory: &Memory) -> Outcome {
+fn hook_on_host(hook: Hook, way: Way, packet: &mut Vec<u8>, memory: &Memory) -> Outcome {
     let l2 = ethernet::LEN;
+    // One that the node made, or that goes out where it came in, may be nobody's.
+    let is_doubted = way.came_by.is_none_or(|by| by == way.by);
+    if !Hook::INBOUND.contains(&hook)
+        && is_doubted
+        && let Some(outcome) = rare::unserved(packet, memory, l2)
+    {
+        return outcome;
+    }
     match hook {
         Hook::FromPod => hooks::inbound(packet, memory, l2, Origin::Pod),
         Hook::FromNet | Hook::FromNetXdp => hooks::inbound(packet, memory, l2, Origin::Net),
+        Hook::FromNetRest => hooks::inbound(packet, memory, l2, Origin::Behind),
         Hook::ToPod | Hook::ToNet => hooks::outbound(packet, memory, l2),
     }
 }

@@ -9,7 +9,7 @@ use canary_common::{
     directory::{Occupant, buckets},
     endpoint::{Endpoint, TCP, UDP},
     packets::endpoint,
-    service::{Record, bounds},
+    service::{FOLLOW_WEIGHTS, Record, bounds},
 };
 use canary_userspace::plan::Write;
 
@@ -63,7 +63,7 @@ pub(crate) struct Served {
 pub(crate) enum Service {
     /// Blue, with two backends, and green, with one; home of all three.
     Split = 0,
-    /// The same backends by another name.
+    /// The same backends by another name, whose datagrams follow the weights.
     Alias = 1,
     /// A split without a healthy backend.
     Nobody = 2,
@@ -115,6 +115,14 @@ impl Served {
         })
     }
 
+    /// Gives the first split of a service with two another share, in ten-thousandths.
+    pub(crate) fn set_share(self, twin: &mut Twin, service: Service, share: u16) -> Result<()> {
+        let index = self.frontend_id(service);
+        let mut record = twin.memory.records[index as usize];
+        record.bounds = bounds(&[share, 10_000 - share]);
+        twin.perform(&Write::Record { index, record: Box::new(record) })
+    }
+
     fn put(twin: &mut Twin, kind: Kind, first: u32) -> Result<Self> {
         let served = Self { kind, first };
         for nth in 0..BACKENDS {
@@ -149,7 +157,8 @@ impl Served {
         let id = self.frontend_id(service);
         let shares: Vec<u16> = splits.iter().map(|(share, _)| *share).collect();
         let count = u32::try_from(splits.len())?;
-        let mut record = Record { bounds: bounds(&shares), count, ..Record::default() };
+        let flags = if service == Service::Alias { FOLLOW_WEIGHTS } else { 0 };
+        let mut record = Record { bounds: bounds(&shares), count, flags, ..Record::default() };
         for (split, (_, backends)) in splits.iter().enumerate() {
             let ids: Vec<u32> = backends.iter().map(|nth| self.backend_id(*nth)).collect();
             record.statistics[split] = u16::try_from(2 * id + u32::try_from(split)?)?;

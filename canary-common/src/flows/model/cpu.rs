@@ -284,7 +284,7 @@ impl Flows for Cpu<'_> {
     }
 
     fn add(&self, word: &Word<u64>, by: u64) {
-        let unlocks = by == u64::MAX;
+        let unlocks = by == 1;
         let unspills = by == (1_u64 << 32).wrapping_neg();
         let skipped = unlocks && (self.is(Fault::NoLock) || self.is(Fault::NoUnlock))
             || unspills && self.is(Fault::NoUnspill);

@@ -3,7 +3,7 @@
 use canary_common::draw::flow_hash;
 use canary_common::endpoint::Version;
 use canary_common::memory::Memory;
-use canary_common::service::{AFFINITY_SOURCE, Record, pick};
+use canary_common::service::{AFFINITY_SOURCE, FOLLOW_WEIGHTS, Record, pick};
 use canary_common::tables::Tables as _;
 
 use super::*;
@@ -51,6 +51,37 @@ fn backend(memory: &Memory, record: &Record, client: Endpoint) -> Option<u32> {
     let by_address = record.flags & AFFINITY_SOURCE != 0;
     let hash = flow_hash(SEED, client, vip(10, TCP), by_address);
     pick(memory, record, Version::V4, hash).unwrap().backend
+}
+
+#[test]
+fn that_datagrams_follow_reaches_the_record_of_udp_alone() {
+    let following = |mut lab: Lab| {
+        let name = "payments".to_owned();
+        let entry = lab
+            .0
+            .defaults
+            .entry(name.clone())
+            .or_insert_with(|| sourced(ServiceDefaults { name, ..ServiceDefaults::default() }));
+        let meta = serde_json::json!({"canary/udp-follow-weights": "true"});
+        entry.value.other.insert("Meta".to_owned(), meta);
+        lab.compile()
+    };
+    let flags = |desired: &Desired| {
+        let (mut published, _) = Published::new(Sizes::default());
+        let writes = plan(&mut published, desired).unwrap();
+        let records = carried_out(&mut Memory::default(), &writes);
+        records.iter().map(|record| record.flags).collect::<Vec<_>>()
+    };
+
+    let udp = following(payments().udp("payments"));
+    assert_eq!(flags(&udp.desired), [FOLLOW_WEIGHTS]);
+    assert_eq!(flags(&payments().udp("payments").compile().desired), [0]);
+    let tcp = following(payments());
+    assert_eq!(flags(&tcp.desired), [0]);
+    let said: Vec<String> = tcp.warnings.iter().map(|warning| warning.text.clone()).collect();
+    let text = "meta canary/udp-follow-weights has no effect: the service is not reached by UDP";
+    assert!(said.iter().any(|said| said == text), "{said:?}");
+    assert!(!udp.warnings.iter().any(|warning| warning.text == text));
 }
 
 #[test]

@@ -24,8 +24,10 @@ pub(super) fn of(verb: &str, id: &str) -> Option<Ask> {
     Some(match (verb, id) {
         (_, "service") | ("explain", "what") => |words| words.ask(&services),
         ("set", "weights") => |words| words.ask(&weights),
-        ("rollback", "to") => |words| words.ask(&subsets),
+        ("rollback", "to") | ("sever", "subset") => |words| words.ask(&subsets),
         ("deregister" | "maintenance", "id") => |words| words.ask(&instances),
+        ("flows" | "observe", "kind") => return None,
+        ("flows" | "observe", "subset") => |words| words.ask(&subsets),
         (_, "kind") => |_| KINDS.map(str::to_owned).to_vec(),
         (_, "name") => |words| words.ask(&entries),
         _ => return None,
@@ -58,7 +60,8 @@ impl Words {
 
     /// The word after `verb` that is no flag: the service.
     fn service(&self) -> Option<&str> {
-        let verb = self.0.iter().position(|word| ["set", "rollback"].contains(&word.as_str()))?;
+        let verbs = ["set", "rollback", "sever", "flows", "observe"];
+        let verb = self.0.iter().position(|word| verbs.contains(&word.as_str()))?;
         let mut rest = self.0.iter().skip(verb.saturating_add(1));
         rest.find(|word| !word.starts_with('-')).map(String::as_str)
     }

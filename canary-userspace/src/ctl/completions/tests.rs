@@ -78,6 +78,13 @@ async fn a_rollback_goes_to_a_subset() {
 }
 
 #[tokio::test]
+async fn connections_of_a_subset_are_severed() {
+    let server = replies(&[resolver()]);
+
+    assert_eq!(complete(&server, "sever payments --subset bl").await, ["blau", "blue"]);
+}
+
+#[tokio::test]
 async fn kinds_and_names_are_completed_with_consuls_flags_too() {
     let server = replies(&[json!([{"Name": "web"}, {"Name": "api"}])]);
 

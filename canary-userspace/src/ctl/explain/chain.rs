@@ -42,12 +42,10 @@ pub(super) fn lines(explain: &Explain, paint: Paint) -> Vec<String> {
 }
 
 /// A virtual address as people write it.
-fn frontend(Frontend { address, port, protocol }: &Frontend) -> String {
-    if address.contains(':') {
-        format!("[{address}]:{port}/{protocol}")
-    } else {
-        format!("{address}:{port}/{protocol}")
-    }
+fn frontend(Frontend { address, port, protocol, source }: &Frontend) -> String {
+    let (open, close) = if address.contains(':') { ("[", "]") } else { ("", "") };
+    let source = source.as_ref().map(|source| format!(" (elsewhere as {source})"));
+    format!("{open}{address}{close}:{port}/{protocol}{}", source.unwrap_or_default())
 }
 
 /// A tree that is being drawn.

@@ -120,6 +120,9 @@ fn title(service: &Service, paint: Paint) -> String {
             "  {open}{}{close}:{}/{}",
             frontend.address, frontend.port, frontend.protocol
         );
+        if let Some(source) = &frontend.source {
+            _ = write!(title, " (elsewhere as {source})");
+        }
     }
     let origins: Vec<_> =
         service.origin.iter().map(|(entry, origin)| format!("{entry}: {origin}")).collect();
@@ -148,7 +151,7 @@ fn cells(service: &Service, split: &Split, opened: u64) -> [String; 13] {
     ]
 }
 
-fn name(service: &Service, split: &Split) -> String {
+pub(in crate::ctl) fn name(service: &Service, split: &Split) -> String {
     match (split.service == service.service, split.subset.as_str()) {
         (true, "") => "(all)".to_owned(),
         (true, subset) => subset.to_owned(),
@@ -190,7 +193,7 @@ fn percent(part: u64, whole: u64) -> Option<String> {
     Some(format!("{}.{:02}", hundredths / 100, hundredths % 100))
 }
 
-fn quantiles(quantiles: Option<&Quantiles>) -> String {
+pub(in crate::ctl) fn quantiles(quantiles: Option<&Quantiles>) -> String {
     let one = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), micros);
     quantiles.map_or_else(
         || "-".to_owned(),

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use super::frame;
 use crate::ctl::args;
 use crate::ctl::client::Client;
 use crate::ctl::console::Console;
+use crate::ctl::ends::ended;
 use crate::ctl::failure::Failure;
 use crate::ctl::screen;
 
@@ -28,21 +28,12 @@ pub(super) async fn run(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let ends = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-    let [mut interrupt, mut terminate] = ends;
-    let ended = async {
-        let wait = async |end: &mut std::io::Result<tokio::signal::unix::Signal>| match end {
-            Ok(end) => _ = end.recv().await,
-            Err(_) => std::future::pending().await,
-        };
-        tokio::select! { () = wait(&mut interrupt) => {} () = wait(&mut terminate) => {} }
-    };
     let in_place = console.screen && !options.json;
     if in_place {
         console.raw(screen::OPEN)?;
     }
     let outcome = tokio::select! {
-        () = ended => Ok(()),
+        () = ended() => Ok(()),
         outcome = looks(options, client, console, in_place) => outcome,
     };
     if in_place {

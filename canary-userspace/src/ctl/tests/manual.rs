@@ -7,6 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::story::{Lab, example};
+use crate::api::document::flows::Flow;
+use crate::compile::SplitKey;
 
 const BAD: &str = "kind = \"service-splitter\"\nname = \"payments\"\nsplits = [\n  \
                    { weight = 90, service_subset = \"blue\" },\n  \
@@ -27,6 +29,27 @@ fn files(lab: &Lab) {
         )
     });
     put("payments.hcl", &services.concat());
+    let live = [("blue", 120), ("green", 41)].map(|(subset, live)| {
+        let subset = subset.to_owned();
+        let key = SplitKey { service: "payments".into(), target: "payments".into(), subset };
+        (key, live)
+    });
+    lab.memory.get().live = live.into();
+    lab.memory.get().flows = vec![Flow {
+        kind: "forward".to_owned(),
+        state: Some("established".to_owned()),
+        protocol: "tcp".to_owned(),
+        client: "10.244.1.9:40000".to_owned(),
+        destination: "10.96.0.10:80".to_owned(),
+        backend: Some("10.244.1.3:8080".to_owned()),
+        port: Some(61_012),
+        service: Some("payments".to_owned()),
+        target: Some("payments".to_owned()),
+        subset: Some("green".to_owned()),
+        interface: Some("veth1".to_owned()),
+        idle_seconds: 3,
+        severed: false,
+    }];
 }
 
 /// What a command of the manual prints, data first.

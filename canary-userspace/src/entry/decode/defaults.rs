@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::head;
 use crate::entry::validate::Head;
-use crate::entry::{Decoded, Entry, Places, ProxyDefaults, ServiceDefaults};
+use crate::entry::{Decoded, Entry, FOLLOW_WEIGHTS, Places, ProxyDefaults, ServiceDefaults};
 use crate::error::ConfigError;
 use crate::syntax::{Data, Fields, Item, Remarks, Value, weak_string};
 
@@ -25,6 +25,13 @@ pub(super) fn service(
     let protocol = fields.string("Protocol", "protocol", &mut remarks)?;
     let mut other = raw(fields);
     keep_meta(&mut other, &head.meta);
+    let follow = head.meta.get(FOLLOW_WEIGHTS).map_or("", String::as_str);
+    if !matches!(follow, "" | "true" | "false") {
+        let text = format!(
+            "meta {FOLLOW_WEIGHTS} {follow:?} is neither \"true\" nor \"false\": it counts as \"false\""
+        );
+        remarks.warn(head.meta_position, text);
+    }
     let warnings = remarks.settle()?;
     head.check_name().and_then(|()| head.check_meta()).map_err(ConfigError::of_rule)?;
     let places = Places { name: head.position, splits: Vec::new() };

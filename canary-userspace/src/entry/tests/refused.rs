@@ -353,6 +353,11 @@ fn what_has_no_effect_is_told_and_kept() {
             "splits { weight = 100 }\n@meta { on_empty = \"drop\" }",
             "meta on_empty \"drop\" is neither \"reset\" nor \"redistribute\": it counts as \"reset\"",
         ),
+        (
+            "service-defaults",
+            "protocol = \"udp\"\n@meta { \"canary/udp-follow-weights\" = \"yes\" }",
+            "meta canary/udp-follow-weights \"yes\" is neither \"true\" nor \"false\": it counts as \"false\"",
+        ),
     ] {
         let (text, place) = marked(kind, text);
         let decoded = read(&text);
@@ -365,6 +370,22 @@ fn what_has_no_effect_is_told_and_kept() {
         "kind = \"service-resolver\" name = \"p\" connect_timeout = \"0s\" request_timeout = 0",
     );
     assert_eq!(quiet.warnings, []);
+}
+
+#[test]
+fn datagrams_may_follow_the_weights() {
+    for (meta, follows) in [
+        ("", false),
+        ("meta { \"canary/udp-follow-weights\" = \"true\" }", true),
+        ("meta { \"canary/udp-follow-weights\" = \"false\" }", false),
+        ("meta { \"canary/udp-follow-weights\" = \"\" }", false),
+        ("meta { \"udp-follow-weights\" = \"true\" }", false),
+    ] {
+        let decoded = read(&format!("kind = \"service-defaults\" name = \"p\" {meta}"));
+        assert_eq!(decoded.warnings, [], "{meta}");
+        let Entry::Defaults(defaults) = decoded.entry else { panic!("{meta}") };
+        assert_eq!(defaults.datagrams_follow(), follows, "{meta}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! When entries of `FLOWS` are over.
 
 use canary_common::flows::{Head, Kind};
+use canary_common::limits::FRAGMENT_IDLE;
 use canary_common::settings::Idle;
 
 /// After how many quiet seconds each state is over, by [`Idle`].
@@ -15,7 +16,7 @@ pub(super) fn limit(limits: &Limits, state: Idle) -> u32 {
 /// What is known of a connection from its entries: of both directions, or of the one there is.
 #[expect(clippy::struct_excessive_bools, reason = "each is a bit of the heads")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(in crate::kernel) struct Facts {
     /// The backend answered.
     pub(super) answered: bool,
     /// An end has reset it, and neither has gone on since.
@@ -24,7 +25,7 @@ pub(super) struct Facts {
     over: bool,
     udp: bool,
     /// Seconds since the last packet of either direction.
-    pub(super) idle: u32,
+    pub(in crate::kernel) idle: u32,
 }
 
 impl Facts {
@@ -40,7 +41,7 @@ impl Facts {
     }
 
     /// Of both directions: the younger counts.
-    pub(super) fn of_both(forward: Head, back: Head, now: u32) -> Self {
+    pub(in crate::kernel) fn of_both(forward: Head, back: Head, now: u32) -> Self {
         let both = [forward, back].map(|head| Self::of(head, now));
         let [forth, behind] = both;
         let either = |bit| forward.has(bit) || back.has(bit);
@@ -70,7 +71,7 @@ impl Facts {
     }
 
     /// Its state, as far as its age goes.
-    pub(super) fn state(self) -> Idle {
+    pub(in crate::kernel) fn state(self) -> Idle {
         match self {
             // A reset of UDP is the agent's: the `return` of a flow that was moved.
             Self { reset: true, .. } => Idle::Reset,
@@ -95,7 +96,7 @@ impl Facts {
 }
 
 /// What is known of an entry that has no partner.
-pub(super) fn of_lone(kind: Kind, head: Head, now: u32) -> Facts {
+pub(in crate::kernel) fn of_lone(kind: Kind, head: Head, now: u32) -> Facts {
     let facts = Facts::of(head, now);
     match kind {
         // Of a trace one entry holds what both directions did.
@@ -104,5 +105,14 @@ pub(super) fn of_lone(kind: Kind, head: Head, now: u32) -> Facts {
         }
         Kind::Fragment => Facts { answered: false, reset: false, ..facts },
         _ => facts,
+    }
+}
+
+/// Whether an entry that has no partner has been quiet for as long as it may be.
+pub(super) fn is_lone_old(kind: Kind, facts: Facts, limits: &Limits) -> bool {
+    match kind {
+        // No longer than its datagram is waited for.
+        Kind::Fragment => facts.idle >= FRAGMENT_IDLE,
+        _ => facts.is_old(limits),
     }
 }

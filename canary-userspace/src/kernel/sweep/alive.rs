@@ -30,6 +30,8 @@ pub struct Fill {
     pub foreign: u64,
     /// Fragments' datagrams.
     pub fragments: u64,
+    /// Entries that are in their second choice.
+    pub spilled: u64,
 }
 
 impl Fill {
@@ -37,6 +39,20 @@ impl Fill {
     #[must_use]
     pub fn percent(&self) -> u64 {
         self.places.saturating_mul(100).checked_div(self.capacity).unwrap_or(0)
+    }
+
+    /// Entries by what they are: connections by how far they got, and what is none of ours.
+    #[must_use]
+    pub fn kinds(&self) -> [(&'static str, u64); 7] {
+        [
+            ("opening", self.opening),
+            ("established", self.established),
+            ("ended", self.ended),
+            ("udp", self.udp),
+            ("straight", self.straight),
+            ("foreign", self.foreign),
+            ("fragment", self.fragments),
+        ]
     }
 
     pub(super) fn add(&mut self, head: Head, facts: Facts) {
@@ -71,7 +87,8 @@ pub struct Alive {
     pub frontends: BTreeMap<u32, u64>,
     /// Live flows by backend and statistics id, of backends that take no new ones.
     pub splits: BTreeMap<(u32, u16), u64>,
-    /// Places by the interface that their connections came by; 0 for uplinks and tunnels.
+    /// Places of what nothing pushes out, by the interface that it came by; 0 for uplinks and
+    /// tunnels.
     pub interfaces: BTreeMap<u32, u64>,
 }
 
@@ -99,6 +116,15 @@ impl Tally {
         if let Some(count) = self.counts.get_mut(index) {
             *count = count.saturating_add(by);
         }
+    }
+
+    /// The count of a number.
+    pub(super) fn of(&self, number: u32) -> u64 {
+        let dense = usize::try_from(number).ok().and_then(|index| self.counts.get(index));
+        dense.map_or_else(
+            || self.beyond.get(&number).copied().unwrap_or(0),
+            |count| u64::from(*count),
+        )
     }
 
     /// The counts that are not 0.

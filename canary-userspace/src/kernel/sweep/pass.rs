@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use canary_common::backend::State;
 use canary_common::flows::{
-    self, Entry, Flows, Head, Kind, Seed, Values, find_at, key_of, mark, partner, touch,
+    self, Entry, Flows, Head, Kind, Seed, Values, find_at, is_kept, key_of, mark, partner,
+    spilled_from, touch,
 };
 use canary_common::limits::ORPHAN_IDLE;
 use canary_common::settings::Idle;
 
 use super::age::{self, Facts, Limits};
 use super::alive::{Alive, Fill, Tally, add};
+use super::spilled::Numbers;
 use super::task::{Conntrack, Depth, Task};
 
 /// Times that an entry is tried to be freed which packets keep changing.
@@ -43,6 +45,10 @@ pub(super) struct Passed {
     pub(super) alive: Alive,
     /// By statistics id.
     pub(super) ends: BTreeMap<u16, Ends>,
+    /// How many entries of each bucket are in their second choice, as the bucket says.
+    pub(super) numbers: Numbers,
+    /// The same as they were found, by a pass that reads everything.
+    pub(super) spilled: Tally,
     /// Entries that should be free and are not: packets changed them all the time.
     pub(super) left: u64,
 }
@@ -56,6 +62,8 @@ struct Pass<'a, T: ?Sized> {
     interfaces: Tally,
     splits: BTreeMap<(u32, u16), u64>,
     ends: BTreeMap<u16, Ends>,
+    numbers: Numbers,
+    spilled: Tally,
     left: u64,
     asked: u32,
 }
@@ -86,11 +94,14 @@ pub(super) fn pass<T: Flows + ?Sized>(
         interfaces: Tally::default(),
         splits: BTreeMap::new(),
         ends: BTreeMap::new(),
+        numbers: Numbers::default(),
+        spilled: Tally::default(),
         left: 0,
         asked: 0,
     };
     for number in 0..given.seed.buckets {
         let Some(bucket) = given.tables.flows(number) else { break };
+        pass.numbers.add(number, given.tables.load(&bucket.own));
         for (place, word) in (number << 3..).zip(&bucket.heads) {
             let head = Head(given.tables.load(word));
             if !matches!(head.kind(), Kind::Free | Kind::Claimed) {
@@ -100,13 +111,15 @@ pub(super) fn pass<T: Flows + ?Sized>(
     }
     Passed {
         alive: Alive {
-            fill: pass.fill,
+            fill: Fill { spilled: pass.numbers.sum(), ..pass.fill },
             backends: pass.backends.counted(),
             frontends: pass.frontends.counted(),
             splits: pass.splits,
             interfaces: pass.interfaces.counted(),
         },
         ends: pass.ends,
+        numbers: pass.numbers,
+        spilled: pass.spilled,
         left: pass.left,
     }
 }
@@ -123,14 +136,19 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
             Kind::Forward => depth >= Depth::Counts || facts.may_be_old(head, limits),
             Kind::Return => depth >= Depth::All || facts.may_be_old(head, limits),
             Kind::Straight => depth >= Depth::Counts || facts.is_old(limits),
-            Kind::Foreign => depth >= Depth::Counts || self.is_to_be_asked(facts),
-            Kind::Fragment => facts.is_old(limits),
+            Kind::Foreign => depth >= Depth::All || self.is_to_be_asked(facts),
+            Kind::Fragment => depth >= Depth::All || age::is_lone_old(kind, facts, limits),
             Kind::Free | Kind::Claimed => false,
         };
         if looks
             && let Some(entry) = find_at(self.given.tables, place)
             && entry.head.is_of_same(head)
         {
+            if depth >= Depth::All
+                && let Some(first) = spilled_from(self.given.tables, &entry, self.given.seed)
+            {
+                self.spilled.add(first, 1);
+            }
             self.entry(&entry);
         }
     }
@@ -150,10 +168,10 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
                 let facts = age::of_lone(kind, entry.head, self.given.now);
                 if self.is_lost(entry) {
                     self.free(entry, Why::Lost);
-                } else if facts.is_old(self.given.limits) {
+                } else if age::is_lone_old(kind, facts, self.given.limits) {
                     self.free(entry, Why::Old);
-                } else if self.given.task.depth >= Depth::Counts && kind == Kind::Straight {
-                    self.interfaces.add(entry.values.interface, 1);
+                } else if kind == Kind::Straight {
+                    self.hold(entry, 1);
                 }
             }
         }
@@ -236,13 +254,17 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
         self.given.states.get(usize::try_from(backend).ok()?).copied()
     }
 
-    /// Whether an entry is of datagrams whose backend takes none any more.
+    /// Whether an entry is of datagrams whose backend takes none any more, or of what the client
+    /// has begun with one that may serve somebody else next.
     fn is_to_move(&self, entry: &Entry<'_>) -> bool {
-        let head = entry.head;
-        head.kind() == Kind::Forward
-            && head.has(Head::UDP)
-            && !entry.values.has(Values::DIRECT)
-            && self.state_of(entry.values.backend).is_some_and(|state| state != State::Alive)
+        let Entry { head, values, .. } = entry;
+        if head.kind() != Kind::Forward || values.has(Values::DIRECT) {
+            return false;
+        }
+        let is_opening = head.has(Head::UDP) || !head.has(Head::ANSWERED);
+        let state = self.state_of(values.backend);
+        is_opening && self.given.task.returning.contains(&values.backend)
+            || head.has(Head::UDP) && state.is_some_and(|state| state != State::Alive)
     }
 
     fn count(&mut self, entry: &Entry<'_>) {
@@ -250,7 +272,7 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
         if self.given.task.depth < Depth::Counts || head.kind() != Kind::Forward {
             return;
         }
-        self.interfaces.add(values.interface, 2);
+        self.hold(entry, 2);
         if head.ended() {
             return;
         }
@@ -293,14 +315,18 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
             match self.conntrack.has(&key_of(self.given.tables, entry)) {
                 Some(false) => {
                     self.free(entry, Why::Old);
-                    return;
                 }
                 Some(true) => touch(self.given.tables, entry, self.given.now),
                 None => {}
             }
         }
-        if self.given.task.depth >= Depth::Counts {
-            self.interfaces.add(entry.values.interface, 1);
+    }
+
+    /// Counts places that an interface has of what nothing pushes out.
+    fn hold(&mut self, entry: &Entry<'_>, places: u32) {
+        let Given { tables, now, task, .. } = *self.given;
+        if task.depth >= Depth::Counts && is_kept(tables, entry.head, now) {
+            self.interfaces.add(entry.values.interface, places);
         }
     }
 

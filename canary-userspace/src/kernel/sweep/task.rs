@@ -54,6 +54,9 @@ pub struct Task {
     pub free: Rows,
     /// Rows whose TCP connections end with their next packet; datagrams are freed.
     pub sever: Rows,
+    /// Rows of `BACKENDS` that leave and come back, perhaps to another service: their datagrams'
+    /// way forth is freed, and that of what is not answered yet.
+    pub returning: BTreeSet<u32>,
     /// Interfaces that are gone: what came by them is freed.
     pub interfaces: BTreeSet<u32>,
 }
@@ -61,7 +64,8 @@ pub struct Task {
 impl Task {
     /// Whether it is to do nothing beside ageing.
     pub(super) fn is_plain(&self) -> bool {
-        self.free.is_empty() && self.sever.is_empty() && self.interfaces.is_empty()
+        let Self { depth: _, free, sever, returning, interfaces } = self;
+        free.is_empty() && sever.is_empty() && returning.is_empty() && interfaces.is_empty()
     }
 }
 

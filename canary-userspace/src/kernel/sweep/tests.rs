@@ -1,7 +1,7 @@
 //! Ages of every kind, the younger of both directions, what loses its end, counts and the fill.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use canary_common::backend::State;
 use canary_common::endpoint::{Address, Endpoint, TCP, UDP};
@@ -13,6 +13,7 @@ use canary_common::word::Word;
 
 use super::age::Limits;
 use super::pass::{Ends, Given, Passed, pass};
+use super::spilled::Recount;
 use super::task::{Conntrack, Depth, Rows, Task};
 
 const LIMITS: Limits = [60, 7860, 120, 10, 30, 180];
@@ -206,7 +207,7 @@ fn traces_and_fragments_have_ages_too() {
         (Kind::Straight, ANSWERED | Head::FIN, 120),
         (Kind::Straight, ANSWERED | Head::UDP, 30),
         (Kind::Straight, ANSWERED | Head::UDP | Head::OVER, 180),
-        (Kind::Fragment, 0, 60),
+        (Kind::Fragment, 0, 15),
     ];
     for (kind, state, limit) in cases {
         let table = Table::new(16);
@@ -324,6 +325,25 @@ fn datagrams_leave_a_backend_that_drains_and_their_answers_have_two_seconds() {
 }
 
 #[test]
+fn a_backend_that_comes_back_finds_neither_datagrams_nor_syns_of_before() {
+    let table = Table::new(16);
+    let udp = table.connect(1, UDP, values(4), [(ANSWERED, 0); 2]);
+    let opening = table.connect(2, TCP, values(4), [(0, 0); 2]);
+    let stays = [
+        table.connect(3, TCP, values(4), [(ANSWERED, 0); 2]),
+        table.connect(4, UDP, Values { backend: 5, ..values(4) }, [(ANSWERED, 0); 2]),
+        table.connect(5, UDP, Values { flags: Values::DIRECT, ..values(4) }, [(ANSWERED, 0); 2]),
+    ];
+
+    table.pass(&Task { returning: [1].into(), ..all() });
+
+    for [forth, back] in [udp, opening] {
+        assert_eq!((table.is_there(forth), table.is_there(back)), (false, true));
+    }
+    assert!(stays.iter().flatten().all(|place| table.is_there(*place)));
+}
+
+#[test]
 fn what_came_by_an_interface_that_is_gone_is_freed() {
     let table = Table::new(16);
     let gone = table.connect(1, TCP, values(4), [(ANSWERED, 0); 2]);
@@ -354,11 +374,40 @@ fn live_flows_are_counted_by_row_and_places_by_interface() {
     assert_eq!(alive.backends, [(1, 3), (3, 1)].into());
     assert_eq!(alive.frontends, [(2, 4)].into());
     assert_eq!(alive.splits, [((3, 5), 1)].into());
-    assert_eq!(alive.interfaces, [(7, 3), (8, 8)].into());
+    assert_eq!(alive.interfaces, [(7, 3), (8, 2)].into(), "what could be pushed out is nobody's");
     let fill = alive.fill;
     assert_eq!((fill.places, fill.capacity, fill.connections), (11, 448, 5));
     assert_eq!((fill.opening, fill.established, fill.ended, fill.udp), (1, 2, 1, 1));
     assert_eq!((fill.straight, fill.percent()), (1, 2));
+}
+
+#[test]
+fn a_number_of_spilled_entries_that_is_too_high_is_repaired_by_a_later_pass() {
+    let table = Table::new(3);
+    for number in 0..7 {
+        table.connect(number, TCP, values(4), [(ANSWERED, 0); 2]);
+    }
+    let (right, start) = (spills(&table), Instant::now());
+    assert!(right > 0, "the table is too large");
+    let memory = &table.memory;
+    for bucket in &memory.flows {
+        bucket.own.store(bucket.own.load() + (3 << 32));
+    }
+    let mut recount = Recount::default();
+    let mut pass_at = |seconds| {
+        let Passed { numbers, spilled, alive, .. } = table.pass(&all());
+        assert_eq!(alive.fill.spilled, spills(&table));
+        recount.repair(memory, start + Duration::from_secs(seconds), numbers, &spilled)
+    };
+
+    assert_eq!([pass_at(0), pass_at(9)], [0, 0], "a free may be under way");
+    // One that spills since makes the number of its bucket young again.
+    memory.flows[1].own.store(memory.flows[1].own.load() + 2);
+    assert_eq!(pass_at(10), 6);
+    assert_eq!(pass_at(20), 3);
+    assert_eq!(pass_at(30), 0);
+
+    assert_eq!(spills(&table), right);
 }
 
 #[test]

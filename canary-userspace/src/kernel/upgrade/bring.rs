@@ -125,7 +125,7 @@ impl Kernel {
     /// Goes on with what sockets believe they are connected to.
     fn bring_sockets(&mut self, tables: &Tables, rows: &Rows) -> Result<()> {
         tables.sockets(|cookie, old| match rows.pick(old) {
-            Some(pick) => Ok(self.sockets.insert(cookie, pick, 0)?),
+            Some(pick) => Ok(self.brought_sockets.insert(cookie, pick, 0)?),
             None => Ok(()),
         })
     }

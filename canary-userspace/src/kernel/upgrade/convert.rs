@@ -258,7 +258,7 @@ mod tests {
     fn a_socket_goes_on_believing_that_it_is_connected_to_the_frontend() {
         let pick = rows(TCP).pick([4, 2, 5, 6]).unwrap();
 
-        assert_eq!(canary_common::socket::peer(&pick), at(100, 80, TCP));
+        assert_eq!(pick.frontend(), at(100, 80, TCP));
         assert_eq!((pick.statistics, pick.backend), (60, 50));
         assert_eq!(rows(TCP).pick([4, 1, 5, 6]), None);
     }

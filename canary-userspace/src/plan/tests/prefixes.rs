@@ -30,6 +30,7 @@ fn states() -> impl Strategy<Value = Desired> {
                     name,
                     frontends,
                     affinity: Affinity::Flow,
+                    follows: false,
                 })
             });
         desired(services.collect())

@@ -44,8 +44,9 @@ pub(super) fn page(source: &str, object: &[u8]) -> Result<String> {
             each(kind, map),
         )?;
     }
-    // The compiler adds maps of its own, all of whose names start with a dot.
-    let mut unknown = object.maps.keys().filter(|name| !name.starts_with('.'));
+    // The compiler adds maps of its own, all of whose names start with a dot; aya-log adds one.
+    let is_other = |name: &&String| name.starts_with('.') || *name == "AYA_LOGS";
+    let mut unknown = object.maps.keys().filter(|name| !is_other(name));
     let is_declared = |name: &String| declared.iter().any(|map| map.name == *name);
     let stray = unknown.find(|name| !is_declared(name));
     ensure!(stray.is_none(), "the source does not declare {stray:?}");
@@ -54,7 +55,7 @@ pub(super) fn page(source: &str, object: &[u8]) -> Result<String> {
 
 /// A type and its size, such as `` `Flow` (16) ``.
 fn sized(name: &str, bytes: u32) -> String {
-    format!("`{name}` ({bytes})")
+    if bytes == 0 { "-".to_owned() } else { format!("`{name}` ({bytes})") }
 }
 
 /// Bytes that an entry takes.
@@ -63,6 +64,8 @@ fn each(kind: &str, map: &Map) -> String {
     let (key, value) = (rounded(map.key_size()), rounded(map.value_size()));
     match kind {
         "array of maps" => "8".to_owned(),
+        // Its size is one of bytes.
+        "ring" => "1".to_owned(),
         "per-CPU array" => format!("{value} a CPU"),
         "hash" | "LRU hash" => (HASH_ELEMENT + HASH_BUCKET + key + value).to_string(),
         // The kernel rounds rows of an array up to words.
@@ -96,6 +99,17 @@ fn declarations(source: &str) -> Result<Vec<Declared>> {
 fn declaration(line: &str, purpose: String) -> Result<Declared> {
     let rest = line.strip_prefix("static ").context("not a static")?;
     let (name, rest) = rest.split_once(": ").context("no type")?;
+    ensure!(!purpose.is_empty(), "{name} says not what it is for");
+    if rest.starts_with("RingBuf =") {
+        let [key, value] = [String::new(), String::new()];
+        return Ok(Declared {
+            name: name.to_owned(),
+            kind: "ring".to_owned(),
+            key,
+            value,
+            purpose,
+        });
+    }
     let (kind, rest) = rest.split_once('<').context("a type without parameters")?;
     let (parameters, _) = rest.split_once("> =").context("the type does not end in its line")?;
     let of_array = |kind: &str| (kind.to_owned(), "u32".to_owned(), parameters.to_owned());
@@ -107,11 +121,12 @@ fn declaration(line: &str, purpose: String) -> Result<Declared> {
         "Array" => of_array("array"),
         "PerCpuArray" => of_array("per-CPU array"),
         "ArrayOfMaps" => ("array of maps".to_owned(), "u32".to_owned(), "map".to_owned()),
+        // The kernel takes the socket's descriptor for the key.
+        "SkStorage" => ("socket storage".to_owned(), "i32".to_owned(), parameters.to_owned()),
         "HashMap" => of_hash("hash")?,
         "LruHashMap" => of_hash("LRU hash")?,
         other => anyhow::bail!("{other} is not known"),
     };
-    ensure!(!purpose.is_empty(), "{name} says not what it is for");
     Ok(Declared { name: name.to_owned(), kind, key, value, purpose })
 }
 
@@ -124,7 +139,9 @@ mod tests {
         let source = "/// The second since which\n/// we are attached.\n#[map]\n\
                       static INTERFACES: HashMap<u32, [u32; 2]> = HashMap::pinned(1, 0);\n\
                       /// Not a map.\nconst X: u32 = 1;\n\
-                      /// Flows.\n#[map]\nstatic FLOWS: LruHashMap<Key, Flow> =\n    x();\n";
+                      /// Flows.\n#[map]\nstatic FLOWS: LruHashMap<Key, Flow> =\n    x();\n\
+                      /// News.\n#[map]\nstatic EVENTS: RingBuf = y();\n\
+                      /// Picks.\n#[btf_map]\nstatic PICKS: SkStorage<[u64; 8]> = SkStorage::new();\n";
 
         let found = declarations(source).unwrap();
 
@@ -135,7 +152,9 @@ mod tests {
             found.iter().map(line).collect::<Vec<_>>(),
             [
                 "INTERFACES|hash|u32|[u32; 2]|The second since which we are attached.",
-                "FLOWS|LRU hash|Key|Flow|Flows."
+                "FLOWS|LRU hash|Key|Flow|Flows.",
+                "EVENTS|ring|||News.",
+                "PICKS|socket storage|i32|[u64; 8]|Picks."
             ]
         );
         assert!(declarations("#[map]\nstatic X: Array<u32> = y();\n").is_err());

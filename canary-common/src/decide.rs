@@ -1,0 +1,66 @@
+//! The whole logic in one function, as hosts run it.
+
+use crate::addresses;
+use crate::forward::{of_flow, of_none};
+use crate::hooks::is_ours;
+use crate::node::Node;
+use crate::reason::Reason;
+use crate::relay::{self, Relay};
+use crate::route::{Decision, Origin};
+use crate::segment::Segment;
+use crate::start::{Begun, store, trace};
+use crate::tables::Tables;
+
+/// What the whole logic decides of a segment.
+#[derive(Clone, Copy)]
+pub(crate) enum Decided {
+    /// The node's own stack sends it on, or it goes back.
+    Here(Decision),
+    /// It is sent on to a backend elsewhere.
+    Forth(Relay),
+    /// It is sent on to a client outside.
+    Back(Relay),
+}
+
+/// Decides what becomes of a packet towards a frontend, and stores what begins with it.
+///
+/// In the kernel, the steps are functions of their own.
+///
+/// # Errors
+///
+/// The [`Reason`] why it is not forwarded.
+#[inline(always)]
+pub(crate) fn decide<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    bits: u64,
+) -> Result<Decided, Reason> {
+    if bits & addresses::NODE != 0
+        && let Some(answer) = relay::answer(node, segment)?
+    {
+        return Ok(Decided::Back(answer));
+    }
+    is_ours(node.tables, segment, bits)?;
+    match of_flow(node, segment, origin, bits)? {
+        Some(Decision::Forward(route)) if route.masked => {
+            return relay::forth(node, segment, origin).map(Decided::Forth);
+        }
+        Some(decision) => return Ok(Decided::Here(decision)),
+        None => {}
+    }
+    let beginning = of_none(node, segment, origin)?;
+    match beginning.begun {
+        Begun::Passes => Ok(Decided::Here(Decision::Forward(beginning.as_it_is()))),
+        Begun::Flow if beginning.is_masked() => {
+            relay::store(node, segment, &beginning).map(Decided::Forth)
+        }
+        Begun::Flow => store(node, segment, origin, &beginning)
+            .map(|route| Decided::Here(Decision::Forward(route))),
+        Begun::Trace => {
+            let request = trace(node, segment, &beginning);
+            node.tables.store_flow(&request, node.settings.flows());
+            Err(Reason::Straight)
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Clients outside and backends elsewhere: source translation, both ways.
+//!
+//! A backend on another node would answer its client past this one. So it sees this node's
+//! address and one of its source ports, and the answer comes back here. The client's own address
+//! has no room in the `return`: it is in the key of the `forward`, its partner.
+//!
+//! The node's own stack takes no packet from its own address, so these are sent on past it: only
+//! where the route says how, which is asked before anything is noted or written.
+
+use crate::account::{note_client, note_server};
+use crate::addresses;
+use crate::endpoint::{Address, Endpoint, TCP, UDP, Version};
+use crate::flows::{
+    Back, Client, Entry, Head, Key, Kind, Request, Values, find_at, key_of, partner,
+};
+use crate::forward::{is_late, is_reset};
+use crate::hooks::{Outcome, Verdict, unforwarded};
+use crate::limits;
+use crate::node::Node;
+use crate::packet::Packet;
+use crate::ports::{Ports, Taken, is_taken};
+use crate::reason::Reason;
+use crate::route::Origin;
+use crate::segment::{Segment, Side};
+use crate::start::{Beginning, request, store_both};
+use crate::tables::{Tables, Way};
+use crate::wire::{ipv4, ipv6};
+
+/// Offset of the destination port in the headers of TCP and UDP.
+const DESTINATION_PORT_AT: usize = 2;
+
+/// Both ends of a packet that is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Whom it comes from.
+    pub source: Endpoint,
+    /// To whom it goes.
+    pub destination: Endpoint,
+}
+
+impl Relay {
+    /// Against the tuple of the other direction.
+    #[inline(always)]
+    const fn against(key: Key) -> Self {
+        Self { source: key.destination(), destination: key.source() }
+    }
+}
+
+/// The bits of `ADDRESSES` that count for packets from there: what a pod sends to the node is
+/// never the answer of a backend elsewhere, and what a hook in the driver has sent to a backend
+/// of this node is done.
+#[inline(always)]
+pub(crate) const fn bits(origin: Origin) -> u64 {
+    match origin {
+        Origin::Pod => addresses::ALL & !addresses::NODE,
+        Origin::Net => addresses::ALL,
+        Origin::Behind => addresses::FRONTEND | addresses::NODE,
+    }
+}
+
+/// Whether a packet to the node's own address may be the answer of a backend elsewhere: TCP or
+/// UDP to one of the source ports, as far as it can be read without a walk.
+#[inline(always)]
+pub(crate) fn may_be_answer<P, T>(packet: &P, tables: &T, l2: usize, version: Version) -> bool
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
+    let Some(settings) = tables.settings() else { return false };
+    let found = match version {
+        Version::V4 => port_of_v4(packet, l2),
+        Version::V6 => port_of_v6(packet, l2),
+    };
+    match found {
+        Ok(Some(port)) => settings.is_source_port(port),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// The destination port of a packet that is no fragment; `None` behind options.
+#[inline(always)]
+fn port_of_v4<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Option<[u8; 2]>, Reason> {
+    let [first, _] = packet.read(l3_at)?;
+    let [flags, offset] = packet.read(l3_at.wrapping_add(ipv4::FRAGMENT_AT))?;
+    let [protocol, _] = packet.read(l3_at.wrapping_add(ipv4::PROTOCOL_AT))?;
+    if [flags & 0x3f, offset] != [0, 0] || !has_ports(protocol) {
+        return Err(Reason::NotTcpOrUdp);
+    }
+    if first & 0x0f != 5 {
+        return Ok(None);
+    }
+    packet.read(l3_at.wrapping_add(ipv4::LEN + DESTINATION_PORT_AT)).map(Some)
+}
+
+/// The same behind an IPv6 header, which no other follows.
+#[inline(always)]
+fn port_of_v6<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Option<[u8; 2]>, Reason> {
+    let [protocol, _] = packet.read(l3_at.wrapping_add(ipv6::NEXT_AT))?;
+    if !has_ports(protocol) {
+        return Err(Reason::NotTcpOrUdp);
+    }
+    packet.read(l3_at.wrapping_add(ipv6::LEN + DESTINATION_PORT_AT)).map(Some)
+}
+
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP)
+}
+
+/// What a flow begins with that goes to a backend elsewhere: a flag of its values.
+///
+/// # Errors
+///
+/// The [`Reason`] why none begins.
+#[inline(always)]
+pub(crate) fn begin<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    to: Endpoint,
+) -> Result<u8, Reason> {
+    let Some(source) = node.settings.source(segment.version) else {
+        return Err(Reason::NotServedHere);
+    };
+    if is_late(segment) {
+        // The backend knows the client by another node's address, or by another port.
+        return Err(Reason::FlowLost);
+    }
+    way(node, source, to.address)?;
+    Ok(Values::MASKED)
+}
+
+/// The `return` of a flow that begins: to one of the node's source ports that is free towards the
+/// backend, never to the client's own.
+///
+/// # Errors
+///
+/// [`Reason::NoPort`] if each that was tried is taken.
+#[inline(always)]
+pub fn back<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+) -> Result<Request, Reason> {
+    let source = node.settings.source(segment.version).ok_or(Reason::NotServedHere)?;
+    let own = Key::new(beginning.to, Endpoint { address: source, ..segment.source });
+    let key = free_key(node, segment, own)?;
+    Ok(request(node, segment, beginning, key))
+}
+
+#[inline(always)]
+fn free_key<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    own: Key,
+) -> Result<Key, Reason> {
+    // By the client's own address as well: clients have the same ports, and the node is one for
+    // all of them.
+    let mut ports = Ports::new(node, &Key::new(segment.source, own.destination()));
+    let mut closed = segment.source.port;
+    let tries = if node.settings.ports.load() == 0 { 0 } else { limits::PORT_TRIES };
+    for _ in 0..tries {
+        let port = ports.next(node, 0, node.settings.ports.load());
+        let key = own.with_destination_port(port);
+        match is_taken(node, &key) {
+            Taken::No => return Ok(key),
+            Taken::Closed(..) => closed = port,
+            Taken::Yes => {}
+        }
+    }
+    // Nothing better is free: the backend's side of it may be over as well.
+    let key = own.with_destination_port(closed);
+    match is_taken(node, &key) {
+        Taken::Closed(place, head) if node.settings.is_source_port(closed) => {
+            node.tables.free_flow(place, head, node.settings.flows(), Back::Goes);
+            Ok(key)
+        }
+        Taken::No | Taken::Closed(..) | Taken::Yes => Err(Reason::NoPort),
+    }
+}
+
+/// Stores both entries of a flow that begins.
+///
+/// # Errors
+///
+/// The [`Reason`] why it cannot be: it is not forwarded then.
+#[inline(always)]
+pub(crate) fn store<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    beginning: &Beginning,
+) -> Result<Relay, Reason> {
+    let back = back(node, segment, beginning)?;
+    let (_, place) = store_both(node, segment, beginning, &back)?;
+    begun(node, place)
+}
+
+/// Both ends of the first packet of a flow whose `return` is at a place.
+///
+/// # Errors
+///
+/// [`Reason::Busy`] if it is gone already.
+#[inline(always)]
+pub fn begun<T: Tables + ?Sized>(node: Node<'_, T>, back: u32) -> Result<Relay, Reason> {
+    let back = find_at(node.tables, back).ok_or(Reason::Busy)?;
+    Ok(Relay::against(whole_key(node, &back).ok_or(Reason::Busy)?))
+}
+
+/// Both ends of a packet of a flow that is there.
+///
+/// # Errors
+///
+/// The [`Reason`] why it cannot be sent on.
+#[inline(always)]
+pub fn forth<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+) -> Result<Relay, Reason> {
+    // Its client was outside; the backend knows a pod by no such port.
+    if !origin.is_net() {
+        return Err(Reason::FlowLost);
+    }
+    let key = Key::new(segment.source, segment.destination);
+    let entry = node.entry(&key, Client::IsSource).ok_or(Reason::Busy)?;
+    let back = partner(node.tables, &entry);
+    if !back.is_there() {
+        return Err(Reason::Busy);
+    }
+    let relay = Relay::against(whole_key(node, &back).ok_or(Reason::Busy)?);
+    way(node, relay.source.address, relay.destination.address)?;
+    note_client(node, segment, &entry, &back);
+    Ok(relay)
+}
+
+/// Both ends of the answer of a backend elsewhere; `None` for a packet that is none.
+///
+/// # Errors
+///
+/// The [`Reason`] why it cannot be sent on.
+#[inline(always)]
+pub fn answer<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+) -> Result<Option<Relay>, Reason> {
+    if !node.settings.is_source_port(segment.destination.port) {
+        return Ok(None);
+    }
+    let key = Key::new(segment.source, segment.destination);
+    let Some(entry) = node.entry(&key, Client::IsDestination) else { return Ok(None) };
+    if entry.head.kind() != Kind::Return || !entry.values.has(Values::MASKED) {
+        return Ok(None);
+    }
+    // Of datagrams the way forth alone ends: what is under way still comes back.
+    if entry.head.has(Head::SEVERED) && !segment.is_udp() && !is_reset(segment) {
+        node.tables.end_severed(entry.place, entry.head, node.now);
+        return Err(Reason::Severed);
+    }
+    let forward = partner(node.tables, &entry);
+    if !forward.is_there() {
+        return Err(Reason::FlowLost);
+    }
+    let relay = Relay::against(whole_key(node, &forward).ok_or(Reason::Busy)?);
+    way(node, relay.source.address, relay.destination.address)?;
+    note_server(node, segment, &forward, &entry);
+    Ok(Some(relay))
+}
+
+/// Rewrites a packet that is sent on.
+#[inline(always)]
+pub fn send<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    relay: Relay,
+    is_answer: bool,
+) -> Outcome {
+    match rewrite(packet, segment, relay) {
+        Ok(()) => Outcome::AWAY,
+        // Passed, the stack would reset it as none of its own sockets'.
+        Err(reason) if is_answer => Outcome::because(Verdict::Drop, reason),
+        Err(reason) => unforwarded(reason),
+    }
+}
+
+#[inline(always)]
+fn rewrite<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    relay: Relay,
+) -> Result<(), Reason> {
+    segment.hop(packet)?;
+    segment.readdress(packet, Side::Destination, relay.destination)?;
+    segment.readdress(packet, Side::Source, relay.source)
+}
+
+/// The whole tuple of an entry; `None` if the place has got another since.
+#[inline(always)]
+fn whole_key<T: Tables + ?Sized>(node: Node<'_, T>, entry: &Entry<'_>) -> Option<Key> {
+    let key = key_of(node.tables, entry);
+    let [a, b, c, d, tail] = key.0;
+    let word = node.tables.after(entry.word, a | b | c | d | tail);
+    Head(node.tables.load(word)).is_of_same(entry.head).then_some(key)
+}
+
+/// Whether a packet from one address to the other can be sent on from here.
+#[inline(always)]
+fn way<T: Tables + ?Sized>(node: Node<'_, T>, from: Address, to: Address) -> Result<(), Reason> {
+    match node.tables.way(from, to) {
+        Way::Open => Ok(()),
+        Way::Later => Err(Reason::NotOurs),
+        Way::Closed => Err(Reason::NoRoute),
+    }
+}
+
+#[cfg(test)]
+mod tests;

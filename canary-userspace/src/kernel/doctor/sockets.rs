@@ -1,0 +1,74 @@
+//! What connect-time balancing needs.
+
+use std::path::Path;
+
+use super::{Finding, Scope, Verdict};
+use crate::kernel::links::SOCKET_PROGRAMS;
+use crate::kernel::load::Places;
+use crate::kernel::node;
+use crate::kernel::sock_diag::SockDiag;
+
+/// Examines the hooks of sockets.
+pub(super) fn examine(scope: &Scope<'_>) -> Vec<Finding> {
+    vec![hooks(&Places::of(scope.bpffs).links), end(), mptcp()]
+}
+
+/// Whether the programs are attached.
+fn hooks(links: &Path) -> Finding {
+    let finding = |verdict, text: String| Finding::new("sockets", "hooks", verdict, text);
+    let is_missing = |name: &&&str| !links.join(format!("{name}-cgroup")).exists();
+    let missing: Vec<&str> = SOCKET_PROGRAMS.iter().filter(is_missing).copied().collect();
+    if missing.is_empty() {
+        return finding(Verdict::Pass, format!("{} programs are attached", SOCKET_PROGRAMS.len()));
+    }
+    if missing.len() == SOCKET_PROGRAMS.len() {
+        let text = "not attached: no agent has run, or one with --socket-lb off".to_owned();
+        return finding(Verdict::Warn, text);
+    }
+    finding(Verdict::Fail, format!("{} are not attached", missing.join(", ")))
+        .hint("start the agent anew, with the same --cgroup")
+}
+
+/// Whether sockets can be ended whose backend is gone.
+fn end() -> Finding {
+    let finding = |verdict, text: String| Finding::new("sockets", "end", verdict, text);
+    match SockDiag::open().and_then(|mut diag| diag.can_end()) {
+        Ok(true) => finding(Verdict::Pass, "sockets whose backend is gone are ended".to_owned()),
+        Ok(false) => finding(
+            Verdict::Warn,
+            "this kernel ends no sockets: those of this host whose backend is gone wait for their \
+             own time limits"
+                .to_owned(),
+        )
+        .hint("use a kernel built with CONFIG_INET_DIAG_DESTROY=y"),
+        Err(error) => finding(Verdict::Warn, format!("{error:#}")),
+    }
+}
+
+fn mptcp() -> Finding {
+    let text = if node::has_mptcp() { "the kernel has it" } else { "the kernel has none" };
+    Finding::new("sockets", "mptcp", Verdict::Pass, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_are_all_there_or_none_or_some() {
+        let links = std::env::temp_dir().join(format!("canary-doctor-{}", std::process::id()));
+        std::fs::create_dir_all(&links).unwrap();
+        assert_eq!(hooks(&links).verdict, Verdict::Warn);
+        std::fs::write(links.join("connect4-cgroup"), "").unwrap();
+
+        let some = hooks(&links);
+
+        assert_eq!(some.verdict, Verdict::Fail);
+        assert!(some.text.contains("sendmsg6") && !some.text.contains("connect4"), "{}", some.text);
+        for name in SOCKET_PROGRAMS {
+            std::fs::write(links.join(format!("{name}-cgroup")), "").unwrap();
+        }
+        assert_eq!(hooks(&links).verdict, Verdict::Pass);
+        std::fs::remove_dir_all(links).unwrap();
+    }
+}
