@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use canary_tests::{
     lab::{
         Lab, Outside,
@@ -110,7 +110,14 @@ fn a_service_with_a_backend_elsewhere_is_left_to_others() -> Result<()> {
         ))?;
 
         for offer in [TCP4, UDP4] {
-            let ask = || connect_many(from, offer.protocol, offer.frontend(), 100, TIMEOUT);
+            // A datagram from a port that has a flow goes the way of that, whoever serves by now.
+            let least = if offer.protocol == Protocol::Udp { 90 } else { 100 };
+            let goes_to = |name: &str| -> Result<()> {
+                let answers = connect_many(from, offer.protocol, offer.frontend(), 100, TIMEOUT)?;
+                let is_right = answers.of(name) >= least && answers.failed() == 0;
+                ensure!(is_right, "{offer:?} to {name}: {answers:?}");
+                Ok(())
+            };
             let opened = || -> Result<u64> {
                 let splits = lab.service(offer.service)?.splits;
                 Ok(splits.iter().map(|split| split.connections.opened).sum())
@@ -121,7 +128,7 @@ fn a_service_with_a_backend_elsewhere_is_left_to_others() -> Result<()> {
                     warning.service == offer.service && warning.text.contains("198.51.100.7")
                 }))
             };
-            assert_eq!(ask()?.of("blue"), 100, "{offer:?}");
+            goes_to("blue")?;
             assert!(!warns()?);
 
             let far = format!("{}-far", offer.service);
@@ -129,7 +136,7 @@ fn a_service_with_a_backend_elsewhere_is_left_to_others() -> Result<()> {
             lab.register("far.hcl", &definition(&offer, &far, backend, "green"))?;
             assert!(warns()?, "{:?}", lab.status()?.warnings);
             let before = opened()?;
-            assert_eq!(ask()?.of("green"), 100, "{offer:?} by somebody else");
+            goes_to("green")?;
             assert_eq!(opened()?, before, "{offer:?}");
             // Pods are served all the same.
             let client = &scenario.client.namespace;
@@ -138,7 +145,7 @@ fn a_service_with_a_backend_elsewhere_is_left_to_others() -> Result<()> {
 
             lab.ctl(&["service", "deregister", &far])?;
             assert!(!warns()?);
-            assert_eq!(ask()?.of("blue"), 100, "{offer:?} again");
+            goes_to("blue")?;
         }
         Ok(())
     })
