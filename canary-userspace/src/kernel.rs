@@ -251,15 +251,14 @@ fn ends_datagrams(write: &Write) -> bool {
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
-        self.settle_returning(&desired.services.iter().collect::<Vec<_>>())?;
+        self.settle_returning(desired, None)?;
         let planned = self.planned(|published| plan(published, desired))?;
         self.carry_out(desired, planned, start)
     }
 
     fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
         let start = Instant::now();
-        let services: Vec<_> = names.iter().filter_map(|name| desired.service(name)).collect();
-        self.settle_returning(&services)?;
+        self.settle_returning(desired, Some(names))?;
         let planned = self.planned(|published| plan_some(published, desired, names))?;
         self.carry_out(desired, planned, start)
     }

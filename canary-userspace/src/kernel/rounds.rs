@@ -15,7 +15,7 @@ use super::foreign::Known;
 use super::sweep::{Rows, Task};
 use super::writer::Writer;
 use super::{Kernel, node};
-use crate::compile::DesiredService;
+use crate::compile::{Desired, DesiredService, Names};
 use crate::datapath::PublishError;
 use crate::plan::{Blocked, Published, Write};
 
@@ -71,19 +71,26 @@ impl Kernel {
     }
 
     /// Has datagrams and SYNs on their way leave the backends that nobody registers and that
-    /// `services` have again: it may not be for the service that sent them there.
-    pub(super) fn settle_returning(&mut self, services: &[&DesiredService]) -> Result<()> {
-        let leaving: BTreeMap<_, _> = self
-            .published
-            .leaving_backends()
-            .map(|leaving| (leaving.endpoint, leaving.id))
-            .collect();
+    /// services of `desired` have again, those of `names` alone if it is given: it may not be for
+    /// the service that sent them there.
+    pub(super) fn settle_returning(
+        &mut self,
+        desired: &Desired,
+        names: Option<&Names>,
+    ) -> Result<()> {
+        let leaving = self.published.leaving_backends();
+        let leaving: BTreeMap<_, _> =
+            leaving.map(|leaving| (leaving.endpoint, leaving.id)).collect();
         if leaving.is_empty() {
             return Ok(());
         }
-        let endpoints = services.iter().flat_map(|service| service.endpoints());
-        let returning: BTreeSet<u32> =
-            endpoints.filter_map(|endpoint| leaving.get(&endpoint).copied()).collect();
+        let is_meant =
+            |service: &&DesiredService| names.is_none_or(|names| names.contains(&service.name));
+        let services = desired.services.iter().filter(is_meant);
+        let returning: BTreeSet<u32> = services
+            .flat_map(DesiredService::endpoints)
+            .filter_map(|endpoint| leaving.get(&endpoint).copied())
+            .collect();
         if returning.is_empty() {
             return Ok(());
         }

@@ -26,11 +26,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use aya::maps::MapData;
 use canary_common::layout::LAYOUT_VERSION;
 
 pub(super) use self::picks::bring_picks;
 pub(super) use self::row::{bring_row, set_aside};
 use super::pins::Pins;
+
+/// The map of a pin; `None` if there is none.
+fn pinned(pin: &Path) -> Result<Option<MapData>> {
+    let context = || format!("open {}", pin.display());
+    if !pin.try_exists().with_context(context)? {
+        return Ok(None);
+    }
+    MapData::from_pin(pin).map(Some).with_context(context)
+}
 
 /// The version whose connections can be brought along.
 const READABLE: u32 = 1;

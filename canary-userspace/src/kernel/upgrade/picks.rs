@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use aya::maps::{HashMap, Map, MapData};
 use canary_common::socket::SocketPick;
 
+use super::pinned;
+
 /// Where picks were, by socket cookie, before they moved into memory of their sockets.
 const OLD: &str = "SOCKETS";
 
@@ -21,10 +23,7 @@ pub(in crate::kernel) fn bring_picks(
     mut into: HashMap<MapData, u64, SocketPick>,
 ) -> Result<HashMap<MapData, u64, SocketPick>> {
     let pin = maps.join(OLD);
-    if !pin.try_exists().with_context(|| format!("look for {}", pin.display()))? {
-        return Ok(into);
-    }
-    let data = MapData::from_pin(&pin).with_context(|| format!("open {}", pin.display()))?;
+    let Some(data) = pinned(&pin)? else { return Ok(into) };
     let old: HashMap<MapData, u64, SocketPick> = HashMap::try_from(Map::LruHashMap(data))
         .with_context(|| format!("read {}", pin.display()))?;
     let mut left = 0_u32;

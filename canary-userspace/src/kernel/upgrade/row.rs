@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
 
+use super::pinned;
 use crate::kernel::writer::Writer;
 
 /// Bytes of the row before it grew at its end.
@@ -24,10 +25,7 @@ fn pins(maps: &Path) -> [PathBuf; 2] {
 pub(in crate::kernel) fn set_aside(maps: &Path) -> Result<()> {
     let [pin, before] = pins(maps);
     let context = || format!("set {} aside", pin.display());
-    if !pin.try_exists().with_context(context)? {
-        return Ok(());
-    }
-    let data = MapData::from_pin(&pin).with_context(context)?;
+    let Some(data) = pinned(&pin)? else { return Ok(()) };
     let bytes = data.info().with_context(context)?.value_size();
     if usize::try_from(bytes)? == OLD {
         fs::rename(&pin, &before).with_context(context)?;
@@ -44,10 +42,7 @@ pub(in crate::kernel) fn set_aside(maps: &Path) -> Result<()> {
 pub(in crate::kernel) fn bring_row(maps: &Path, ours: Writer) -> Result<Writer> {
     let [_, before] = pins(maps);
     let context = || format!("bring {} along", before.display());
-    if !before.try_exists().with_context(context)? {
-        return Ok(ours);
-    }
-    let data = MapData::from_pin(&before).with_context(context)?;
+    let Some(data) = pinned(&before)? else { return Ok(ours) };
     let old: Array<MapData, [u8; OLD]> = Array::try_from(Map::Array(data)).with_context(context)?;
     let row = old.get(&0, 0).with_context(context)?;
     ours.settings.write(0, 0, &row).with_context(context)?;
