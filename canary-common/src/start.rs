@@ -337,8 +337,13 @@ fn free_key<T: Tables + ?Sized>(
             (false, false) if rest != 0 => (count.wrapping_sub(rest), rest),
             (false, _) => (0, count),
         };
-        let key = own.with_destination_port(ports.next(node, skip, count));
-        if key != own && is_taken(node, &key) == Taken::No {
+        let port = ports.next(node, skip, count);
+        // Not keys: they would be compared byte by byte.
+        if port == segment.source.port {
+            continue;
+        }
+        let key = own.with_destination_port(port);
+        if is_taken(node, &key) == Taken::No {
             return Ok(key);
         }
     }
