@@ -9,8 +9,13 @@
 // As in `main.rs`.
 #![feature(core_intrinsics, asm_experimental_arch)]
 #![expect(internal_features, reason = "the only way to atomics on this target")]
-#![expect(dead_code, reason = "what sockets and the agent need is not measured here")]
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "what sockets and the agent need is not measured here"
+)]
 
+mod about;
 mod atomics;
 mod calls;
 mod events;
@@ -18,6 +23,7 @@ mod frame;
 mod maps;
 mod memory;
 mod never;
+mod rare;
 mod relays;
 mod route;
 mod skb;
@@ -114,6 +120,9 @@ fn next_tuple() -> Option<Key> {
     Some(Key([0, u64::from(peer) << 32 | 0xffff_0000, 0, client, ports]))
 }
 
+/// MAC addresses of a frame to the loopback's own: one that was refused has them the other way.
+const MACS: [u8; 12] = [0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2];
+
 /// Writes the headers of the next packet: its client's address and port are those of flow 0,
 /// exclusive-or the flow's number; a stranger's address likewise.
 #[inline(always)]
@@ -125,6 +134,7 @@ fn make<P: Packet>(packet: &mut P) -> Result<(), Reason> {
     let port = (flow & ((1 << PORT_BITS) - 1)).to_be() >> 48;
     let target = (number & plan.targets).to_be() >> 32;
     let [a, b, c, d, e, f, g, h] = plan.words;
+    packet.write(0, MACS)?;
     if plan.family == 4 {
         // Source: the high half of `b`; destination: the low half of `c`; ports: low half of `d`.
         let (b, c, d) = match plan.side {

@@ -31,7 +31,8 @@ pub(crate) fn with(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     clippy.args(["--workspace", "--exclude", "canary-ebpf", "--all-targets"]);
     step::run("check: lints", clippy.args(["--", "-D", "warnings"]), hint)?;
     let mut clippy = toolchain.cargo_clippy(workspace)?;
-    step::run("check: lints of the BPF programs", clippy.args(["--", "-D", "warnings"]), hint)?;
+    clippy.args(["--features", "bench", "--", "-D", "warnings"]);
+    step::run("check: lints of the BPF programs", &mut clippy, hint)?;
     OPTIONAL
         .iter()
         .try_for_each(|(name, arguments, hint)| optional(workspace, name, arguments, hint))

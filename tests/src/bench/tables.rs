@@ -1,6 +1,8 @@
 //! All that knows the layout of the maps: how large they are for a case, what is in them before it
 //! runs, and how a round's new flows leave them.
 
+use std::mem::offset_of;
+
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
@@ -13,6 +15,7 @@ use canary_common::interface::Interface;
 use canary_common::limits;
 use canary_common::reason::{REASON_SLOTS, Reason};
 use canary_common::service::{self, Record};
+use canary_common::settings::Settings;
 use canary_userspace::kernel::flows::FlowTable;
 use canary_userspace::kernel::mapped::Mapped;
 
@@ -103,7 +106,7 @@ pub(crate) fn fill(
     let mut maps = Maps(ebpf);
     let (transport, mask) = (case.transport, limits::MAX_BUCKETS.saturating_sub(1));
     let table = maps.flows()?;
-    settings(&mut maps, mask, table.seed().buckets)?;
+    settings(&maps, mask, table.seed().buckets)?;
     service(&mut maps, transport, ID)?;
     for (at, bit, occupant) in [
         (transport.frontend(), addresses::FRONTEND, Occupant::Frontend(ID)),
@@ -204,30 +207,33 @@ pub(crate) fn ensure_no_surprise(ebpf: &mut Ebpf, case: Case) -> Result<()> {
     Ok(())
 }
 
-fn settings(maps: &mut Maps<'_>, mask: u32, flow_buckets: u32) -> Result<()> {
-    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+fn settings(maps: &Maps<'_>, mask: u32, flow_buckets: u32) -> Result<()> {
+    let table: Mapped<Settings> = Mapped::from_ebpf(maps.0, "SETTINGS")?;
+    let word = |offset, value| table.store(0, offset, value);
+    // No jiffy is a second: see `NOW`.
+    table.store_wide(0, offset_of!(Settings, seed), 0x0123_4567_89ab_cdef)?;
+    table.store_wide(0, offset_of!(Settings, revision), 1)?;
+    table.store_wide(0, offset_of!(Settings, flow_seed), SEED)?;
+    word(offset_of!(Settings, flow_buckets), flow_buckets)?;
+    word(offset_of!(Settings, bucket_mask), mask)?;
+    // By the state's number.
+    let idle = [
+        limits::OPENING_IDLE,
+        limits::ESTABLISHED_IDLE,
+        limits::CLOSED_IDLE,
+        limits::RESET_IDLE,
+        limits::UDP_EXCHANGE_IDLE,
+        limits::UDP_STREAM_IDLE,
+    ];
+    for (place, idle) in idle.into_iter().enumerate() {
+        word(offset_of!(Settings, idle).saturating_add(place.saturating_mul(4)), idle)?;
+    }
+    word(offset_of!(Settings, ipv6_checksums), 1)?;
     let first = u32::from(limits::FIRST_PORT);
     let ports = u32::from(limits::LAST_PORT).saturating_sub(first).saturating_add(1);
-    // As `Settings` lies in memory. No jiffy is a second: see `NOW`.
-    let row: [u64; 16] = [
-        0x0123_4567_89ab_cdef,
-        0,
-        0,
-        1,
-        SEED,
-        pair(flow_buckets, mask),
-        pair(limits::OPENING_IDLE, limits::ESTABLISHED_IDLE),
-        pair(limits::CLOSED_IDLE, limits::RESET_IDLE),
-        pair(limits::UDP_EXCHANGE_IDLE, limits::UDP_STREAM_IDLE),
-        pair(1, first),
-        pair(ports, 0x5e47_bac4),
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
-    maps.set("SETTINGS", 0, row)
+    word(offset_of!(Settings, first_port), first)?;
+    word(offset_of!(Settings, ports), ports)?;
+    word(offset_of!(Settings, sent_back), 0x5e47_bac4)
 }
 
 /// Gives an address a bit.
