@@ -43,6 +43,7 @@ pub mod rare;
 pub mod reason;
 pub mod refuse;
 pub mod relay;
+pub mod resent;
 pub mod restore;
 pub mod route;
 pub mod segment;

@@ -11,7 +11,7 @@ mod watch;
 
 pub use self::datagrams::Datagrams;
 pub use self::pick::{Pick, Picked};
-pub use self::watch::{End, ended, established, state};
+pub use self::watch::{End, ended, established, resent, state};
 
 use crate::addresses;
 use crate::backend::State;

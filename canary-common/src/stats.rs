@@ -55,7 +55,7 @@ impl Counter {
     }
 }
 
-/// What the packets of a split's connections show beside that: its place in the row of `EXCHANGES`.
+/// What a split's connections show beside that: its place in the row of `EXCHANGES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exchange {
     /// A client's SYN came once more: its backend had not answered the one before.
@@ -70,6 +70,8 @@ pub enum Exchange {
     ClientError = 4,
     /// 500 to 599.
     ServerError = 5,
+    /// A segment that an end on this node sent once more.
+    SegmentAgain = 6,
 }
 
 /// Counters in a row of `EXCHANGES`.

@@ -17,6 +17,7 @@ mod memory;
 mod never;
 mod rare;
 mod relays;
+mod resent;
 mod route;
 mod skb;
 mod sock;
@@ -26,8 +27,10 @@ mod tc;
 mod verdict;
 mod xdp;
 
-use aya_ebpf::macros::{cgroup_sock_addr, classifier, sock_ops, xdp};
-use aya_ebpf::programs::{SockAddrContext, SockOpsContext, TcContext, XdpContext};
+use aya_ebpf::macros::{cgroup_sock_addr, classifier, sock_ops, tracepoint, xdp};
+use aya_ebpf::programs::{
+    SockAddrContext, SockOpsContext, TcContext, TracePointContext, XdpContext,
+};
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
@@ -145,6 +148,12 @@ fn getpeername6(context: SockAddrContext) -> i32 {
 #[sock_ops]
 fn streams(context: SockOpsContext) -> u32 {
     sockops::watch(&context)
+}
+
+/// A socket of this node, in whatever namespace, sends a segment once more.
+#[tracepoint]
+fn resent(context: TracePointContext) -> u32 {
+    resent::count(&context)
 }
 
 #[cfg(not(test))]

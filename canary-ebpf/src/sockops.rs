@@ -1,7 +1,8 @@
 //! What becomes of streams that were sent somewhere when they connected.
 
 use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG,
+    BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
 };
 use aya_ebpf::programs::SockOpsContext;
 use canary_common::node::Node;
@@ -19,6 +20,7 @@ const AS_EVER: u32 = 1;
 pub(crate) fn watch(context: &SockOpsContext) -> u32 {
     match context.op() {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(context),
+        BPF_SOCK_OPS_RETRANS_CB => resent(context),
         BPF_SOCK_OPS_STATE_CB if context.arg(1) == state::CLOSE => ended(context),
         _ => {}
     }
@@ -30,9 +32,18 @@ fn established(context: &SockOpsContext) {
     let Some(pick) = pick(context) else { return };
     let Ok(node) = Node::new(&TABLES) else { return };
     if socket::established(node, pick) {
-        let flags = context.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
-        // Where it is refused, the end is not counted.
+        let wanted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG;
+        let flags = context.cb_flags() | wanted;
+        // Where it is refused, neither is counted.
         let _: Result<(), i32> = context.set_cb_flags(flags.cast_signed());
+    }
+}
+
+/// The socket sends a segment once more.
+#[inline(always)]
+fn resent(context: &SockOpsContext) {
+    if let Some(pick) = pick(context) {
+        socket::resent(&TABLES, pick);
     }
 }
 

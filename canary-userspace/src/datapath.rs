@@ -44,6 +44,8 @@ pub struct Counters {
     pub response_us: Option<Histogram>,
     /// SYNs that came once more, for a backend had not answered; picks at connect time have none.
     pub syn_retransmits: u64,
+    /// Segments that an end on this node sent once more, where the kernel tells.
+    pub segment_retransmits: Option<u64>,
     /// HTTP/1 answers by class, `1xx` to `5xx`; `None` where the split has no histogram.
     pub http: Option<[u64; 5]>,
 }

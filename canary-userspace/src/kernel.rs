@@ -28,6 +28,7 @@ pub mod object;
 mod open;
 mod pinned;
 pub mod pins;
+mod resent;
 mod rounds;
 mod seed;
 mod sever;

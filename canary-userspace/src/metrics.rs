@@ -108,10 +108,13 @@ impl<'a> Page<'a> {
                 writeln!(out, "canary_resets_total{{{labels},side=\"{side}\"}} {count}")?;
             }
         }
-        head(out, "canary_retransmits_total", "counter", "Sent once more by clients.")?;
+        head(out, "canary_retransmits_total", "counter", "Sent once more.")?;
         for (labels, split) in self.splits() {
             let count = split.retransmits.syn;
             writeln!(out, "canary_retransmits_total{{{labels},kind=\"syn\"}} {count}")?;
+            if let Some(count) = split.retransmits.segments {
+                writeln!(out, "canary_retransmits_total{{{labels},kind=\"segment\"}} {count}")?;
+            }
         }
         head(out, "canary_http_responses_total", "counter", "HTTP/1 answers by class.")?;
         for (labels, split) in self.splits() {

@@ -1,4 +1,4 @@
-//! What the packets of a split show beside its connections: HTTP answers, and SYNs sent again.
+//! What a split shows beside its connections: HTTP answers, and what was sent again.
 
 use std::{
     io::{Read, Write},
@@ -55,26 +55,14 @@ fn syns_that_a_client_sends_again_are_counted() -> Result<()> {
     Lab::run("again", |lab| {
         let scenario = Scenario::start(lab, &SUBSETS)?;
         let (client, pod) = (&scenario.client.namespace, &scenario.backend("blue-1")?.pod);
-        pod.namespace.nft(&format!(
-            "table inet deaf {{ counter syn {{ }}
-               chain in {{ type filter hook input priority filter;
-                 tcp dport {} counter name syn drop
-               }}
-             }}",
-            HOLD.pod_port,
-        ))?;
-        client.nft(&format!(
-            "table inet asks {{ counter syn {{ }}
-               chain out {{ type filter hook output priority filter;
-                 ip daddr {VIRTUAL_V4} tcp flags & (syn | ack) == syn counter name syn
-               }}
-             }}",
-        ))?;
+        pod.namespace.drop_incoming(&format!("tcp dport {}", HOLD.pod_port))?;
+        let syns = format!("ip daddr {VIRTUAL_V4} tcp flags & (syn | ack) == syn");
+        client.count_outgoing(&syns)?;
 
         let answered = thread::scope(|scope| -> Result<String> {
             let connect = scope.spawn(|| client.enter(|| greet(HOLD.frontend(), TIMEOUT)));
             wait_for("a SYN to be sent again", TIMEOUT, || {
-                Ok(pod.namespace.counted("deaf", "syn")? >= 2)
+                Ok(pod.namespace.counted("deaf", "seen")? >= 2)
             })?;
             pod.namespace.nft("delete table inet deaf")?;
             let (_stream, name) = connect.join().ok().context("the client panicked")???;
@@ -82,9 +70,72 @@ fn syns_that_a_client_sends_again_are_counted() -> Result<()> {
         })?;
 
         assert_eq!(answered, "blue-1");
-        let sent = client.counted("asks", "syn")?;
+        let sent = client.counted("asks", "seen")?;
         let split = lab.service(HOLD.service)?.splits.into_iter().next().context("no split")?;
         assert_eq!((split.retransmits.syn, split.connections.opened), (sent - 1, 1));
+        Ok(())
+    })
+}
+
+#[test]
+fn segments_that_either_end_sends_again_are_counted() -> Result<()> {
+    Lab::run("segments", |lab| {
+        let scenario = Scenario::start(lab, &SUBSETS)?;
+        let (client, pod) =
+            (&scenario.client.namespace, &scenario.backend("blue-1")?.pod.namespace);
+        let mut stream = client.enter(|| greet(HOLD.frontend(), TIMEOUT))??.0;
+        let counted = || -> Result<u64> {
+            let split = lab.service(HOLD.service)?.splits.into_iter().next().context("no split")?;
+            split.retransmits.segments.context("segments are not counted")
+        };
+        assert_eq!(counted()?, 0);
+        let questions = format!("tcp dport {} tcp flags & psh == psh", HOLD.pod_port);
+        let answers = format!("tcp sport {} tcp flags & psh == psh", HOLD.pod_port);
+        let [to_service, from_service] =
+            ["daddr", "saddr"].map(|end| format!("ip {end} {VIRTUAL_V4} tcp flags & psh == psh"));
+
+        client.count_outgoing(&to_service)?;
+        pod.count_outgoing(&answers)?;
+
+        // The question is lost for a while, and then the answer, with what it acknowledges.
+        for (receiver, incoming) in [(pod, &questions), (client, &from_service)] {
+            receiver.drop_incoming(incoming)?;
+            stream.write_all(b"x")?;
+            wait_for("a segment to be sent again", TIMEOUT, || {
+                Ok(receiver.counted("deaf", "seen")? >= 2)
+            })?;
+            receiver.nft("delete table inet deaf")?;
+            stream.read_exact(&mut [0])?;
+        }
+
+        // Of each end two are no repetition.
+        let sent = client.counted("asks", "seen")? + pod.counted("asks", "seen")? - 4;
+        assert!(sent >= 2, "{sent}");
+        assert_eq!(counted()?, sent);
+        Ok(())
+    })
+}
+
+#[test]
+fn segments_that_the_node_itself_sends_again_are_counted() -> Result<()> {
+    Lab::run("own", |lab| {
+        let scenario = Scenario::start(lab, &SUBSETS)?;
+        let pod = &scenario.backend("blue-1")?.pod.namespace;
+        let script = lab.script(lab.node())?;
+        script.open("s", "tcp4")?;
+        script.connect("s", HOLD.frontend())?;
+        let questions = format!("tcp dport {} tcp flags & psh == psh", HOLD.pod_port);
+        pod.drop_incoming(&questions)?;
+        lab.node().count_outgoing(&questions)?;
+        script.run("send s hello")?;
+        wait_for("a segment to be sent again", TIMEOUT, || Ok(pod.counted("deaf", "seen")? >= 2))?;
+        pod.nft("delete table inet deaf")?;
+
+        wait_for("all of them to be counted", TIMEOUT, || {
+            let split = lab.service(HOLD.service)?.splits.into_iter().next().context("no split")?;
+            let sent = lab.node().counted("asks", "seen")?;
+            Ok(sent >= 2 && split.retransmits.segments == Some(sent - 1))
+        })?;
         Ok(())
     })
 }

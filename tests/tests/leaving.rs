@@ -104,21 +104,9 @@ fn a_syn_on_its_way_to_a_backend_that_leaves_is_picked_anew() -> Result<()> {
         let stage = Stage::start(lab)?;
         let (blue, _) = stage.pod("blue")?;
         let from = &stage.client;
-        blue.namespace.nft(&format!(
-            "table inet deaf {{ counter syn {{ }}
-               chain in {{ type filter hook input priority filter;
-                 tcp dport {} counter name syn drop
-               }}
-             }}",
-            STREAMS.pod_port,
-        ))?;
-        from.namespace.nft(&format!(
-            "table inet asks {{ counter syn {{ }}
-               chain out {{ type filter hook output priority filter;
-                 ip daddr {VIRTUAL_V4} tcp flags & (syn | ack) == syn counter name syn
-               }}
-             }}",
-        ))?;
+        blue.namespace.drop_incoming(&format!("tcp dport {}", STREAMS.pod_port))?;
+        let syns = format!("ip daddr {VIRTUAL_V4} tcp flags & (syn | ack) == syn");
+        from.namespace.count_outgoing(&syns)?;
 
         let (answers, after) = thread::scope(|scope| -> Result<(Answers, u64)> {
             let ports = stage.ports(STREAMS)?;
@@ -127,15 +115,15 @@ fn a_syn_on_its_way_to_a_backend_that_leaves_is_picked_anew() -> Result<()> {
                 Crowd::open(&from.namespace, protocol, STREAMS.frontend(), &ports)
             });
             wait_for("all SYNs to be sent", TIMEOUT, || {
-                Ok(from.namespace.counted("asks", "syn")? >= COUNT.into())
+                Ok(from.namespace.counted("asks", "seen")? >= COUNT.into())
             })?;
             stage.deregister(STREAMS, "blue")?;
-            let before = from.namespace.counted("asks", "syn")?;
+            let before = from.namespace.counted("asks", "seen")?;
             let crowd = client.join().ok().context("the client panicked")??;
-            Ok((crowd.answers(), from.namespace.counted("asks", "syn")? - before))
+            Ok((crowd.answers(), from.namespace.counted("asks", "seen")? - before))
         })?;
 
-        let lost = blue.namespace.counted("deaf", "syn")?;
+        let lost = blue.namespace.counted("deaf", "seen")?;
         println!("SYNs to blue: {lost}, SYNs sent after it left: {after}, {answers:?}");
         assert!(lost > 0);
         assert_eq!(answers.of("green"), u64::from(COUNT), "{answers:?}");

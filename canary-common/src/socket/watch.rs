@@ -3,7 +3,7 @@
 
 use super::pick::Pick;
 use crate::node::Node;
-use crate::stats::{Counter, Timing};
+use crate::stats::{Counter, Exchange, Timing};
 use crate::tables::Tables;
 
 /// States of TCP, as the kernel numbers them (`include/net/tcp_states.h`).
@@ -44,6 +44,14 @@ pub fn established<T: Tables + ?Sized>(node: Node<'_, T>, pick: &Pick) -> bool {
         node.tables.observe(picked.statistics, Timing::Connect, us);
     }
     true
+}
+
+/// A segment of it is sent once more.
+#[inline(always)]
+pub fn resent<T: Tables + ?Sized>(tables: &T, pick: &Pick) {
+    if let Some(picked) = pick.get(tables) {
+        tables.show(picked.statistics, Exchange::SegmentAgain);
+    }
 }
 
 /// An established connection ended, in whatever way: the kernel does not tell who reset it.

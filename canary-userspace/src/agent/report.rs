@@ -184,7 +184,10 @@ fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
         },
         connect_us: counted.connect_us.as_ref().map(quantiles),
         response_us: counted.response_us.as_ref().map(quantiles),
-        retransmits: document::Retransmits { syn: counted.syn_retransmits, segments: None },
+        retransmits: document::Retransmits {
+            syn: counted.syn_retransmits,
+            segments: counted.segment_retransmits,
+        },
         http: counted.http.filter(|answers| answers.iter().any(|count| *count > 0)).map(http),
     }
 }

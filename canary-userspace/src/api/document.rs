@@ -151,13 +151,14 @@ pub struct Connections {
     pub active: u64,
 }
 
-/// What clients of a split sent once more.
+/// What the ends of a split's connections sent once more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retransmits {
     /// SYNs that came again before their backend had answered; those of the node's own programs
     /// are not seen.
     pub syn: u64,
-    /// Segments with payload; not measured by this build.
+    /// Segments that clients and backends on this node sent again; `null` where the kernel does not
+    /// tell.
     pub segments: Option<u64>,
 }
 

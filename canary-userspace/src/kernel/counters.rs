@@ -24,6 +24,8 @@ pub struct PerCpu {
     exchanges: PerCpuArray<MapData, [u64; EXCHANGES]>,
     reasons: PerCpuArray<MapData, u64>,
     evictions: PerCpuArray<MapData, Slots>,
+    /// The kernel tells of segments that are sent again.
+    hears_resent: bool,
 }
 
 /// A row of `EVICTIONS`.
@@ -48,7 +50,13 @@ impl PerCpu {
             exchanges: PerCpuArray::try_from(take(ebpf, "EXCHANGES")?).context("EXCHANGES")?,
             reasons: PerCpuArray::try_from(take(ebpf, "REASONS")?).context("REASONS")?,
             evictions: PerCpuArray::try_from(take(ebpf, "EVICTIONS")?).context("EVICTIONS")?,
+            hears_resent: false,
         })
+    }
+
+    /// Says whether the kernel tells of segments that are sent again.
+    pub fn hears_resent(&mut self, hears: bool) {
+        self.hears_resent = hears;
     }
 
     /// Counters of every split that has some.
@@ -100,6 +108,7 @@ impl PerCpu {
             connect_us: None,
             response_us: None,
             syn_retransmits: seen(Exchange::SynAgain),
+            segment_retransmits: self.hears_resent.then(|| seen(Exchange::SegmentAgain)),
             http: None,
         };
         if let Some(histogram) = histogram {

@@ -9,7 +9,9 @@ use aya::Ebpf;
 use aya::programs::links::{CgroupAttachMode, FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{CgroupSockAddr, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::{
+    CgroupSockAddr, Program, SchedClassifier, TcAttachType, TracePoint, Xdp, XdpMode,
+};
 
 use super::insert::Inserter;
 
@@ -58,6 +60,7 @@ impl Links {
                 Program::Xdp(program) => program.load(),
                 Program::CgroupSockAddr(program) => program.load(),
                 Program::SockOps(program) => program.load(),
+                Program::TracePoint(program) => program.load(),
                 other => bail!("{name} is a program of kind {:?}", other.prog_type()),
             }
             .with_context(|| format!("load program {name}"))?;
@@ -171,6 +174,22 @@ impl Links {
             }
             link.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
         }
+        Ok(())
+    }
+
+    /// Attaches a program to a tracepoint. The new one is attached before the old one goes.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no such tracepoint, or refuses.
+    pub fn attach_tracepoint(&mut self, program: &str, [group, name]: [&str; 2]) -> Result<()> {
+        let pin = self.pin(program, "tracepoint");
+        let program: &mut TracePoint = self.program(program)?.try_into()?;
+        let id =
+            program.attach(group, name).with_context(|| format!("attach to {group}:{name}"))?;
+        let link: FdLink = program.take_link(id)?.try_into()?;
+        remove(&pin)?;
+        link.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
         Ok(())
     }
 

@@ -32,7 +32,7 @@ use super::upgrade::{Upgrade, bring_picks, bring_row};
 use super::usage::Usage;
 use super::virtuals::Virtuals;
 use super::writer::Writer;
-use super::{Kernel, Took, adopt, attached, conntrack, foreign, load, node, sweep, tell};
+use super::{Kernel, Took, adopt, attached, conntrack, foreign, load, node, resent, sweep, tell};
 use crate::plan::Published;
 use crate::settings::Settings;
 
@@ -62,7 +62,7 @@ impl Kernel {
         let published = adopted(&mut writer, &mut grace, &usage)?;
         let revision = writer.settings.load_wide(0, offset_of!(Row, revision))?;
         let sweep = swept(&ebpf, &flows, settings, hertz)?;
-        let per_cpu = PerCpu::take(&mut ebpf)?;
+        let mut per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
         let locality = placed(&mut ebpf, settings)?;
         let sockets = Sockets::start(&mut ebpf)?;
@@ -70,6 +70,7 @@ impl Kernel {
         let mut links = Links::new(ebpf, places.links);
         let foreign = heard(links.inserter()?)?;
         upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
+        per_cpu.hears_resent(resent::attached(&mut links));
         let attachments =
             Attachments::open(links, table, settings, upgrade.is_none() || revision > 0)?;
         let mut kernel = Self {

@@ -17,6 +17,36 @@ impl Namespace {
         nft(self, &[rules]).map(drop)
     }
 
+    /// Drops what comes in and is `what`, and counts it: `seen` of table `deaf`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::nft`].
+    pub fn drop_incoming(&self, what: &str) -> Result<()> {
+        self.nft(&format!(
+            "table inet deaf {{ counter seen {{ }}
+               chain in {{ type filter hook input priority filter;
+                 {what} counter name seen drop
+               }}
+             }}"
+        ))
+    }
+
+    /// Counts what goes out and is `what`: `seen` of table `asks`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::nft`].
+    pub fn count_outgoing(&self, what: &str) -> Result<()> {
+        self.nft(&format!(
+            "table inet asks {{ counter seen {{ }}
+               chain out {{ type filter hook output priority filter;
+                 {what} counter name seen
+               }}
+             }}"
+        ))
+    }
+
     /// Packets that a named counter of an `inet` table has seen.
     ///
     /// # Errors

@@ -6,11 +6,12 @@ use super::{Finding, Scope, Verdict};
 use crate::kernel::links::SOCKET_PROGRAMS;
 use crate::kernel::load::Places;
 use crate::kernel::node;
+use crate::kernel::resent;
 use crate::kernel::sock_diag::SockDiag;
 
 /// Examines the hooks of sockets.
 pub(super) fn examine(scope: &Scope<'_>) -> Vec<Finding> {
-    vec![hooks(&Places::of(scope.bpffs).links), end(), mptcp()]
+    vec![hooks(&Places::of(scope.bpffs).links), end(), mptcp(), segments()]
 }
 
 /// Whether the programs are attached.
@@ -48,6 +49,16 @@ fn end() -> Finding {
 fn mptcp() -> Finding {
     let text = if node::has_mptcp() { "the kernel has it" } else { "the kernel has none" };
     Finding::new("sockets", "mptcp", Verdict::Pass, text)
+}
+
+/// Whether the kernel tells of segments that are sent again.
+fn segments() -> Finding {
+    let finding = |verdict, text: String| Finding::new("sockets", "retransmits", verdict, text);
+    match resent::available() {
+        Ok(()) => finding(Verdict::Pass, "segments that are sent again are counted".to_owned()),
+        Err(error) => finding(Verdict::Warn, format!("not counted: {error:#}"))
+            .hint("mount -t tracefs tracefs /sys/kernel/tracing"),
+    }
 }
 
 #[cfg(test)]

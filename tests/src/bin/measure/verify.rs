@@ -86,6 +86,7 @@ fn load(program: &mut Program) -> Result<ProgramInfo> {
         Program::SchedClassifier(program) => told(program.load(), || program.info()),
         Program::CgroupSockAddr(program) => told(program.load(), || program.info()),
         Program::SockOps(program) => told(program.load(), || program.info()),
+        Program::TracePoint(program) => told(program.load(), || program.info()),
         other => bail!("no loader for {:?}", other.prog_type()),
     }
 }
