@@ -15,7 +15,7 @@ use canary_common::{
 };
 use canary_tests::{
     lab::{Lab, Pod},
-    scenario::{Backend, Scenario, Subset, TCP4, VIRTUAL_V4},
+    scenario::{Backend, Scenario, Subset, TCP4, TIMEOUT, VIRTUAL_V4},
 };
 use canary_userspace::api::document::flow::ExplainFlow;
 
@@ -95,6 +95,28 @@ fn pins_of_a_layout_that_nobody_knows_go_with_a_warning() -> Result<()> {
         let said = "the tables of layout 99 cannot be read and are removed";
         assert!(warnings.iter().any(|warning| warning.text.contains(said)), "{warnings:?}");
         drop(scenario);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_table_of_another_shape_is_refused_and_stays() -> Result<()> {
+    Lab::run("shape", |lab| {
+        let maps = lab.bpffs().join("v2/maps");
+        fs::create_dir_all(&maps)?;
+        make(&maps, "STATS", MapType::PerCpuArray, [4, 8], 0)?;
+
+        let agent = lab.start_agent_at(&lab.directory().join("agent.sock"), &[])?;
+
+        assert_eq!(agent.wait(TIMEOUT)?.code(), Some(1));
+        let said = fs::read_to_string(lab.agent_log())?;
+        let expected = format!(
+            "table {} has kind 6, keys of 4 and rows of 8 bytes",
+            maps.join("STATS").display()
+        );
+        assert!(said.contains(&expected), "{said}");
+        let pins: Vec<_> = fs::read_dir(&maps)?.flatten().map(|pin| pin.file_name()).collect();
+        assert_eq!(pins, ["STATS"], "nothing is made, and nothing taken away");
         Ok(())
     })
 }

@@ -15,7 +15,7 @@ use super::node;
 use super::numa::Interleaved;
 use super::object::object;
 use super::sizes;
-use super::upgrade::set_aside;
+use super::upgrade::{check_shapes, set_aside};
 use super::writer::Writer;
 use crate::settings::Limits;
 
@@ -89,6 +89,7 @@ pub fn load(places: &Places, limits: &Limits) -> Result<Ebpf> {
     let flow_buckets = sizes::flow_buckets(limits)?;
     let has_mptcp = u32::from(node::has_mptcp());
     set_aside(&places.maps)?;
+    check_shapes(&places.maps, object)?;
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(&places.maps);
     // The programs of sockets outlive the agent, and so does what sockets remember.

@@ -17,6 +17,7 @@ mod bring;
 mod convert;
 mod picks;
 mod row;
+mod shapes;
 mod v1;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use canary_common::layout::LAYOUT_VERSION;
 
 pub(super) use self::picks::bring_picks;
 pub(super) use self::row::{bring_row, set_aside};
+pub(super) use self::shapes::check_shapes;
 use super::pins::Pins;
 
 /// The map of a pin; `None` if there is none.
