@@ -1,6 +1,6 @@
-//! A start over tables of layout 1: their connections come along, and nothing of them stays.
+//! A start over tables of an earlier release: what they know comes along, and nothing of them stays.
 
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{fs, mem::offset_of, net::Ipv4Addr, path::Path};
 
 use anyhow::Result;
 use aya::{
@@ -9,13 +9,16 @@ use aya::{
     util::nr_cpus,
 };
 use canary_common::{
+    endpoint::TCP,
     label::SplitLabel,
+    settings::Settings,
     socket::SocketPick,
     stats::{Counter, Counts, Histograms},
 };
 use canary_tests::{
     lab::{Lab, Pod},
     scenario::{Backend, Scenario, Subset, TCP4, TIMEOUT, VIRTUAL_V4},
+    workload::connect_many,
 };
 use canary_userspace::api::document::flow::ExplainFlow;
 
@@ -33,6 +36,8 @@ const ANSWERED: u32 = 1 << 16 | 1 << 8 | 1;
 const RESET: u32 = ANSWERED | 1 << 2;
 /// A socket that was sent to the backend when it connected.
 const COOKIE: u64 = 0xc0_0c1e;
+/// The seed by which an earlier release hashed `FLOWS`.
+const FLOW_SEED: u64 = 0x0f10_75ee_d0f1_075e;
 /// Flows that live.
 const LIVE: u16 = 40;
 
@@ -95,6 +100,47 @@ fn pins_of_a_layout_that_nobody_knows_go_with_a_warning() -> Result<()> {
         let said = "the tables of layout 99 cannot be read and are removed";
         assert!(warnings.iter().any(|warning| warning.text.contains(said)), "{warnings:?}");
         drop(scenario);
+        Ok(())
+    })
+}
+
+#[test]
+fn settings_and_picks_of_an_earlier_release_of_our_layout_come_along() -> Result<()> {
+    Lab::run("row", |lab| {
+        let maps = lab.bpffs().join("v2/maps");
+        fs::create_dir_all(&maps)?;
+        let flow_seed = offset_of!(Settings, flow_seed);
+        let mut row = [0; 128];
+        row[flow_seed..flow_seed + 8].copy_from_slice(&FLOW_SEED.to_ne_bytes());
+        let data = make(&maps, "SETTINGS", MapType::Array, [4, row.len()], MMAPABLE)?;
+        set(Array::try_from(Map::Array(data))?, 0, row)?;
+        let key_and_value = [8, size_of::<SocketPick>()];
+        let data = make(&maps, "SOCKETS", MapType::LruHash, key_and_value, 0)?;
+        let mut old: HashMap<MapData, u64, SocketPick> = HashMap::try_from(Map::LruHashMap(data))?;
+        let pick = SocketPick {
+            address: VIRTUAL_V4.to_ipv6_mapped().octets(),
+            port: TCP4.port.to_be_bytes(),
+            statistics: 1,
+            backend: BACKEND,
+            protocol: u64::from(TCP),
+        };
+        old.insert(COOKIE, pick, 0)?;
+
+        let scenario = Scenario::start(lab, &[Subset { name: "blue", pods: 1 }])?;
+
+        let ours = MapData::from_pin(maps.join("SETTINGS"))?;
+        let ours: Array<_, [u8; size_of::<Settings>()]> = Array::try_from(Map::Array(ours))?;
+        let ours = ours.get(&0, 0)?;
+        assert_eq!(ours[flow_seed..flow_seed + 8], FLOW_SEED.to_ne_bytes(), "FLOWS is lost");
+        let brought = MapData::from_pin(maps.join("BROUGHT"))?;
+        let brought: HashMap<_, u64, SocketPick> = HashMap::try_from(Map::HashMap(brought))?;
+        assert_eq!(brought.get(&COOKIE, 0)?, pick);
+        for gone in ["SOCKETS", "SETTINGS_BEFORE"] {
+            assert!(!maps.join(gone).exists(), "{gone} stays");
+        }
+        let client = &scenario.client.namespace;
+        let answers = connect_many(client, TCP4.protocol, TCP4.frontend(), 20, TIMEOUT)?;
+        assert_eq!(answers.of("blue"), 20, "{answers:?}");
         Ok(())
     })
 }
