@@ -104,6 +104,9 @@ impl Rig {
         if !case.is_reference() {
             rig.check()?;
         }
+        if case.kind == Kind::SynFull {
+            rig.settle()?;
+        }
         Ok(rig)
     }
 
@@ -133,6 +136,15 @@ impl Rig {
             case.name(),
             end.port
         );
+        Ok(())
+    }
+
+    /// As many connections as a full table has places come and go: how it was filled is over.
+    fn settle(&mut self) -> Result<()> {
+        let runs = tables::flow_places(&self.ebpf)?;
+        self.plan(self.next)?;
+        self.time(step_of(self.case), runs)?;
+        self.next = self.next.saturating_add(u64::from(runs));
         Ok(())
     }
 

@@ -149,6 +149,12 @@ fn flows_of(case: Case) -> u32 {
     if case.kind == Kind::NotOurs { 1 } else { case.count }
 }
 
+/// Places of `FLOWS`.
+pub(crate) fn flow_places(ebpf: &Ebpf) -> Result<u32> {
+    let table: Mapped<flows::Bucket> = Mapped::from_ebpf(ebpf, "FLOWS")?;
+    Ok(table.rows().saturating_mul(u32::try_from(PLACES).unwrap_or_default()))
+}
+
 /// Takes away the flows that a round has added, so that the next one finds the same room.
 pub(crate) fn forget(ebpf: &mut Ebpf, case: Case, flows: impl Iterator<Item = u32>) -> Result<()> {
     let mut maps = Maps(ebpf);
