@@ -2,7 +2,7 @@
 //! they hold a bucket's lock.
 
 use aya_ebpf::programs::TcContext;
-use canary_common::flows::{Key, Kind, Limit, NO_PARTNER, Request, Stored, Values};
+use canary_common::flows::{Key, Kind, Limit, NO_PARTNER, Request, Values};
 use canary_common::packet::Packet;
 use canary_common::wire::ethernet;
 
@@ -10,25 +10,17 @@ use crate::calls;
 use crate::maps;
 use crate::tc::Skb;
 
-/// Why an entry was not stored: above every place.
-const EXISTS: u32 = 0xffff_0001;
-const BUSY: u32 = 0xffff_0002;
-const FULL: u32 = 0xffff_0003;
-/// The packet describes no entry.
+/// The packet describes no entry: no number of what is stored.
 const MALFORMED: u32 = 0xffff_00ff;
 
 /// Stores the entry that a packet describes, in words of 64 bits behind its Ethernet header: the
-/// key's five, the values' four, kind, state, limit and second. Its place, or why not.
+/// key's five, the values' four, kind, state, limit and second. What became of it, as
+/// `Stored::to_number` says it.
 #[inline(always)]
 pub(crate) fn put(context: &TcContext) -> i32 {
     let code = match read(&Skb::whole(context)) {
         None => MALFORMED,
-        Some(request) => match calls::put_entry(&request) {
-            Stored::At(place) => place,
-            Stored::Exists => EXISTS,
-            Stored::Busy => BUSY,
-            Stored::Full => FULL,
-        },
+        Some(request) => calls::put_entry(&request).to_number(),
     };
     code.cast_signed()
 }

@@ -16,7 +16,7 @@ use canary_common::segment::Segment;
 use canary_common::start::Beginning;
 use canary_common::tables::Way;
 
-use crate::maps::{Maps, Table, low, scratch, settings};
+use crate::maps::{Maps, Table, scratch, settings};
 use crate::route::{self, Exit};
 use crate::steps;
 
@@ -66,37 +66,26 @@ impl Scratch {
 }
 
 /// Stores the entry that the scratch row asks for: a function of its own, for two of them in one
-/// are more than the verifier walks. The place, or one of the codes above every place.
+/// are more than the verifier walks. What became of it, as [`Stored::to_number`] says it.
 #[expect(unsafe_code, reason = "a name that lasts makes it global")]
 // Nothing else has this name.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn put() -> u64 {
+pub(crate) extern "C" fn put() -> u32 {
     let (Some(settings), Some(scratch)) = (settings(), scratch()) else {
-        return FULL;
+        return Stored::Full.to_number();
     };
-    match flows::insert(&Table, &scratch.request, settings.flows()) {
-        Stored::At(place) => u64::from(place),
-        Stored::Exists => EXISTS,
-        Stored::Busy => BUSY,
-        Stored::Full => FULL,
-    }
+    flows::insert(&Table, &scratch.request, settings.flows()).to_number()
 }
 
 /// What a number that [`put`] gave means.
 #[inline(always)]
-pub(crate) const fn stored(number: u64) -> Stored {
-    match number {
-        EXISTS => Stored::Exists,
-        BUSY => Stored::Busy,
-        FULL => Stored::Full,
-        place => Stored::At(low(place)),
+pub(crate) const fn stored(number: u32) -> Stored {
+    match Stored::of_number(number) {
+        Some(stored) => stored,
+        None => Stored::Full,
     }
 }
-
-const EXISTS: u64 = 1 << 32;
-const BUSY: u64 = 2 << 32;
-const FULL: u64 = 3 << 32;
 
 /// Frees the connection of an entry: a function of its own, as above.
 #[expect(unsafe_code, reason = "a name that lasts makes it global")]

@@ -209,11 +209,11 @@ pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
         return;
     }
     let number = calls::put();
-    if number >> 32 != 0 {
-        tell(code(at(calls::stored(number)).err().unwrap_or(Reason::Busy)));
+    if let Err(reason) = at(calls::stored(number)) {
+        tell(code(reason));
         return;
     }
-    prepare_forth(maps::low(number));
+    prepare_forth(number);
     finish(calls::put());
     if is_net {
         relays::begun();
@@ -314,7 +314,7 @@ fn prepare_forth(place: u32) -> u32 {
 }
 
 #[inline(never)]
-fn finish(number: u64) -> u32 {
+fn finish(number: u32) -> u32 {
     let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(&tables)) else {
         return tell(code(Reason::NotReady));

@@ -53,6 +53,40 @@ pub enum Stored {
     Full,
 }
 
+/// Numbers of what is no place: no table has so many.
+const NO_PLACE: u32 = 0xffff_0000;
+const EXISTS: u32 = NO_PLACE + 1;
+const BUSY: u32 = NO_PLACE + 2;
+const FULL: u32 = NO_PLACE + 3;
+
+impl Stored {
+    /// As a number, which programs and the agent tell each other: the place, or one above every
+    /// place.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_number(self) -> u32 {
+        match self {
+            Self::At(place) => place,
+            Self::Exists => EXISTS,
+            Self::Busy => BUSY,
+            Self::Full => FULL,
+        }
+    }
+
+    /// What such a number means; `None` for one that is neither a place nor one of these.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_number(number: u32) -> Option<Self> {
+        match number {
+            EXISTS => Some(Self::Exists),
+            BUSY => Some(Self::Busy),
+            FULL => Some(Self::Full),
+            NO_PLACE.. => None,
+            place => Some(Self::At(place)),
+        }
+    }
+}
+
 /// Stores an entry whose tuple is new.
 #[inline(always)]
 pub fn insert<T: Flows + ?Sized>(tables: &T, request: &Request, by: Seed) -> Stored {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use canary_common::flows::{Key, Kind, Limit, Stored, Values};
 
@@ -13,13 +13,6 @@ const HEADER_LEN: usize = 14;
 const WORDS: usize = 13;
 /// Bytes of a packet for the program.
 const PACKET_LEN: usize = HEADER_LEN + WORDS * 8;
-
-/// What the program says instead of a place: the tuple is there already.
-pub const EXISTS: u32 = 0xffff_0001;
-/// What it says where the bucket is locked, or others took each place that was tried.
-pub const BUSY: u32 = 0xffff_0002;
-/// What it says where everything in both buckets is worth more.
-pub const FULL: u32 = 0xffff_0003;
 
 /// Times that an insert into a busy bucket is tried.
 const TRIES: u32 = 16;
@@ -156,13 +149,8 @@ const fn rank_of(limit: Limit) -> u64 {
 
 /// What the program's return value says.
 fn stored(value: u32) -> Result<Stored> {
-    match value {
-        EXISTS => Ok(Stored::Exists),
-        BUSY => Ok(Stored::Busy),
-        FULL => Ok(Stored::Full),
-        0xffff_0000.. => bail!("program put_flow says {value:#x}: it was not understood"),
-        place => Ok(Stored::At(place)),
-    }
+    Stored::of_number(value)
+        .with_context(|| format!("program put_flow says {value:#x}: it was not understood"))
 }
 
 #[cfg(test)]
@@ -203,10 +191,9 @@ mod tests {
 
     #[test]
     fn what_is_no_place_says_why() {
-        assert_eq!(stored(0x0012_3456).unwrap(), Stored::At(0x0012_3456));
-        assert_eq!(stored(EXISTS).unwrap(), Stored::Exists);
-        assert_eq!(stored(BUSY).unwrap(), Stored::Busy);
-        assert_eq!(stored(FULL).unwrap(), Stored::Full);
+        for said in [Stored::At(0x0012_3456), Stored::Exists, Stored::Busy, Stored::Full] {
+            assert_eq!(stored(said.to_number()).unwrap(), said);
+        }
         assert!(stored(u32::MAX).is_err());
     }
 }
