@@ -1,3 +1,6 @@
+mod again;
+mod full;
+
 use super::*;
 use crate::flows::{find_at, partner};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
@@ -203,35 +206,6 @@ fn many_connections_of_one_port_never_share_a_tuple() {
 }
 
 #[test]
-fn on_a_young_interface_what_is_not_known_passes() {
-    for flag in [Interface::YOUNG, Interface::YOUNG | Interface::BLIND] {
-        for world in World::tcp() {
-            world.set_interface(flag);
-            for flags in [ACK, PUSH, FIN_ACK, RST, RST_ACK, SYN | ACK] {
-                let sent = world.send(world.client, world.vip, flags);
-                assert_eq!(sent, (passes(Reason::Foreign), [world.client, world.vip]));
-            }
-            assert_eq!(world.entries().len(), 0);
-            assert!(world.tables.counts.borrow().is_empty());
-        }
-    }
-}
-
-#[test]
-fn on_a_blind_interface_a_lost_flow_is_picked_again_with_its_own_port() {
-    for flags in [ACK, PUSH, FIN_ACK] {
-        for world in World::tcp() {
-            world.set_interface(Interface::BLIND);
-
-            let sent = world.send(world.client, world.vip, flags);
-
-            assert_eq!(sent, (ON, [world.client, world.blue]));
-            assert!(world.forth().unwrap().head.has(Head::AGAIN));
-        }
-    }
-}
-
-#[test]
 fn a_precaution_takes_seven_eighths_of_the_ports_and_then_none() {
     for flag in [Interface::YOUNG, Interface::BLIND] {
         for world in World::all() {
@@ -278,183 +252,6 @@ fn on_a_young_or_blind_interface_new_connections_have_another_port() {
 }
 
 #[test]
-fn a_lost_flow_is_picked_again_for_the_same_backend_whatever_it_says() {
-    for flags in [ACK, PUSH, FIN_ACK, FIN] {
-        for mut world in World::tcp() {
-            world.publish(0, &[(10_000, &[0, 1, 0, 1, 1], BLUE)]);
-            let drawn = world.send(world.client, world.vip, SYN).1[1];
-            world.forget();
-            world.tables.counts.borrow_mut().clear();
-
-            let sent = world.send(world.client, world.vip, flags);
-
-            assert_eq!(sent, (ON, [world.client, drawn]), "with its own port");
-            let forth = world.forth().unwrap();
-            assert!(forth.head.has(Head::AGAIN) && !forth.head.has(Head::ANSWERED));
-            assert_eq!(forth.head.has(Head::FIN), flags & FIN != 0);
-            assert!(partner(&world.tables, &forth).head.has(Head::AGAIN));
-            assert_eq!(world.get(drawn, world.client, ACK), (ON, [world.vip, world.client]));
-            assert_eq!(world.flows(), [0, 1]);
-        }
-    }
-}
-
-#[test]
-fn a_reset_of_a_lost_flow_passes_without_state() {
-    for world in World::tcp() {
-        for flags in [RST, RST_ACK] {
-            let sent = world.send(world.client, world.vip, flags);
-
-            assert_eq!(sent, (ON, [world.client, world.blue]));
-            assert_eq!(world.entries().len(), 0);
-            assert!(world.tables.counts.borrow().is_empty());
-        }
-    }
-}
-
-#[test]
-fn a_reset_of_a_lost_flow_never_reaches_whoever_has_its_port_by_now() {
-    for mut world in World::tcp() {
-        let other = world.add_second_name();
-        world.open(world.client, other, world.blue);
-        for flags in [RST, RST_ACK] {
-            let sent = world.send(world.client, world.vip, flags);
-            assert_eq!(sent, (dropped(Reason::Stray), [world.client, world.vip]));
-        }
-        world.forget();
-        world.send(world.client, world.blue, SYN);
-
-        assert_eq!(world.ask(RST, b""), dropped(Reason::Stray), "a straight one's as well");
-    }
-}
-
-#[test]
-fn a_lost_flow_whose_tuple_is_taken_is_reset_towards_its_client() {
-    for mut world in World::tcp() {
-        let other = world.add_second_name();
-        world.open(world.client, other, world.blue);
-
-        assert_eq!(world.ask(PUSH, b"x"), refused(Reason::FlowLost));
-
-        assert_eq!(world.flows(), [1, 0]);
-        assert_eq!(world.count(BLUE, Counter::Opened), 0);
-        world.forget();
-        world.send(world.client, world.blue, SYN);
-        assert_eq!(world.ask(PUSH, b"x"), refused(Reason::FlowLost), "or by a straight one");
-    }
-}
-
-#[test]
-fn a_lost_flow_without_a_backend_is_refused_and_its_reset_is_not_answered() {
-    for mut world in World::tcp() {
-        world.publish(0, &[(10_000, &[], BLUE)]);
-
-        assert_eq!(world.ask(PUSH, b"x"), refused(Reason::NoBackend));
-        assert_eq!(world.ask(RST, b""), dropped(Reason::NoBackend));
-    }
-}
-
-#[test]
-fn a_flow_that_finds_no_place_is_refused_and_leaves_none() {
-    for world in World::tcp() {
-        // Answered connections of others, which nothing pushes out.
-        fill(&world, Head::ANSWERED);
-        let before = world.entries().len();
-
-        assert_eq!(world.ask(SYN, b""), refused(Reason::FlowTableFull));
-
-        assert_eq!(world.entries().len(), before);
-        assert_eq!(world.count(BLUE, Counter::Opened), 0);
-        assert_eq!(world.count(BLUE, Counter::PushedOut), 0);
-    }
-}
-
-#[test]
-fn a_flow_that_pushes_out_an_answered_one_counts_that() {
-    let world = World::new(Protocol::UDP[0]);
-    fill(&world, Head::ANSWERED | Head::UDP);
-
-    assert_eq!(world.ask(0, b""), ON);
-
-    assert_eq!(world.count(GREEN, Counter::PushedOut), 2, "a place for each direction");
-    assert_eq!(world.flows(), [1, 0]);
-}
-
-#[test]
-fn a_connection_that_is_pushed_out_counts_once_and_goes_whole() {
-    let world = World::new(Protocol::UDP[0]);
-    // One bucket, in which three answered flows leave room for half a flow.
-    world.tables.settings.flow_buckets.store(1);
-    for port in 1..=3 {
-        let client = with_port(world.client, port);
-        world.open(client, world.vip, world.blue);
-        world.get(world.blue, client, 0);
-    }
-    assert_eq!(world.count(BLUE, Counter::Established), 3);
-
-    assert_eq!(world.ask(0, b""), ON);
-
-    assert_eq!(world.count(BLUE, Counter::PushedOut), 1);
-    assert_eq!(world.flows(), [1, 2]);
-    assert_eq!(world.entries().len(), 6);
-}
-
-#[test]
-fn what_is_pushed_out_of_those_who_dialled_a_backend_itself_is_nobodys() {
-    let world = World::new(Protocol::UDP[0]);
-    fill_with(&world, Kind::Return, Head::ANSWERED | Head::UDP, Values::DIRECT);
-
-    assert_eq!(world.ask(0, b""), ON);
-
-    assert_eq!(world.count(GREEN, Counter::PushedOut), 0);
-}
-
-#[test]
-fn a_crowded_interface_gets_no_place_and_keeps_what_it_has() {
-    for mut world in World::all() {
-        let other = world.add_second_name();
-        world.establish();
-        world.set_interface(Interface::CROWDED);
-        let before = world.content();
-
-        for to in [other, world.blue] {
-            let draft = crate::packets::Draft::new(world.client, to).flags(world.kind.first());
-            let outcome = world.pod_sends(&mut draft.payload(b"").build());
-            assert_eq!(outcome, refused(Reason::FlowTableFull));
-        }
-        let straight = world.send(world.client, world.green, world.kind.first());
-        assert_eq!(straight.0, passes(Reason::Straight), "without a trace");
-
-        assert!(before == world.content());
-        assert_eq!(world.ask(world.kind.data(), b"x"), ON);
-        world.set_interface(0);
-        let (outcome, _) = world.send(world.client, other, world.kind.first());
-        assert_eq!(outcome, ON);
-    }
-}
-
-#[test]
-fn a_flow_that_is_picked_again_pushes_out_no_half_open_one() {
-    for world in World::tcp() {
-        fill(&world, 0);
-        let before = world.content();
-
-        assert_eq!(world.ask(PUSH, b"x"), refused(Reason::FlowTableFull));
-        assert!(before == world.content());
-
-        fill_again(&world);
-        assert_eq!(world.ask(PUSH, b"x"), ON, "but one of its like");
-    }
-}
-
-/// Turns every entry into one that was picked again.
-fn fill_again(world: &World) {
-    for (_, entry) in world.entries() {
-        crate::flows::mark(&world.tables, &entry, Head::AGAIN, 0).unwrap();
-    }
-}
-
-#[test]
 fn a_port_is_never_translated_to_itself() {
     for flag in [Interface::YOUNG, Interface::BLIND] {
         for mut world in World::all() {
@@ -468,35 +265,6 @@ fn a_port_is_never_translated_to_itself() {
             }
         }
     }
-}
-
-/// Fills every place with a `return` of this state.
-fn fill(world: &World, state: u64) {
-    fill_with(world, Kind::Return, state, 0);
-}
-
-fn fill_with(world: &World, kind: Kind, state: u64, flags: u8) {
-    let by = world.tables.settings.flows();
-    for host in 0..=u16::MAX {
-        let [a, b] = host.to_be_bytes();
-        let client = Endpoint {
-            address: crate::endpoint::Address::v4([172, 16, a, b]),
-            ..with_port(world.client, host)
-        };
-        let request = Request {
-            key: Key::new(world.green, client),
-            // Its partner is another's: it has none.
-            values: Values { statistics: GREEN, flags, partner: 0, ..Values::default() },
-            kind,
-            state,
-            limit: Limit::Free,
-            spare: NO_PARTNER,
-            now: world.tables.now.get(),
-        };
-        world.tables.store_flow(&request, by);
-    }
-    let full = (0..64).flat_map(|bucket| (0..7).map(move |at| bucket << 3 | at));
-    assert!(full.into_iter().all(|place| find_at(&world.tables, place).is_some()));
 }
 
 #[test]
