@@ -17,8 +17,10 @@ pub enum Way {
     Open,
     /// Not from this hook: one behind it can, perhaps.
     Later,
-    /// There is no route, or it is too narrow.
+    /// There is no route.
     Closed,
+    /// The packet is too long for it.
+    Narrow,
 }
 
 /// Everything the datapath looks up.
@@ -87,6 +89,9 @@ pub trait Tables: Flows {
     /// Whether a packet with these addresses that came by this packet's interface can be sent on,
     /// past the node's own stack.
     fn way(&self, from: Address, to: Address) -> Way;
+
+    /// How long a packet may be for the way that was last found too narrow, from its IP header on.
+    fn width(&self) -> u16;
 
     /// As [`flows::insert`]: a function of its own in the kernel.
     #[inline(always)]

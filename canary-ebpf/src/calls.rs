@@ -46,6 +46,8 @@ pub(crate) struct Scratch {
     /// Arguments of [`route_back`] and [`route_on`].
     addresses: [Address; 2],
     pub(crate) relay: Relay,
+    /// Bytes of this packet from its IP header on, as they are sent on; 0 for one of any length.
+    pub(crate) length: u32,
     /// The way that [`route_on`] found.
     pub(crate) exit: Exit,
     /// The second in which something was last said that must never happen.
@@ -189,16 +191,19 @@ fn route_on(context: *mut c_void, interface: u32) -> u32 {
     let Some(scratch) = scratch() else { return CLOSED };
     let [from, to] = scratch.addresses;
     let is_frame = steps::about().is_frame();
-    match route::on(context, interface, [from, to], is_frame, &mut scratch.exit) {
+    let length = scratch.length;
+    match route::on(context, interface, [from, to], length, is_frame, &mut scratch.exit) {
         Way::Open => OPEN,
         Way::Later => LATER,
         Way::Closed => CLOSED,
+        Way::Narrow => NARROW,
     }
 }
 
 const OPEN: u32 = 0;
 const LATER: u32 = 1;
 const CLOSED: u32 = 2;
+const NARROW: u32 = 3;
 
 /// Whether a packet can be sent on past the stack; the way stays in the scratch row.
 #[inline(always)]
@@ -208,6 +213,7 @@ pub(crate) fn way(context: *mut c_void, came_by: u32, from: Address, to: Address
     match route_on(context, came_by) {
         OPEN => Way::Open,
         LATER => Way::Later,
+        NARROW => Way::Narrow,
         _ => Way::Closed,
     }
 }

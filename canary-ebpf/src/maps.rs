@@ -315,6 +315,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn width(&self) -> u16 {
+        scratch().map_or(0, |scratch| scratch.exit.width)
+    }
+
+    #[inline(always)]
     fn store_flow(&self, request: &Request, _by: Seed) -> Stored {
         calls::put_entry(request)
     }
