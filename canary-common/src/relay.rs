@@ -128,10 +128,8 @@ fn error_at<P: Packet + ?Sized>(
     at: usize,
 ) -> Result<Option<[u8; 2]>, Reason> {
     let [kind, _] = packet.read(at)?;
-    match Says::of(version, kind) {
-        Says::Error if is_icmp => Ok(None),
-        _ => Err(Reason::NotTcpOrUdp),
-    }
+    let is_error = is_icmp && Says::of(version, kind) == Says::Error;
+    if is_error { Ok(None) } else { Err(Reason::NotTcpOrUdp) }
 }
 
 const fn has_ports(protocol: u8) -> bool {

@@ -124,7 +124,8 @@ pub trait Tables: Flows {
     /// own in the kernel.
     #[inline(always)]
     fn falls_elsewhere(&self, seed: u64, ends: [Endpoint; 2], values: &Values) -> bool {
-        draw::falls_elsewhere(self, seed, ends, values.frontend, values.statistics)
+        let is_net = values.interface == 0;
+        draw::falls_elsewhere(self, seed, ends, values.frontend, is_net, values.statistics)
     }
 
     /// As [`flows::find`], its head and its place: a function of its own in the kernel.

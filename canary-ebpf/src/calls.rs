@@ -134,7 +134,7 @@ pub(crate) extern "C" fn sever(place: u32, head: u64, now: u32) -> u32 {
 // Nothing else has this name.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
+pub(crate) extern "C" fn falls_elsewhere(frontend: u32, is_net: u32, statistics: u32) -> u32 {
     let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
     let (Some(settings), Some(scratch), Ok(statistics)) =
         (settings(), scratch(), u16::try_from(statistics))
@@ -143,7 +143,8 @@ pub(crate) extern "C" fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 
     };
     let Segment { source, destination, .. } = scratch.segment;
     let seed = settings.seed.load();
-    let falls = draw::falls_elsewhere(&tables, seed, [source, destination], frontend, statistics);
+    let ends = [source, destination];
+    let falls = draw::falls_elsewhere(&tables, seed, ends, frontend, is_net != 0, statistics);
     u32::from(falls)
 }
 

@@ -64,7 +64,7 @@ use self::counters::PerCpu;
 use self::flows::FlowTable;
 use self::foreign::Foreign;
 use self::grace::Grace;
-use self::locality::Locality;
+use self::locality::{Locality, policy};
 use self::look::Looker;
 use self::pins::Lock;
 use self::sockets::Sockets;
@@ -72,7 +72,7 @@ use self::sweep::{Alive, Fill, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
-use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
+use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{
     Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError,
 };
@@ -214,6 +214,32 @@ impl Kernel {
         Ok(self.revision)
     }
 
+    fn settle(&mut self) -> Result<()> {
+        self.locality.settle(&self.published, &mut self.writer, &mut self.attachments)
+    }
+
+    /// Follows backends that came to this node or left it: services with those of this node alone
+    /// are others then.
+    fn relocate(&mut self) -> Result<()> {
+        let before = self.published.desired().clone();
+        if !before.services.iter().any(DesiredService::has_local) {
+            return Ok(());
+        }
+        let now = self.locality.with_local(&before, &mut self.attachments)?.into_owned();
+        let local = now.services.iter().filter(|service| service.is_local());
+        let names: Names = local
+            .filter(|service| before.service(&service.name) != Some(service))
+            .map(|service| service.name.clone())
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let planned = self.planned(|published| plan_some(published, &now, &names))?;
+        self.carry_out(&now, planned, start)?;
+        self.settle()
+    }
+
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
         writes.iter().try_for_each(|write| self.writer.perform(write))
     }
@@ -251,16 +277,31 @@ fn ends_datagrams(write: &Write) -> bool {
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
+        let desired = &*self.locality.with_local(desired, &mut self.attachments)?;
+        let has_policies = desired.services.iter().any(DesiredService::has_local);
         self.settle_returning(desired, None)?;
         let planned = self.planned(|published| plan(published, desired))?;
-        self.carry_out(desired, planned, start)
+        let revision = self.carry_out(desired, planned, start)?;
+        if has_policies {
+            self.settle()?;
+        }
+        Ok(revision)
     }
 
     fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
         let start = Instant::now();
+        let desired = &*self.locality.with_local(desired, &mut self.attachments)?;
+        let names = &policy::with_local_names(names);
+        let has_policies =
+            names.iter().any(|name| desired.service(name).is_some_and(DesiredService::has_local));
         self.settle_returning(desired, Some(names))?;
         let planned = self.planned(|published| plan_some(published, desired, names))?;
-        self.carry_out(desired, planned, start)
+        let revision = self.carry_out(desired, planned, start)?;
+        if has_policies {
+            // A policy may be all that changed, which no table but the frontends' says.
+            self.settle()?;
+        }
+        Ok(revision)
     }
 
     fn check(&self, desired: &Desired) -> Result<(), PublishError> {
@@ -281,7 +322,8 @@ impl Datapath for Kernel {
 
     fn foresee(&self, client: Endpoint, frontend: Endpoint) -> Result<Option<Foreseen>> {
         let (writer, published, flows) = (&self.writer, &self.published, &*self.flows);
-        let live = foresee::Live { writer, published, flows, hertz: self.hertz };
+        let is_net = !self.locality.is_of_node(crate::compile::socket(&client).ip());
+        let live = foresee::Live { writer, published, flows, hertz: self.hertz, is_net };
         crate::foresee::foresee(&live, client, frontend)
     }
 
@@ -371,8 +413,7 @@ impl Datapath for Kernel {
             self.locality.forget();
         }
         if has_changed || self.locality.forget_moved(&moved) {
-            followed =
-                self.locality.settle(&self.published, &mut self.writer, &mut self.attachments);
+            followed = self.settle().and_then(|()| self.relocate());
         }
         let gone = self.attachments.take_gone();
         for interface in &gone {

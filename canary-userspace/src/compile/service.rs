@@ -12,7 +12,9 @@ use super::{
 };
 use crate::catalog::Snapshot;
 use crate::entry::reference::{Entries, Target};
-use crate::entry::{FOLLOW_WEIGHTS, LoadBalancer, Splitter, Units};
+use crate::entry::{
+    EXTERNAL_POLICY, FOLLOW_WEIGHTS, INTERNAL_POLICY, LoadBalancer, Splitter, Units,
+};
 
 /// A leaf with its backends.
 struct Served<'a> {
@@ -60,6 +62,9 @@ pub(super) fn assemble<'a>(
         }
         leaves.push(serve(leaf.target, *weight, levels));
     }
+    let policy = |key: &str| {
+        snapshot.defaults.get(name).map(|entry| entry.value.policy(key)).unwrap_or_default()
+    };
     let splitter = snapshot.splitter(name);
     let redistributes = splitter.is_some_and(Splitter::redistributes);
     let weights: Vec<Units> = leaves.iter().map(|leaf| leaf.weight).collect();
@@ -95,6 +100,8 @@ pub(super) fn assemble<'a>(
         histograms: splitter.is_some(),
         affinity: affinity(chain.balancer),
         follows,
+        internal: policy(INTERNAL_POLICY),
+        external: policy(EXTERNAL_POLICY),
     })
 }
 

@@ -7,4 +7,5 @@
 mod errors;
 mod moves;
 mod net;
+mod policy;
 mod serves;
