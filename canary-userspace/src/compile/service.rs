@@ -89,7 +89,7 @@ pub(super) fn assemble<'a>(
         let Served { weight, backends, standby, .. } = leaf;
         splits.push(DesiredSplit { key, weight, share, backends, standby });
     }
-    Ok(DesiredService {
+    let service = DesiredService {
         name: name.to_owned(),
         frontends: Vec::new(),
         default_subset: snapshot
@@ -102,7 +102,14 @@ pub(super) fn assemble<'a>(
         follows,
         internal: policy(INTERNAL_POLICY),
         external: policy(EXTERNAL_POLICY),
-    })
+    };
+    // The second service of a policy has a label of its own.
+    if service.has_local() && ServiceLabel::new(&[&service.local_name()]).is_none() {
+        return Err(format!(
+            "service name {name:?} is too long for the tables' labels with a traffic policy Local"
+        ));
+    }
+    Ok(service)
 }
 
 /// What a client keeps its backend by.
