@@ -28,6 +28,7 @@ pub mod object;
 mod open;
 mod pinned;
 pub mod pins;
+mod relocate;
 mod rounds;
 mod seed;
 mod sever;
@@ -68,7 +69,7 @@ use self::locality::{Locality, policy};
 use self::look::Looker;
 use self::pins::Lock;
 use self::sockets::Sockets;
-use self::sweep::{Alive, Fill, Sweep};
+use self::sweep::{Alive, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
@@ -84,8 +85,6 @@ use crate::sever::{Order, Progress, Share};
 const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 /// Time between two walks through the flows while something is leaving.
 const LEAVING_EVERY: Duration = Duration::from_secs(2);
-/// Percent of the places of the flow table in use from which people are told.
-const NEARLY_FULL: u64 = 80;
 
 /// How long a publication took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -214,58 +213,9 @@ impl Kernel {
         Ok(self.revision)
     }
 
-    fn settle(&mut self) -> Result<()> {
-        self.locality.settle(&self.published, &mut self.writer, &mut self.attachments)
-    }
-
-    /// Follows backends that came to this node or left it: services with those of this node alone
-    /// are others then.
-    fn relocate(&mut self) -> Result<()> {
-        let before = self.published.desired().clone();
-        if !before.services.iter().any(DesiredService::has_local) {
-            return Ok(());
-        }
-        let now = self.locality.with_local(&before, &mut self.attachments)?.into_owned();
-        let local = now.services.iter().filter(|service| service.is_local());
-        let names: Names = local
-            .filter(|service| before.service(&service.name) != Some(service))
-            .map(|service| service.name.clone())
-            .collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let start = Instant::now();
-        let planned = self.planned(|published| plan_some(published, &now, &names))?;
-        self.carry_out(&now, planned, start)?;
-        self.settle()
-    }
-
     fn perform(&mut self, writes: &[Write]) -> Result<()> {
         writes.iter().try_for_each(|write| self.writer.perform(write))
     }
-}
-
-/// Says that the flow table is nearly full, if it is.
-fn nearly_full(fill: &Fill) -> Option<Warning> {
-    let percent = fill.percent();
-    (percent >= NEARLY_FULL).then(|| Warning {
-        service: String::new(),
-        text: format!(
-            "FLOWS is {percent} % full with {} connections: what has ended, then what is half \
-             open goes first, and from 100 % new ones are refused; raise `limits.flows`, stop \
-             the agent, run `canaryctl detach` and start it anew",
-            fill.connections
-        ),
-    })
-}
-
-/// Says that an interface gets no more of the flow table.
-fn is_crowded(interface: &str) -> Warning {
-    let text = format!(
-        "interface {interface} holds half of FLOWS with connections that are alive: its new ones \
-         are refused until some of them end"
-    );
-    Warning { service: String::new(), text }
 }
 
 /// Whether a store says that a backend takes no datagrams any more.
@@ -388,8 +338,9 @@ impl Datapath for Kernel {
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
-        warnings.extend(nearly_full(&self.sweep.fill()));
-        warnings.extend(self.attachments.crowded_now().iter().map(|name| is_crowded(name)));
+        warnings.extend(relocate::nearly_full(&self.sweep.fill()));
+        warnings
+            .extend(self.attachments.crowded_now().iter().map(|name| relocate::is_crowded(name)));
         if let Some(brought) = &self.brought {
             warnings.push(Warning { service: String::new(), text: brought.to_string() });
         }

@@ -103,13 +103,19 @@ pub(super) fn assemble<'a>(
         internal: policy(INTERNAL_POLICY),
         external: policy(EXTERNAL_POLICY),
     };
-    // The second service of a policy has a label of its own.
-    if service.has_local() && ServiceLabel::new(&[&service.local_name()]).is_none() {
-        return Err(format!(
-            "service name {name:?} is too long for the tables' labels with a traffic policy Local"
-        ));
+    check_local(&service).map(|()| service)
+}
+
+/// The second service of a policy has a label of its own.
+fn check_local(service: &DesiredService) -> Result<(), String> {
+    let has_room = ServiceLabel::new(&[&service.local_name()]).is_some();
+    if has_room || !service.has_local() {
+        return Ok(());
     }
-    Ok(service)
+    let name = &service.name;
+    Err(format!(
+        "service name {name:?} is too long for the tables' labels with a traffic policy Local"
+    ))
 }
 
 /// What a client keeps its backend by.
