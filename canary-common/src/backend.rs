@@ -18,21 +18,34 @@ pub struct Frontend {
     pub reserved: u8,
     /// The service, an index of `CURRENT`.
     pub service: Word<u32>,
-    /// [`Frontend::EXTERNAL`] or 0.
+    /// Bits of [`Frontend::EXTERNAL`] and the others.
     pub flags: Word<u32>,
-    /// Always 0.
-    pub padding: u32,
+    /// The same service with the backends of this node alone, an index of `CURRENT`; 0 where no
+    /// policy asks for it.
+    pub local: Word<u32>,
 }
 
 assert_map_type!(Frontend {
     address: [u8; 16], port: [u8; 2], protocol: u8, reserved: u8,
-    service: Word<u32>, flags: Word<u32>, padding: u32,
+    service: Word<u32>, flags: Word<u32>, local: Word<u32>,
 } is 32 bytes);
 
 impl Frontend {
     /// Flag: packets from the network may be served, for every backend is a pod of this node, or
     /// the node has an address from which it asks those that are not.
     pub const EXTERNAL: u32 = 1;
+    /// Flag: pods and processes of this node are given its own backends alone.
+    pub const INTERNAL_LOCAL: u32 = 1 << 1;
+    /// Flag: clients outside are given backends of this node alone.
+    pub const EXTERNAL_LOCAL: u32 = 1 << 2;
+
+    /// The service that clients outside, or those of this node, are given.
+    #[inline(always)]
+    #[must_use]
+    pub fn service_of(&self, is_net: bool) -> u32 {
+        let policy = if is_net { Self::EXTERNAL_LOCAL } else { Self::INTERNAL_LOCAL };
+        if self.flags.load() & policy == 0 { self.service.load() } else { self.local.load() }
+    }
 
     /// Where clients connect.
     #[inline(always)]
@@ -122,5 +135,25 @@ impl Backend {
     #[must_use]
     pub const fn endpoint(&self) -> Endpoint {
         Endpoint { address: Address(self.address), port: self.port, protocol: self.protocol }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_given_backends_of_the_node_alone_is_what_the_flags_say() {
+        let row = Frontend { service: Word::new(7), local: Word::new(9), ..Frontend::default() };
+        for (flags, inside, outside) in [
+            (0, 7, 7),
+            (Frontend::EXTERNAL, 7, 7),
+            (Frontend::INTERNAL_LOCAL, 9, 7),
+            (Frontend::EXTERNAL | Frontend::EXTERNAL_LOCAL, 7, 9),
+            (Frontend::INTERNAL_LOCAL | Frontend::EXTERNAL_LOCAL, 9, 9),
+        ] {
+            row.flags.store(flags);
+            assert_eq!([row.service_of(false), row.service_of(true)], [inside, outside], "{flags}");
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! The draw for a new flow: a hash that is the same on every node, against a service's record.
 
-use crate::backend::Frontend;
 use crate::endpoint::Endpoint;
 use crate::node::Node;
 use crate::reason::Reason;
 use crate::service::{self, AFFINITY_SOURCE, FOLLOW_WEIGHTS};
 use crate::tables::Tables;
 
-/// Draws a split and a backend for a client.
+/// Draws a split and a backend of a service for a client.
 ///
 /// # Errors
 ///
@@ -17,9 +16,8 @@ pub fn pick<T: Tables + ?Sized>(
     node: Node<'_, T>,
     client: Endpoint,
     destination: Endpoint,
-    frontend: &Frontend,
+    service: u32,
 ) -> Result<service::Picked, Reason> {
-    let service = frontend.service.load();
     let record = node.tables.record(service).ok_or(Reason::BadRecord)?;
     let seed = node.settings.seed.load();
     let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
@@ -37,10 +35,11 @@ pub fn falls_elsewhere<T: Tables + ?Sized>(
     seed: u64,
     [client, destination]: [Endpoint; 2],
     frontend: u32,
+    is_net: bool,
     statistics: u16,
 ) -> bool {
     let Some(frontend) = tables.frontend(frontend) else { return false };
-    let Some(record) = tables.record(frontend.service.load()) else { return false };
+    let Some(record) = tables.record(frontend.service_of(is_net)) else { return false };
     if record.flags & FOLLOW_WEIGHTS == 0 {
         return false;
     }

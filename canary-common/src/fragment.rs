@@ -45,7 +45,7 @@ pub struct Follows {
 
 /// The key of a datagram.
 #[inline(always)]
-fn key(headers: &Headers, way: Way) -> Key {
+pub(crate) fn key(headers: &Headers, way: Way) -> Key {
     let direction = match way {
         Way::In => 0,
         Way::Out => OUTBOUND,
@@ -82,7 +82,8 @@ pub fn of_first<T: Tables + ?Sized>(
     };
     let flags_of = |interface: &Interface| interface.has(Interface::CROWDED);
     let crowded = node.tables.interface().is_some_and(flags_of);
-    request(node, headers, Way::In, interface(node, origin), (address, flags), crowded)
+    let own = interface(node, origin);
+    request(node, headers, Way::In, Values { interface: own, flags, ..of(address) }, crowded)
 }
 
 /// The same of an answer's first fragment; its source is `from` then.
@@ -93,42 +94,44 @@ pub fn of_first_back<T: Tables + ?Sized>(
     headers: &Headers,
     from: Address,
 ) -> Option<Request> {
-    request(node, headers, Way::Out, 0, (from, Values::RESTORES), false)
+    let values = Values { flags: Values::RESTORES, ..of(from) };
+    request(node, headers, Way::Out, values, false)
 }
 
 #[inline(always)]
-fn request<T: Tables + ?Sized>(
+pub(crate) fn request<T: Tables + ?Sized>(
     node: Node<'_, T>,
     headers: &Headers,
     way: Way,
-    interface: u32,
-    (address, flags): (Address, u8),
+    values: Values,
     crowded: bool,
 ) -> Option<Request> {
     if headers.piece != Piece::First {
         return None;
     }
-    let [a, b] = address.words().map(u64::to_ne_bytes);
-    let [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]] = [a, b];
     Some(Request {
         key: key(headers, way),
-        values: Values {
-            statistics: 0,
-            flags,
-            interface,
-            port: [0, 0],
-            // The address, for there is no partner, frontend, backend or question.
-            backend: u32::from_ne_bytes([a, b, c, d]),
-            frontend: u32::from_ne_bytes([e, f, g, h]),
-            partner: u32::from_ne_bytes([i, j, k, l]),
-            mark: u32::from_ne_bytes([m, n, o, p]),
-        },
+        values,
         kind: Kind::Fragment,
         state: 0,
         limit: if crowded { Limit::Free } else { Limit::Traces },
         spare: crate::flows::NO_PARTNER,
         now: node.now,
     })
+}
+
+/// What an entry holds of an address: there is no partner, frontend, backend or question.
+#[inline(always)]
+fn of(address: Address) -> Values {
+    let [a, b] = address.words().map(u64::to_ne_bytes);
+    let [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]] = [a, b];
+    Values {
+        backend: u32::from_ne_bytes([a, b, c, d]),
+        frontend: u32::from_ne_bytes([e, f, g, h]),
+        partner: u32::from_ne_bytes([i, j, k, l]),
+        mark: u32::from_ne_bytes([m, n, o, p]),
+        ..Values::default()
+    }
 }
 
 /// The address that an entry holds.

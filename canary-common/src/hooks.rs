@@ -127,6 +127,7 @@ where
         Ok(Decided::Here(decision)) => inbound_act(packet, segment, origin, decision),
         Ok(Decided::Forth(relay)) => relay::send(packet, segment, relay, false),
         Ok(Decided::Back(relay)) => relay::send(packet, segment, relay, true),
+        Err(Reason::TooLong) => too_long(packet, tables, l2, segment),
         Err(reason) if reason.action() == Action::Refuse => {
             refused(packet, tables, l2, segment, reason)
         }
@@ -192,6 +193,25 @@ where
         return Outcome::because(Verdict::Drop, Reason::RefusalLimited);
     }
     match refuse::refuse(packet, segment, l2) {
+        Ok(()) => Outcome::because(Verdict::Back, reason),
+        Err(_) => Outcome::because(Verdict::Drop, reason),
+    }
+}
+
+/// Tells the sender of a packet that is too long to be sent on how long one may be, if one more may
+/// be told something in this second.
+#[inline(always)]
+pub fn too_long<P, T>(packet: &mut P, tables: &T, l2: usize, segment: &Segment) -> Outcome
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
+    let reason = Reason::TooLong;
+    let Ok(node) = Node::new(tables) else { return Outcome::because(Verdict::Drop, reason) };
+    if !tables.may_refuse(node.now) {
+        return Outcome::because(Verdict::Drop, Reason::RefusalLimited);
+    }
+    match refuse::too_long(packet, segment, l2, tables.width()) {
         Ok(()) => Outcome::because(Verdict::Back, reason),
         Err(_) => Outcome::because(Verdict::Drop, reason),
     }

@@ -124,7 +124,7 @@ impl Quote {
 
     /// The tuple of the packets that go the other way.
     #[inline(always)]
-    const fn reversed(&self) -> Key {
+    pub(crate) const fn reversed(&self) -> Key {
         Key::new(self.to, self.from)
     }
 }

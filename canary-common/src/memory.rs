@@ -64,6 +64,8 @@ pub struct Memory {
     pub elsewhere: RefCell<HashSet<Address>>,
     /// Addresses that packets cannot be sent on to, and why; to others they can.
     pub ways: RefCell<HashMap<Address, Way>>,
+    /// How long packets may be where the way is too narrow.
+    pub width: u16,
 }
 
 impl Memory {
@@ -215,6 +217,10 @@ impl Tables for Memory {
 
     fn way(&self, _from: Address, to: Address) -> Way {
         self.ways.borrow().get(&to).copied().unwrap_or(Way::Open)
+    }
+
+    fn width(&self) -> u16 {
+        self.width
     }
 
     fn leads_back(&self, source: &Address, _destination: &Address) -> bool {

@@ -1,6 +1,7 @@
 //! Packets that the ordinary way does not know: fragments, ICMP, and what stands behind extension
 //! headers.
 
+use crate::addresses;
 use crate::decide::{Decided, decide};
 use crate::endpoint::Version;
 use crate::fragment::{self, Way};
@@ -11,7 +12,8 @@ use crate::hooks::{
 use crate::icmp::{self, Quote};
 use crate::node::Node;
 use crate::packet::Packet;
-use crate::reason::Reason;
+use crate::reason::{Action, Reason};
+use crate::relay::{errors, pieces};
 use crate::restore::ends;
 use crate::route::{Origin, Sent};
 use crate::segment::Segment;
@@ -39,6 +41,39 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
+    let outcome = inbound_any(packet, tables, l2, origin, version, bits);
+    match outcome.reason {
+        Some(reason) if outcome.verdict == Verdict::Pass => {
+            Outcome { reason: Some(heard(reason, bits)), ..outcome }
+        }
+        _ => outcome,
+    }
+}
+
+/// The reason that counts: most of what comes to the node's own address has nothing to do with us.
+#[inline(always)]
+#[must_use]
+pub fn heard(reason: Reason, bits: u64) -> Reason {
+    if bits == addresses::NODE && reason.action() == Action::Pass {
+        Reason::NotOurs
+    } else {
+        reason
+    }
+}
+
+#[inline(always)]
+fn inbound_any<P, T>(
+    packet: &mut P,
+    tables: &T,
+    l2: usize,
+    origin: Origin,
+    version: Version,
+    bits: u64,
+) -> Outcome
+where
+    P: Packet + ?Sized,
+    T: Tables + ?Sized,
+{
     let headers = match Headers::read(packet, l2, version) {
         Ok(headers) => headers,
         Err(reason) => return unforwarded(reason),
@@ -46,6 +81,13 @@ where
     match headers.carried() {
         Carried::Segment => inbound_segment(packet, tables, l2, origin, bits, &headers),
         Carried::Fragment => {
+            if origin.is_net() {
+                match Node::new(tables).and_then(|node| pieces::follow(node, &headers)) {
+                    Ok(Some(follows)) => return pieces::send(packet, &headers, &follows),
+                    Ok(None) => {}
+                    Err(reason) => return unforwarded(reason),
+                }
+            }
             let follows = Node::new(tables)
                 .and_then(|node| fragment::follow(node, &headers, origin, Way::In));
             sent(follows.and_then(|follows| fragment::act(packet, &headers, &follows)))
@@ -76,19 +118,23 @@ where
         Err(reason) => return unforwarded(reason),
     };
     let decided = decide(node, &segment, origin, bits);
-    let here = match &decided {
-        Ok(Decided::Here(decision)) => Some(Ok(*decision)),
-        // Those that follow it are not sent on.
-        Ok(Decided::Forth(_) | Decided::Back(_)) => None,
-        Err(reason) => Some(Err(*reason)),
+    let request = match &decided {
+        Ok(Decided::Here(decision)) => {
+            fragment::of_first(node, headers, &segment, origin, &Ok(*decision))
+        }
+        Ok(Decided::Forth(relay) | Decided::Back(relay)) => pieces::of_first(node, headers, relay),
+        Err(_) if bits == addresses::NODE => None,
+        Err(reason) => fragment::of_first(node, headers, &segment, origin, &Err(*reason)),
     };
-    if let Some(here) = here
-        && let Some(request) = fragment::of_first(node, headers, &segment, origin, &here)
-    {
+    if let Some(request) = request {
         fragment::store(node, &request);
     }
     match decided {
-        Err(reason) if !fragment::can_be_answered(headers, &segment) => unforwarded(reason),
+        Err(reason)
+            if reason != Reason::TooLong && !fragment::can_be_answered(headers, &segment) =>
+        {
+            unforwarded(reason)
+        }
         decided => inbound_end(packet, tables, l2, origin, &segment, decided),
     }
 }
@@ -107,8 +153,19 @@ where
 {
     match icmp::says(packet, headers) {
         Ok(Says::Error) => {
-            let mended = Quote::read(packet, headers)
-                .and_then(|quote| Ok((quote, icmp::inbound(Node::new(tables)?, &quote, origin)?)));
+            let quote = match Quote::read(packet, headers) {
+                Ok(quote) => quote,
+                Err(reason) => return unforwarded(reason),
+            };
+            if origin.is_net() {
+                match Node::new(tables).and_then(|node| errors::find(node, &quote)) {
+                    Ok(Some(mended)) => return errors::send(packet, &quote, &mended),
+                    Ok(None) => {}
+                    Err(reason) => return unforwarded(reason),
+                }
+            }
+            let mended = Node::new(tables)
+                .and_then(|node| Ok((quote, icmp::inbound(node, &quote, origin)?)));
             sent(mended.and_then(|(quote, mended)| icmp::mend(packet, &quote, &mended)))
         }
         Ok(Says::Redirect) => unforwarded(Reason::IcmpRedirect),

@@ -120,10 +120,12 @@ reasons! {
     Echo = 25, "echo", Refuse;
     /// A port or protocol of a virtual address at which nothing is served.
     ClosedPort = 26, "closed-port", Refuse;
-    /// No route to a backend elsewhere or to its client, or a packet too long for it.
+    /// No route to a backend elsewhere or to its client.
     NoRoute = 27, "no-route", Drop;
     /// A packet to or from a backend elsewhere that has no hop left.
     Expired = 28, "expired", Pass;
+    /// A packet to or from a backend elsewhere that is too long for the way: its sender is told.
+    TooLong = 29, "too-long", Drop;
 }
 
 impl Reason {

@@ -42,6 +42,106 @@ pub fn refuse<P: Packet + ?Sized>(
     }
 }
 
+/// Turns a packet into the ICMP error that says how long one may be, from its IP header on
+/// (RFC 1191, section 4; RFC 4443, section 3.2). The packet is longer than what is quoted of it.
+///
+/// # Errors
+///
+/// [`Reason::Truncated`] if it is not.
+#[inline(always)]
+pub fn too_long<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    l2: usize,
+    width: u16,
+) -> Result<(), Reason> {
+    match segment.version {
+        Version::V4 => too_long_v4(packet, segment, width)?,
+        Version::V6 => too_long_v6(packet, segment, width)?,
+    }
+    if l2 != 0 {
+        ethernet::swap(packet)?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
+#[inline(always)]
+fn too_long_v4<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    width: u16,
+) -> Result<(), Reason> {
+    /// All options, and the ports behind them.
+    const QUOTED: usize = 60 + 8;
+    const TOTAL: u8 = 20 + 8 + 68;
+    let l3_at = segment.l3_at;
+    let _ = packet.read::<4>(l3_at.wrapping_add(QUOTED))?;
+    let [high, low] = width.to_be_bytes();
+    let icmp = [3, 4, 0, 0, 0, 0, high, low];
+    let [a, b, c, d] = segment.destination.address.last_four();
+    let [e, f, g, h] = segment.source.address.last_four();
+    let header = [0x45, 0xc0, 0, TOTAL, 0, 0, 0, 0, TTL, 1, 0, 0, a, b, c, d, e, f, g, h];
+    let checksum = Difference::between([0; ipv4::LEN], header).patch([0xff, 0xff]);
+
+    packet.resize(l3_at.wrapping_add(usize::from(TOTAL)))?;
+    let icmp_at = l3_at.wrapping_add(ipv4::LEN);
+    let by = ipv4::LEN + ICMP_LEN;
+    let sum = Difference::between([0; ICMP_LEN], icmp)
+        .and(shift::<24, P>(packet, l3_at.wrapping_add(44), by)?)
+        .and(shift::<24, P>(packet, l3_at.wrapping_add(20), by)?)
+        .and(shift::<20, P>(packet, l3_at, by)?);
+    packet.write(icmp_at, icmp)?;
+    packet.write(icmp_at.wrapping_add(2), sum.patch([0xff, 0xff]))?;
+    packet.write(l3_at, header)?;
+    packet.write(l3_at.wrapping_add(ipv4::CHECKSUM_AT), checksum)
+}
+
+/// Moves bytes further back, and gives what they add to a sum.
+#[inline(always)]
+fn shift<const N: usize, P: Packet + ?Sized>(
+    packet: &mut P,
+    at: usize,
+    by: usize,
+) -> Result<Difference, Reason> {
+    let bytes = packet.read::<N>(at)?;
+    packet.write(at.wrapping_add(by), bytes)?;
+    Ok(Difference::between([0; N], bytes))
+}
+
+#[inline(always)]
+fn too_long_v6<P: Packet + ?Sized>(
+    packet: &mut P,
+    segment: &Segment,
+    width: u16,
+) -> Result<(), Reason> {
+    /// A header of a fragment and the ports behind it, at least.
+    const QUOTED: usize = ipv6::LEN + 24;
+    const PAYLOAD: u8 = 8 + 40 + 24;
+    const ICMP_V6: u8 = 58;
+    let l3_at = segment.l3_at;
+    let _ = packet.read::<4>(l3_at.wrapping_add(QUOTED))?;
+    let [high, low] = width.to_be_bytes();
+    let icmp = [2, 0, 0, 0, 0, 0, high, low];
+    let (client, frontend) = (segment.source.address.0, segment.destination.address.0);
+
+    packet.resize(l3_at.wrapping_add(ipv6::LEN).wrapping_add(usize::from(PAYLOAD)))?;
+    let icmp_at = l3_at.wrapping_add(ipv6::LEN);
+    let by = ipv6::LEN + ICMP_LEN;
+    let sum = Difference::between([0; ICMP_LEN], icmp)
+        .and(Difference::between([0; 8], [0, PAYLOAD, 0, ICMP_V6, 0, 0, 0, 0]))
+        .and(Difference::between([0; 16], client))
+        .and(Difference::between([0; 16], frontend))
+        .and(shift::<24, P>(packet, l3_at.wrapping_add(40), by)?)
+        .and(shift::<24, P>(packet, l3_at.wrapping_add(16), by)?)
+        .and(shift::<16, P>(packet, l3_at, by)?);
+    packet.write(icmp_at, icmp)?;
+    packet.write(icmp_at.wrapping_add(2), sum.patch([0xff, 0xff]))?;
+    packet.write(l3_at, [0x60, 0, 0, 0, 0, PAYLOAD, ICMP_V6, TTL])?;
+    packet.write(l3_at.wrapping_add(ipv6::SOURCE_AT), frontend)?;
+    packet.write(l3_at.wrapping_add(ipv6::DESTINATION_AT), client)
+}
+
 /// Turns a packet into an ICMP error about it (RFC 792; RFC 1122, section 3.2.2).
 ///
 /// # Errors

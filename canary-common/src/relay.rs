@@ -24,7 +24,11 @@ use crate::route::Origin;
 use crate::segment::{Segment, Side};
 use crate::start::{Beginning, request, store_both};
 use crate::tables::{Tables, Way};
+use crate::wire::icmp::{self, Says};
 use crate::wire::{ipv4, ipv6};
+
+pub mod errors;
+pub mod pieces;
 
 /// Offset of the destination port in the headers of TCP and UDP.
 const DESTINATION_PORT_AT: usize = 2;
@@ -36,13 +40,17 @@ pub struct Relay {
     pub source: Endpoint,
     /// To whom it goes.
     pub destination: Endpoint,
+    /// The entry of the other direction: its place, and its head then.
+    pub other: (u32, Head),
 }
 
 impl Relay {
     /// Against the tuple of the other direction.
     #[inline(always)]
-    const fn against(key: Key) -> Self {
-        Self { source: key.destination(), destination: key.source() }
+    fn against<T: Tables + ?Sized>(node: Node<'_, T>, other: &Entry<'_>) -> Option<Self> {
+        let key = whole_key(node, other)?;
+        let (source, destination) = (key.destination(), key.source());
+        Some(Self { source, destination, other: (other.place, other.head) })
     }
 }
 
@@ -58,8 +66,9 @@ pub(crate) const fn bits(origin: Origin) -> u64 {
     }
 }
 
-/// Whether a packet to the node's own address may be the answer of a backend elsewhere: TCP or
-/// UDP to one of the source ports, as far as it can be read without a walk.
+/// Whether a packet to the node's own address may be the answer of a backend elsewhere, or be about
+/// what went to one: TCP or UDP to one of the source ports, as far as it can be read without a walk,
+/// a fragment behind the first, or an ICMP error.
 #[inline(always)]
 pub(crate) fn may_be_answer<P, T>(packet: &P, tables: &T, l2: usize, version: Version) -> bool
 where
@@ -78,16 +87,17 @@ where
     }
 }
 
-/// The destination port of a packet that is no fragment; `None` behind options.
+/// The destination port of a packet; `None` behind options, and where there is none.
 #[inline(always)]
 fn port_of_v4<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Option<[u8; 2]>, Reason> {
     let [first, _] = packet.read(l3_at)?;
     let [flags, offset] = packet.read(l3_at.wrapping_add(ipv4::FRAGMENT_AT))?;
     let [protocol, _] = packet.read(l3_at.wrapping_add(ipv4::PROTOCOL_AT))?;
-    if [flags & 0x3f, offset] != [0, 0] || !has_ports(protocol) {
-        return Err(Reason::NotTcpOrUdp);
+    if !has_ports(protocol) {
+        let is_about = protocol == icmp::V4 && first & 0x0f == 5;
+        return error_at(packet, is_about, Version::V4, l3_at.wrapping_add(ipv4::LEN));
     }
-    if first & 0x0f != 5 {
+    if first & 0x0f != 5 || [flags & 0x1f, offset] != [0, 0] {
         return Ok(None);
     }
     packet.read(l3_at.wrapping_add(ipv4::LEN + DESTINATION_PORT_AT)).map(Some)
@@ -97,10 +107,29 @@ fn port_of_v4<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Option<[u8
 #[inline(always)]
 fn port_of_v6<P: Packet + ?Sized>(packet: &P, l3_at: usize) -> Result<Option<[u8; 2]>, Reason> {
     let [protocol, _] = packet.read(l3_at.wrapping_add(ipv6::NEXT_AT))?;
-    if !has_ports(protocol) {
-        return Err(Reason::NotTcpOrUdp);
+    match protocol {
+        ipv6::FRAGMENT => Ok(None),
+        _ if has_ports(protocol) => {
+            packet.read(l3_at.wrapping_add(ipv6::LEN + DESTINATION_PORT_AT)).map(Some)
+        }
+        _ => {
+            let at = l3_at.wrapping_add(ipv6::LEN);
+            error_at(packet, protocol == icmp::V6, Version::V6, at)
+        }
     }
-    packet.read(l3_at.wrapping_add(ipv6::LEN + DESTINATION_PORT_AT)).map(Some)
+}
+
+/// `None` for an ICMP error.
+#[inline(always)]
+fn error_at<P: Packet + ?Sized>(
+    packet: &P,
+    is_icmp: bool,
+    version: Version,
+    at: usize,
+) -> Result<Option<[u8; 2]>, Reason> {
+    let [kind, _] = packet.read(at)?;
+    let is_error = is_icmp && Says::of(version, kind) == Says::Error;
+    if is_error { Ok(None) } else { Err(Reason::NotTcpOrUdp) }
 }
 
 const fn has_ports(protocol: u8) -> bool {
@@ -202,7 +231,7 @@ pub(crate) fn store<T: Tables + ?Sized>(
 #[inline(always)]
 pub fn begun<T: Tables + ?Sized>(node: Node<'_, T>, back: u32) -> Result<Relay, Reason> {
     let back = find_at(node.tables, back).ok_or(Reason::Busy)?;
-    Ok(Relay::against(whole_key(node, &back).ok_or(Reason::Busy)?))
+    Relay::against(node, &back).ok_or(Reason::Busy)
 }
 
 /// Both ends of a packet of a flow that is there.
@@ -226,7 +255,7 @@ pub fn forth<T: Tables + ?Sized>(
     if !back.is_there() {
         return Err(Reason::Busy);
     }
-    let relay = Relay::against(whole_key(node, &back).ok_or(Reason::Busy)?);
+    let relay = Relay::against(node, &back).ok_or(Reason::Busy)?;
     way(node, relay.source.address, relay.destination.address)?;
     note_client(node, segment, &entry, &back);
     Ok(relay)
@@ -259,7 +288,7 @@ pub fn answer<T: Tables + ?Sized>(
     if !forward.is_there() {
         return Err(Reason::FlowLost);
     }
-    let relay = Relay::against(whole_key(node, &forward).ok_or(Reason::Busy)?);
+    let relay = Relay::against(node, &forward).ok_or(Reason::Busy)?;
     way(node, relay.source.address, relay.destination.address)?;
     note_server(node, segment, &forward, &entry);
     Ok(Some(relay))
@@ -308,6 +337,7 @@ fn way<T: Tables + ?Sized>(node: Node<'_, T>, from: Address, to: Address) -> Res
         Way::Open => Ok(()),
         Way::Later => Err(Reason::NotOurs),
         Way::Closed => Err(Reason::NoRoute),
+        Way::Narrow => Err(Reason::TooLong),
     }
 }
 

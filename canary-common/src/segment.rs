@@ -261,25 +261,8 @@ impl Segment {
     /// [`Reason::Expired`] if this is its last; it is unchanged then.
     #[inline(always)]
     pub fn hop<P: Packet + ?Sized>(&self, packet: &mut P) -> Result<(), Reason> {
-        match self.version {
-            Version::V4 => {
-                let at = self.l3_at.wrapping_add(ipv4::TTL_AT);
-                let [hops, protocol] = packet.read::<2>(at)?;
-                let left = [one_less(hops)?, protocol];
-                let sum_at = self.l3_at.wrapping_add(ipv4::CHECKSUM_AT);
-                let sum = Difference::between([hops, protocol], left).patch(packet.read(sum_at)?);
-                packet.write(sum_at, sum)?;
-                packet.write(at, left)
-            }
-            Version::V6 => {
-                // Two bytes: one would be checked in 32 bits.
-                let at = self.l3_at.wrapping_add(ipv6::HOP_LIMIT_AT - 1);
-                let [next, hops] = packet.read::<2>(at)?;
-                packet.write(at, [next, one_less(hops)?])
-            }
-        }
+        hop(packet, self.version, self.l3_at)
     }
-
     #[inline(always)]
     fn write_v4<P: Packet + ?Sized>(
         &self,
@@ -315,6 +298,36 @@ impl Segment {
         };
         packet.write(self.l3_at.wrapping_add(within), new.0)?;
         Ok(Difference::between(old.0, new.0))
+    }
+}
+
+/// Takes a hop from what a packet has left.
+///
+/// # Errors
+///
+/// [`Reason::Expired`] if this is its last; it is unchanged then.
+#[inline(always)]
+pub(crate) fn hop<P: Packet + ?Sized>(
+    packet: &mut P,
+    version: Version,
+    l3_at: usize,
+) -> Result<(), Reason> {
+    match version {
+        Version::V4 => {
+            let at = l3_at.wrapping_add(ipv4::TTL_AT);
+            let [hops, protocol] = packet.read::<2>(at)?;
+            let left = [one_less(hops)?, protocol];
+            let sum_at = l3_at.wrapping_add(ipv4::CHECKSUM_AT);
+            let sum = Difference::between([hops, protocol], left).patch(packet.read(sum_at)?);
+            packet.write(sum_at, sum)?;
+            packet.write(at, left)
+        }
+        Version::V6 => {
+            // Two bytes: one would be checked in 32 bits.
+            let at = l3_at.wrapping_add(ipv6::HOP_LIMIT_AT - 1);
+            let [next, hops] = packet.read::<2>(at)?;
+            packet.write(at, [next, one_less(hops)?])
+        }
     }
 }
 

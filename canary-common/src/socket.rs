@@ -206,7 +206,7 @@ fn draw<T: Tables + ?Sized>(
     id: u32,
 ) -> Result<Picked, Reason> {
     let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
-    let picked = pick(node, client, destination, frontend)?;
+    let picked = pick(node, client, destination, frontend.service_of(false))?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
     let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
     if backend.state() == State::Gone {

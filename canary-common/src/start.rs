@@ -86,7 +86,8 @@ pub fn fresh<T: Tables + ?Sized>(
     if flags & Interface::CROWDED != 0 {
         return Err(Reason::FlowTableFull);
     }
-    let picked = pick(node, segment.source, segment.destination, frontend)?;
+    let service = frontend.service_of(origin.is_net());
+    let picked = pick(node, segment.source, segment.destination, service)?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
     let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
     // A loopback address is reached by the node's own processes alone, which connect to it.

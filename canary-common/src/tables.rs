@@ -17,8 +17,10 @@ pub enum Way {
     Open,
     /// Not from this hook: one behind it can, perhaps.
     Later,
-    /// There is no route, or it is too narrow.
+    /// There is no route.
     Closed,
+    /// The packet is too long for it.
+    Narrow,
 }
 
 /// Everything the datapath looks up.
@@ -88,6 +90,9 @@ pub trait Tables: Flows {
     /// past the node's own stack.
     fn way(&self, from: Address, to: Address) -> Way;
 
+    /// How long a packet may be for the way that was last found too narrow, from its IP header on.
+    fn width(&self) -> u16;
+
     /// As [`flows::insert`]: a function of its own in the kernel.
     #[inline(always)]
     fn store_flow(&self, request: &Request, by: Seed) -> Stored {
@@ -119,7 +124,8 @@ pub trait Tables: Flows {
     /// own in the kernel.
     #[inline(always)]
     fn falls_elsewhere(&self, seed: u64, ends: [Endpoint; 2], values: &Values) -> bool {
-        draw::falls_elsewhere(self, seed, ends, values.frontend, values.statistics)
+        let is_net = values.interface == 0;
+        draw::falls_elsewhere(self, seed, ends, values.frontend, is_net, values.statistics)
     }
 
     /// As [`flows::find`], its head and its place: a function of its own in the kernel.

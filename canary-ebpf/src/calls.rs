@@ -46,6 +46,8 @@ pub(crate) struct Scratch {
     /// Arguments of [`route_back`] and [`route_on`].
     addresses: [Address; 2],
     pub(crate) relay: Relay,
+    /// Bytes of this packet from its IP header on, as they are sent on; 0 for one of any length.
+    pub(crate) length: u32,
     /// The way that [`route_on`] found.
     pub(crate) exit: Exit,
     /// The second in which something was last said that must never happen.
@@ -121,7 +123,7 @@ pub(crate) extern "C" fn sever(place: u32, head: u64, now: u32) -> u32 {
 // Nothing else has this name.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 {
+pub(crate) extern "C" fn falls_elsewhere(frontend: u32, is_net: u32, statistics: u32) -> u32 {
     let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
     let (Some(settings), Some(scratch), Ok(statistics)) =
         (settings(), scratch(), u16::try_from(statistics))
@@ -130,7 +132,8 @@ pub(crate) extern "C" fn falls_elsewhere(frontend: u32, statistics: u32) -> u32 
     };
     let Segment { source, destination, .. } = scratch.segment;
     let seed = settings.seed.load();
-    let falls = draw::falls_elsewhere(&tables, seed, [source, destination], frontend, statistics);
+    let ends = [source, destination];
+    let falls = draw::falls_elsewhere(&tables, seed, ends, frontend, is_net != 0, statistics);
     u32::from(falls)
 }
 
@@ -178,16 +181,19 @@ fn route_on(context: *mut c_void, interface: u32) -> u32 {
     let Some(scratch) = scratch() else { return CLOSED };
     let [from, to] = scratch.addresses;
     let is_frame = steps::about().is_frame();
-    match route::on(context, interface, [from, to], is_frame, &mut scratch.exit) {
+    let length = scratch.length;
+    match route::on(context, interface, [from, to], length, is_frame, &mut scratch.exit) {
         Way::Open => OPEN,
         Way::Later => LATER,
         Way::Closed => CLOSED,
+        Way::Narrow => NARROW,
     }
 }
 
 const OPEN: u32 = 0;
 const LATER: u32 = 1;
 const CLOSED: u32 = 2;
+const NARROW: u32 = 3;
 
 /// Whether a packet can be sent on past the stack; the way stays in the scratch row.
 #[inline(always)]
@@ -197,6 +203,7 @@ pub(crate) fn way(context: *mut c_void, came_by: u32, from: Address, to: Address
     match route_on(context, came_by) {
         OPEN => Way::Open,
         LATER => Way::Later,
+        NARROW => Way::Narrow,
         _ => Way::Closed,
     }
 }

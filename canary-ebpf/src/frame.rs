@@ -10,7 +10,9 @@ use crate::about::About;
 use crate::events::{self, Way};
 use crate::rare;
 use crate::relays;
-use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT};
+use crate::steps::{
+    self, ECHO, ERROR, FOLLOWS, FOLLOWS_ON, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT,
+};
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -46,6 +48,9 @@ fn whole(context: *mut xdp_md) -> u32 {
     read(context);
     if rare::may_be() {
         inbound_rare(context);
+        if relays::is_rare_sent_on() {
+            return rare_send(context);
+        }
         match steps::told() {
             FOLLOWS | MENDS => return rare_act(context),
             ECHO => return inbound_echo(context),
@@ -64,12 +69,18 @@ fn whole(context: *mut xdp_md) -> u32 {
         _ => {}
     }
     if steps::about().is_first() {
-        inbound_remember(context);
+        if relays::is_sent_on() {
+            outside_remember(context);
+        } else if !relays::is_nodes_own() {
+            inbound_remember(context);
+        }
     }
     if steps::is_refused() {
         inbound_refuse(context);
     } else if relays::is_sent_on() {
         inbound_send(context);
+    } else if relays::is_too_long() {
+        outside_too_long(context);
     } else {
         inbound_act(context);
     }
@@ -88,7 +99,8 @@ fn inbound_known(context: *mut xdp_md) -> u32 {
 
 #[inline(never)]
 fn inbound_answer(context: *mut xdp_md) -> u32 {
-    relays::answer(&Frame::of(context).tables())
+    let length = Frame::of(context).sent_length(steps::about().version());
+    relays::answer(&Frame::of(context).tables(), length)
 }
 
 #[inline(never)]
@@ -125,16 +137,81 @@ fn inbound_rare(context: *mut xdp_md) {
             rare_segment(context);
         }
         FRAGMENT => {
-            inbound_follow(context);
+            outside_follow(context);
+            if steps::told() == FRAGMENT {
+                inbound_follow(context);
+            }
         }
         ERROR => {
             rare_quote(context);
+            if steps::told() == QUOTES {
+                outside_relate(context);
+            }
             if steps::told() == QUOTES {
                 inbound_relate(context);
             }
         }
         _ => {}
     }
+    relays::hush();
+}
+
+#[inline(never)]
+fn outside_follow(context: *mut xdp_md) -> u32 {
+    let length = Frame::of(context).sent_length(steps::about().version());
+    relays::follow(&Frame::of(context).tables(), length)
+}
+
+#[inline(never)]
+fn outside_relate(context: *mut xdp_md) -> u32 {
+    relays::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn outside_too_long(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    let tables = frame.tables();
+    relays::too_long(&mut frame, &tables)
+}
+
+#[inline(always)]
+fn outside_remember(context: *mut xdp_md) {
+    let decided = steps::told();
+    outside_prepare(context);
+    rare::store();
+    steps::tell(decided);
+}
+
+#[inline(never)]
+fn outside_prepare(context: *mut xdp_md) -> u32 {
+    relays::remember(&Frame::of(context).tables())
+}
+
+/// Rewrites what is no segment and is sent on.
+#[inline(always)]
+fn rare_send(context: *mut xdp_md) -> u32 {
+    if steps::told() == FOLLOWS_ON {
+        outside_piece(context);
+    } else {
+        outside_error(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn outside_piece(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send_piece(&mut frame);
+    relays::aim(&mut frame);
+    0
+}
+
+#[inline(never)]
+fn outside_error(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send_error(&mut frame);
+    relays::aim(&mut frame);
+    0
 }
 
 #[inline(never)]

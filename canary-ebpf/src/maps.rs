@@ -315,6 +315,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn width(&self) -> u16 {
+        scratch().map_or(0, |scratch| scratch.exit.width)
+    }
+
+    #[inline(always)]
     fn store_flow(&self, request: &Request, _by: Seed) -> Stored {
         calls::put_entry(request)
     }
@@ -331,7 +336,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn falls_elsewhere(&self, _seed: u64, _ends: [Endpoint; 2], values: &Values) -> bool {
-        calls::falls_elsewhere(values.frontend, values.statistics.into()) != 0
+        let is_net = u32::from(values.interface == 0);
+        calls::falls_elsewhere(values.frontend, is_net, values.statistics.into()) != 0
     }
 
     #[inline(always)]

@@ -12,6 +12,7 @@ use canary_common::route::{Origin, Sent};
 use canary_common::segment::Segment;
 use canary_common::wire::icmp::Says;
 
+use crate::about::About;
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
 use crate::steps::{
@@ -150,9 +151,15 @@ pub(crate) fn relate(tables: &Maps) -> u32 {
 /// Rewrites an ICMP error, and tells the outcome in one number.
 #[inline(always)]
 pub(crate) fn mend<P: Packet>(packet: &mut P) -> u32 {
-    let about = about();
     let Some(scratch) = maps::scratch() else { return tell(failed()) };
-    let quote = Quote {
+    let quote = quoted(about(), scratch);
+    tell(outcome(icmp::mend(packet, &quote, &scratch.mended)))
+}
+
+/// The quote of the scratch row, as steps that reach into the packet need it.
+#[inline(always)]
+pub(crate) fn quoted(about: About, scratch: &Scratch) -> Quote {
+    Quote {
         version: about.version(),
         l3_at: about.l2(),
         icmp_at: scratch.quote.icmp_at & MAX_AT,
@@ -160,8 +167,7 @@ pub(crate) fn mend<P: Packet>(packet: &mut P) -> u32 {
         ports_at: scratch.quote.ports_at & MAX_AT,
         checksum_at: scratch.quote.checksum_at & MAX_AT,
         ..scratch.quote
-    };
-    tell(outcome(icmp::mend(packet, &quote, &scratch.mended)))
+    }
 }
 
 /// Rewrites a fragment that follows its first, and tells the outcome in one number.
@@ -199,10 +205,22 @@ const fn failed() -> u32 {
 pub(crate) fn remember(tables: &Maps) {
     let decided = told();
     prepare(tables, decided);
+    store();
+    tell(decided);
+}
+
+/// Stores the entry that was prepared, if it is to be.
+#[inline(always)]
+pub(crate) fn store() {
     if told() == STORES {
         calls::put();
     }
-    tell(decided);
+}
+
+/// Makes room for the entry of the scratch row, and tells whether it is to be stored.
+#[inline(always)]
+pub(crate) fn replace(node: Node<'_, Maps>, scratch: &Scratch) -> u32 {
+    tell(if fragment::replaces(node, &scratch.request) { STORES } else { 0 })
 }
 
 #[inline(always)]
@@ -217,7 +235,7 @@ fn prepare(tables: &Maps, decided: u32) -> u32 {
         }
     } else {
         let decided = match reason(decided) {
-            // What follows one that is sent on is not.
+            // That is a step of its own.
             None if matches!(decided, FORTH | BACK) => return tell(0),
             None => Ok(scratch.decision),
             Some(reason) => Err(reason),
@@ -226,5 +244,5 @@ fn prepare(tables: &Maps, decided: u32) -> u32 {
     };
     let Some(request) = request else { return tell(0) };
     scratch.request = request;
-    tell(if fragment::replaces(node, &scratch.request) { STORES } else { 0 })
+    replace(node, scratch)
 }

@@ -2,21 +2,31 @@
 
 use core::ffi::c_void;
 
+use canary_common::addresses;
 use canary_common::flows::Values;
-use canary_common::hooks::{Outcome, Verdict};
+use canary_common::hooks::{self, Outcome, Verdict};
 use canary_common::node::Node;
 use canary_common::packet::Packet;
+use canary_common::rare::heard;
 use canary_common::reason::Reason;
-use canary_common::relay;
+use canary_common::relay::{self, errors, pieces};
 use canary_common::route::Origin;
 
 use crate::calls::Scratch;
 use crate::maps::{self, Maps};
-use crate::steps::{self, BACK, BEGINS, DECIDED, FORTH, about, code, tell, told};
+use crate::rare;
+use crate::steps::{
+    self, BACK, BEGINS, DECIDED, FOLLOWS_ON, FORTH, FRAGMENT, MENDS_ON, QUOTES, about, code,
+    reason, tell, told,
+};
 
-/// Whether a packet is the answer of a backend elsewhere, and whom it goes to.
+/// Whether a packet is the answer of a backend elsewhere, and whom it goes to; notes how long it is,
+/// for all that look for a way.
 #[inline(always)]
-pub(crate) fn answer(tables: &Maps) -> u32 {
+pub(crate) fn answer(tables: &Maps, length: u32) -> u32 {
+    if let Some(scratch) = maps::scratch() {
+        scratch.length = length;
+    }
     if !about().may_be_answer() {
         return 0;
     }
@@ -112,6 +122,111 @@ pub(crate) fn send<P: Packet>(packet: &mut P) -> u32 {
     let Some(scratch) = maps::scratch() else { return tell(code(Reason::NotReady)) };
     let segment = steps::segment(about(), scratch);
     tell(relay::send(packet, &segment, scratch.relay, is_answer).to_word())
+}
+
+/// Bytes behind the segment's headers.
+#[inline(always)]
+pub(crate) fn payload() -> u32 {
+    maps::scratch().map_or(0, |scratch| scratch.segment.payload)
+}
+
+/// Tells whether a fragment is sent on, as its first was.
+#[inline(always)]
+pub(crate) fn follow(tables: &Maps, length: u32) -> u32 {
+    let about = about();
+    let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
+        return tell(code(Reason::NotReady));
+    };
+    scratch.length = length;
+    match pieces::follow(node, &steps::headers(about, scratch)) {
+        Ok(Some(follows)) => {
+            scratch.follows = follows;
+            tell(FOLLOWS_ON)
+        }
+        Ok(None) => tell(FRAGMENT),
+        Err(reason) => tell(code(reason)),
+    }
+}
+
+/// Tells whether an ICMP error is about a packet that was sent on.
+#[inline(always)]
+pub(crate) fn relate(tables: &Maps) -> u32 {
+    let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
+        return tell(code(Reason::NotReady));
+    };
+    scratch.length = 0;
+    match errors::find(node, &scratch.quote) {
+        Ok(Some(mended)) => {
+            scratch.mended = mended;
+            tell(MENDS_ON)
+        }
+        Ok(None) => tell(QUOTES),
+        Err(reason) => tell(code(reason)),
+    }
+}
+
+/// Has what is no segment, to the node's own address, and passes count as nothing of ours.
+#[inline(always)]
+pub(crate) fn hush() {
+    if let Some(reason) = reason(told()) {
+        tell(code(heard(reason, about().bits())));
+    }
+}
+
+/// Whether the packet is to the node's own address alone.
+#[inline(always)]
+pub(crate) fn is_nodes_own() -> bool {
+    about().bits() == addresses::NODE
+}
+
+/// Whether what is no segment is sent on.
+#[inline(always)]
+pub(crate) fn is_rare_sent_on() -> bool {
+    matches!(told(), FOLLOWS_ON | MENDS_ON)
+}
+
+/// Rewrites a fragment that is sent on, and tells the outcome in one number.
+#[inline(always)]
+pub(crate) fn send_piece<P: Packet>(packet: &mut P) -> u32 {
+    let Some(scratch) = maps::scratch() else { return tell(code(Reason::NotReady)) };
+    let headers = steps::headers(about(), scratch);
+    tell(pieces::send(packet, &headers, &scratch.follows).to_word())
+}
+
+/// The same of an ICMP error.
+#[inline(always)]
+pub(crate) fn send_error<P: Packet>(packet: &mut P) -> u32 {
+    let Some(scratch) = maps::scratch() else { return tell(code(Reason::NotReady)) };
+    let quote = rare::quoted(about(), scratch);
+    tell(errors::send(packet, &quote, &scratch.mended).to_word())
+}
+
+/// Prepares the entry that the fragments behind a first need which is sent on.
+#[inline(always)]
+pub(crate) fn remember(tables: &Maps) -> u32 {
+    let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else { return tell(0) };
+    match pieces::of_first(node, &scratch.headers, &scratch.relay) {
+        Some(request) => {
+            scratch.request = request;
+            rare::replace(node, scratch)
+        }
+        None => tell(0),
+    }
+}
+
+/// Whether the packet is too long for its way.
+#[inline(always)]
+pub(crate) fn is_too_long() -> bool {
+    told() == code(Reason::TooLong)
+}
+
+/// Tells the packet's sender how long it may be, and the outcome in one number.
+#[inline(always)]
+pub(crate) fn too_long<P: Packet>(packet: &mut P, tables: &Maps) -> u32 {
+    let about = about();
+    let Some(scratch) = maps::scratch() else { return tell(code(Reason::NotReady)) };
+    let segment = steps::segment(about, scratch);
+    tell(hooks::too_long(packet, tables, about.l2(), &segment).to_word())
 }
 
 /// Aims a frame that is still the driver's at the next hop by which it leaves.

@@ -15,6 +15,8 @@ const INET6: u8 = 10;
 /// The lookup found a route, and the neighbour, or only the route.
 const FOUND: i64 = 0;
 const NO_NEIGHBOUR: i64 = 7;
+/// The packet is too long for it.
+const TOO_LONG: i64 = 8;
 
 /// Index of the interface by which a packet from `destination` to `source` would leave that came
 /// by `interface`; 0 if it would not be forwarded: every refusal leaves the input's index in
@@ -36,6 +38,8 @@ pub(crate) fn back(
 pub(crate) struct Exit {
     /// Index of the interface.
     interface: u32,
+    /// How long a packet may be that was too long.
+    pub(crate) width: u16,
     /// The next hop.
     hop: Hop,
     /// Destination and source of its Ethernet header, for a frame that is still the driver's.
@@ -63,11 +67,20 @@ pub(crate) fn on(
     context: *mut c_void,
     interface: u32,
     [from, to]: [Address; 2],
+    length: u32,
     is_frame: bool,
     exit: &mut Exit,
 ) -> Way {
     let mut lookup = empty();
+    // By it the kernel asks the route, which may know of a narrow place far away; without it, the
+    // interface.
+    lookup.__bindgen_anon_1.tot_len = u16::try_from(length).unwrap_or(u16::MAX);
     let code = ask(context, interface, [from, to], &mut lookup);
+    if code == TOO_LONG && length != 0 {
+        // SAFETY: both of the union are the same integer.
+        exit.width = unsafe { lookup.__bindgen_anon_1.mtu_result };
+        return Way::Narrow;
+    }
     if is_frame && (code != FOUND || lookup.ifindex != interface) {
         return Way::Later;
     }

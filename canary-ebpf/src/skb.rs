@@ -1,5 +1,7 @@
 //! The tcx hooks' steps: the plain case in the hook's own function, which pays for no call.
 
+mod outside;
+
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
 use canary_common::hooks::{self, First, Outcome, Verdict};
@@ -48,7 +50,14 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     let is_net = about.origin().is_net();
     read(context);
     if rare::may_be() {
-        inbound_rare(context);
+        if is_net {
+            outside::read_rare(context);
+            if relays::is_rare_sent_on() {
+                return outside::send_rare(context);
+            }
+        } else {
+            inbound_rare(context);
+        }
         match steps::told() {
             FOLLOWS | MENDS => return rare_act(context),
             ECHO => return inbound_echo(context),
@@ -72,12 +81,18 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
         _ => {}
     }
     if steps::about().is_first() {
-        inbound_remember(context);
+        if is_net && relays::is_sent_on() {
+            outside::remember(context);
+        } else if !is_net || !relays::is_nodes_own() {
+            inbound_remember(context);
+        }
     }
     if steps::is_refused() {
         inbound_refuse(context);
     } else if is_net && relays::is_sent_on() {
         inbound_send(context);
+    } else if is_net && relays::is_too_long() {
+        outside::too_long(context);
     } else {
         inbound_act(context);
     }
@@ -101,7 +116,8 @@ fn inbound_known(context: *mut __sk_buff) -> u32 {
 
 #[inline(never)]
 fn inbound_answer(context: *mut __sk_buff) -> u32 {
-    relays::answer(&Skb::of(context).tables_in())
+    let length = Skb::of(context).sent_length(steps::about().l2(), relays::payload());
+    relays::answer(&Skb::of(context).tables_in(), length)
 }
 
 #[inline(never)]

@@ -55,8 +55,12 @@ pub(crate) const MASKED: u32 = 12;
 pub(crate) const FORTH: u32 = 13;
 /// The same for the answer of one.
 pub(crate) const BACK: u32 = 14;
+/// A fragment that is sent on: its addresses then are in the scratch row.
+pub(crate) const FOLLOWS_ON: u32 = 15;
+/// An ICMP error that is sent on: how it is translated is in the scratch row.
+pub(crate) const MENDS_ON: u32 = 16;
 /// This and the slot of the reason why not.
-const REASON: u32 = 16;
+const REASON: u32 = 32;
 
 /// Largest offset of a transport header. Verifier: it has to know one of what comes from a map.
 const MAX_L4_AT: usize = 0x1ff;

@@ -220,6 +220,16 @@ impl Skb {
         unsafe { (*self.context).len }
     }
 
+    /// Bytes from its IP header on, as they are sent: several segments in one are taken apart again.
+    #[expect(unsafe_code, reason = "reads the context")]
+    #[inline(always)]
+    pub(crate) fn sent_length(self, l2: usize, payload: u32) -> u32 {
+        let all = self.length().wrapping_sub(if l2 == 0 { 0 } else { ETHERNET });
+        // SAFETY: the context is valid for the whole run.
+        let each = unsafe { (*self.context).gso_size };
+        if each == 0 || each > payload { all } else { all.wrapping_sub(payload).wrapping_add(each) }
+    }
+
     #[expect(unsafe_code, reason = "reads the context")]
     #[inline(always)]
     fn interface(self) -> u32 {

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
+use canary_common::endpoint::Version;
 use canary_common::packet::Packet;
 use canary_common::reason::Reason;
 use canary_common::tables::Tables as _;
@@ -11,6 +12,9 @@ use canary_common::wire::ethernet;
 use crate::maps::Maps;
 use crate::memory::{load, store, words};
 use crate::tc::wide;
+
+/// Length of an IPv6 header.
+const IPV6: u32 = 40;
 
 /// A frame in the driver's memory; its first part, if it has several.
 #[derive(Clone, Copy)]
@@ -51,6 +55,16 @@ impl Frame {
     pub(crate) fn is_for_node(self, tables: &Maps) -> bool {
         let Some(interface) = tables.interface() else { return false };
         self.read::<6>(0).is_ok_and(|mac| interface.is_own(mac))
+    }
+
+    /// Bytes from its IP header on, as that says: a frame may have several parts.
+    #[inline(always)]
+    pub(crate) fn sent_length(self, version: Version) -> u32 {
+        let Ok([_, _, high, low, a, b]) = self.read::<6>(ethernet::LEN) else { return 0 };
+        match version {
+            Version::V4 => u32::from(u16::from_be_bytes([high, low])),
+            Version::V6 => u32::from(u16::from_be_bytes([a, b])).wrapping_add(IPV6),
+        }
     }
 
     #[expect(unsafe_code, reason = "reads the context")]

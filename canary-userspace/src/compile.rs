@@ -31,7 +31,8 @@ pub use self::document::discovery_chain;
 pub use self::explain::explain;
 pub use self::sentences::Sentences;
 use crate::catalog::Snapshot;
-use crate::entry::Units;
+use crate::entry::reference::Target;
+use crate::entry::{TrafficPolicy, Units};
 
 /// The service that each frontend in force belongs to.
 pub type Claims = BTreeMap<Endpoint, String>;
@@ -123,7 +124,15 @@ pub struct DesiredService {
     pub affinity: Affinity,
     /// Datagrams follow the weights: a flow whose draw falls to another split is picked anew.
     pub follows: bool,
+    /// Which backends clients of the node are given.
+    pub internal: TrafficPolicy,
+    /// Which backends clients outside are given.
+    pub external: TrafficPolicy,
 }
+
+/// Behind a service's name: the same with the backends of this node alone. No service that people
+/// name ends so.
+const LOCAL: &str = " \u{1}local";
 
 impl DesiredService {
     /// The splits that have a share, in the order of their thresholds: the default subset first, so
@@ -136,6 +145,48 @@ impl DesiredService {
             (!default, &key.target, &key.subset)
         });
         splits
+    }
+
+    /// Whether some of its clients are given backends of this node alone.
+    #[must_use]
+    pub fn has_local(&self) -> bool {
+        [self.internal, self.external].contains(&TrafficPolicy::Local)
+    }
+
+    /// The name of the service that stands for its backends of this node.
+    #[must_use]
+    pub fn local_name(&self) -> String {
+        format!("{}{LOCAL}", self.name)
+    }
+
+    /// Whether it stands for backends of this node.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.name.ends_with(LOCAL)
+    }
+
+    /// The same service with those backends alone that are on this node, for clients that are given
+    /// no others. What falls to a split that has none goes to those that have one.
+    #[must_use]
+    pub fn local(&self, is_here: impl Fn(&Endpoint) -> bool) -> Self {
+        let mut splits = self.splits.clone();
+        for split in &mut splits {
+            split.backends.retain(|backend| is_here(&backend.endpoint));
+            split.standby.clear();
+        }
+        let weights: Vec<Units> = splits.iter().map(|split| split.share).collect();
+        let taken: Vec<bool> =
+            splits.iter().map(|split| split.backends.iter().any(|own| own.healthy)).collect();
+        let names: Vec<Target<'_>> = self
+            .splits
+            .iter()
+            .map(|split| Target { service: &split.key.target, subset: &split.key.subset })
+            .collect();
+        let shares = shares::redistribute(&weights, &taken, &names);
+        for (split, share) in splits.iter_mut().zip(shares) {
+            split.share = share;
+        }
+        Self { name: self.local_name(), frontends: Vec::new(), splits, ..self.clone() }
     }
 
     /// Every endpoint that answers may come from.

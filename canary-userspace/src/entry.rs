@@ -242,7 +242,50 @@ pub struct ServiceDefaults {
 /// Key of a `service-defaults` entry's meta: its datagrams follow the weights.
 pub(crate) const FOLLOW_WEIGHTS: &str = "canary/udp-follow-weights";
 
+/// Keys of the meta of the same: which backends clients of the node and outside are given.
+pub(crate) const INTERNAL_POLICY: &str = "canary/internal-traffic-policy";
+/// The same of clients outside.
+pub(crate) const EXTERNAL_POLICY: &str = "canary/external-traffic-policy";
+
+/// Which backends clients are given: Kubernetes' words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// All.
+    #[default]
+    Cluster,
+    /// Those of the node that they come to.
+    Local,
+}
+
+impl TrafficPolicy {
+    /// The policy of this name.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        match word {
+            "" | "Cluster" => Some(Self::Cluster),
+            "Local" => Some(Self::Local),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cluster => "Cluster",
+            Self::Local => "Local",
+        }
+    }
+}
+
 impl ServiceDefaults {
+    /// The policy under a key of the meta.
+    #[must_use]
+    pub(crate) fn policy(&self, key: &str) -> TrafficPolicy {
+        let word = self.other.get("Meta").and_then(|meta| meta.get(key)).and_then(Json::as_str);
+        word.and_then(TrafficPolicy::of).unwrap_or_default()
+    }
+
     /// Whether datagrams follow the weights: their flows go to the split that they are drawn for,
     /// also when they began in another one.
     #[must_use]

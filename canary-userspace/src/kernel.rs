@@ -28,6 +28,7 @@ pub mod object;
 mod open;
 mod pinned;
 pub mod pins;
+mod relocate;
 mod resent;
 mod rounds;
 mod seed;
@@ -65,15 +66,15 @@ use self::counters::PerCpu;
 use self::flows::FlowTable;
 use self::foreign::Foreign;
 use self::grace::Grace;
-use self::locality::Locality;
+use self::locality::{Locality, policy};
 use self::look::Looker;
 use self::pins::Lock;
 use self::sockets::Sockets;
-use self::sweep::{Alive, Fill, Sweep};
+use self::sweep::{Alive, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
-use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
+use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{
     Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError,
 };
@@ -85,8 +86,6 @@ use crate::sever::{Order, Progress, Share};
 const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 /// Time between two walks through the flows while something is leaving.
 const LEAVING_EVERY: Duration = Duration::from_secs(2);
-/// Percent of the places of the flow table in use from which people are told.
-const NEARLY_FULL: u64 = 80;
 
 /// How long a publication took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -220,29 +219,6 @@ impl Kernel {
     }
 }
 
-/// Says that the flow table is nearly full, if it is.
-fn nearly_full(fill: &Fill) -> Option<Warning> {
-    let percent = fill.percent();
-    (percent >= NEARLY_FULL).then(|| Warning {
-        service: String::new(),
-        text: format!(
-            "FLOWS is {percent} % full with {} connections: what has ended, then what is half \
-             open goes first, and from 100 % new ones are refused; raise `limits.flows`, stop \
-             the agent, run `canaryctl detach` and start it anew",
-            fill.connections
-        ),
-    })
-}
-
-/// Says that an interface gets no more of the flow table.
-fn is_crowded(interface: &str) -> Warning {
-    let text = format!(
-        "interface {interface} holds half of FLOWS with connections that are alive: its new ones \
-         are refused until some of them end"
-    );
-    Warning { service: String::new(), text }
-}
-
 /// Whether a store says that a backend takes no datagrams any more.
 fn ends_datagrams(write: &Write) -> bool {
     let alive = Backend::word_of(State::Alive);
@@ -252,16 +228,31 @@ fn ends_datagrams(write: &Write) -> bool {
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
+        let desired = &*self.locality.with_local(desired, &mut self.attachments)?;
+        let has_policies = desired.services.iter().any(DesiredService::has_local);
         self.settle_returning(desired, None)?;
         let planned = self.planned(|published| plan(published, desired))?;
-        self.carry_out(desired, planned, start)
+        let revision = self.carry_out(desired, planned, start)?;
+        if has_policies {
+            self.settle()?;
+        }
+        Ok(revision)
     }
 
     fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
         let start = Instant::now();
+        let desired = &*self.locality.with_local(desired, &mut self.attachments)?;
+        let names = &policy::with_local_names(names);
+        let has_policies =
+            names.iter().any(|name| desired.service(name).is_some_and(DesiredService::has_local));
         self.settle_returning(desired, Some(names))?;
         let planned = self.planned(|published| plan_some(published, desired, names))?;
-        self.carry_out(desired, planned, start)
+        let revision = self.carry_out(desired, planned, start)?;
+        if has_policies {
+            // A policy may be all that changed, which no table but the frontends' says.
+            self.settle()?;
+        }
+        Ok(revision)
     }
 
     fn check(&self, desired: &Desired) -> Result<(), PublishError> {
@@ -282,7 +273,8 @@ impl Datapath for Kernel {
 
     fn foresee(&self, client: Endpoint, frontend: Endpoint) -> Result<Option<Foreseen>> {
         let (writer, published, flows) = (&self.writer, &self.published, &*self.flows);
-        let live = foresee::Live { writer, published, flows, hertz: self.hertz };
+        let is_net = !self.locality.is_of_node(crate::compile::socket(&client).ip());
+        let live = foresee::Live { writer, published, flows, hertz: self.hertz, is_net };
         crate::foresee::foresee(&live, client, frontend)
     }
 
@@ -347,8 +339,9 @@ impl Datapath for Kernel {
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
-        warnings.extend(nearly_full(&self.sweep.fill()));
-        warnings.extend(self.attachments.crowded_now().iter().map(|name| is_crowded(name)));
+        warnings.extend(relocate::nearly_full(&self.sweep.fill()));
+        warnings
+            .extend(self.attachments.crowded_now().iter().map(|name| relocate::is_crowded(name)));
         if let Some(brought) = &self.brought {
             warnings.push(Warning { service: String::new(), text: brought.to_string() });
         }
@@ -372,8 +365,7 @@ impl Datapath for Kernel {
             self.locality.forget();
         }
         if has_changed || self.locality.forget_moved(&moved) {
-            followed =
-                self.locality.settle(&self.published, &mut self.writer, &mut self.attachments);
+            followed = self.settle().and_then(|()| self.relocate());
         }
         let gone = self.attachments.take_gone();
         for interface in &gone {

@@ -38,6 +38,9 @@ impl Values {
     /// outside. The client's own address and port are in the key of the `Return`'s partner.
     // The bit of `PASSES`: no kind has both.
     pub const MASKED: u8 = 1 << 4;
+    /// `Fragment`: its datagram is sent on past the node's stack.
+    // The bit of `FOLLOWS`: no kind has both.
+    pub const AWAY: u8 = 1 << 3;
     /// `Fragment`: its datagram passes as it is.
     pub const PASSES: u8 = 1 << 4;
     /// `Fragment`: of an answer, whose source is replaced.

@@ -1,3 +1,7 @@
+//! Both ways of what is sent on.
+
+mod unusual;
+
 use super::*;
 use crate::backend::{Backend, Frontend, State};
 use crate::flows;

@@ -160,6 +160,8 @@ pub(super) fn frontends(
             port: socket.port(),
             protocol: compile::protocol_name(frontend.protocol).to_owned(),
             source: datapath.source_of(frontend).map(|address| address.to_string()),
+            internal_traffic_policy: service.internal.word().to_owned(),
+            external_traffic_policy: service.external.word().to_owned(),
         }
     };
     service.frontends.iter().map(frontend).collect()

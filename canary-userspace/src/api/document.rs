@@ -10,6 +10,7 @@ pub mod observe;
 
 use std::collections::BTreeMap;
 
+use crate::entry::TrafficPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -89,6 +90,35 @@ pub struct Frontend {
     /// The node's own address that backends elsewhere see for clients outside, if it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Which backends pods and processes of the node are given: `Cluster` for all, `Local` for
+    /// those of the node.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub internal_traffic_policy: String,
+    /// The same of clients outside.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub external_traffic_policy: String,
+}
+
+fn all() -> String {
+    TrafficPolicy::Cluster.word().to_owned()
+}
+
+fn is_all(policy: &str) -> bool {
+    policy == TrafficPolicy::Cluster.word()
+}
+
+impl Frontend {
+    /// Both policies in words, where not all clients are given all backends.
+    #[must_use]
+    pub fn policies(&self) -> Option<String> {
+        let local = TrafficPolicy::Local.word();
+        match (self.internal_traffic_policy == local, self.external_traffic_policy == local) {
+            (false, false) => None,
+            (true, false) => Some("internal: Local".to_owned()),
+            (false, true) => Some("external: Local".to_owned()),
+            (true, true) => Some("internal and external: Local".to_owned()),
+        }
+    }
 }
 
 /// One share of a service.

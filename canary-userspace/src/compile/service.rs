@@ -12,7 +12,9 @@ use super::{
 };
 use crate::catalog::Snapshot;
 use crate::entry::reference::{Entries, Target};
-use crate::entry::{FOLLOW_WEIGHTS, LoadBalancer, Splitter, Units};
+use crate::entry::{
+    EXTERNAL_POLICY, FOLLOW_WEIGHTS, INTERNAL_POLICY, LoadBalancer, Splitter, Units,
+};
 
 /// A leaf with its backends.
 struct Served<'a> {
@@ -60,6 +62,9 @@ pub(super) fn assemble<'a>(
         }
         leaves.push(serve(leaf.target, *weight, levels));
     }
+    let policy = |key: &str| {
+        snapshot.defaults.get(name).map(|entry| entry.value.policy(key)).unwrap_or_default()
+    };
     let splitter = snapshot.splitter(name);
     let redistributes = splitter.is_some_and(Splitter::redistributes);
     let weights: Vec<Units> = leaves.iter().map(|leaf| leaf.weight).collect();
@@ -84,7 +89,7 @@ pub(super) fn assemble<'a>(
         let Served { weight, backends, standby, .. } = leaf;
         splits.push(DesiredSplit { key, weight, share, backends, standby });
     }
-    Ok(DesiredService {
+    let service = DesiredService {
         name: name.to_owned(),
         frontends: Vec::new(),
         default_subset: snapshot
@@ -95,7 +100,22 @@ pub(super) fn assemble<'a>(
         histograms: splitter.is_some(),
         affinity: affinity(chain.balancer),
         follows,
-    })
+        internal: policy(INTERNAL_POLICY),
+        external: policy(EXTERNAL_POLICY),
+    };
+    check_local(&service).map(|()| service)
+}
+
+/// The second service of a policy has a label of its own.
+fn check_local(service: &DesiredService) -> Result<(), String> {
+    let has_room = ServiceLabel::new(&[&service.local_name()]).is_some();
+    if has_room || !service.has_local() {
+        return Ok(());
+    }
+    let name = &service.name;
+    Err(format!(
+        "service name {name:?} is too long for the tables' labels with a traffic policy Local"
+    ))
 }
 
 /// What a client keeps its backend by.

@@ -23,6 +23,8 @@ pub(super) struct Live<'a> {
     pub(super) published: &'a Published,
     pub(super) flows: &'a FlowTable,
     pub(super) hertz: u64,
+    /// The client is not known as one of this node.
+    pub(super) is_net: bool,
 }
 
 impl Rows for Live<'_> {
@@ -33,7 +35,12 @@ impl Rows for Live<'_> {
     fn service(&self, frontend: &Endpoint) -> Result<Option<u32>> {
         use canary_common::backend::Frontend as Row;
         let Some(id) = self.published.frontend(frontend) else { return Ok(None) };
-        self.writer.frontends.load(id, offset_of!(Row, service)).map(Some)
+        let rows = &self.writer.frontends;
+        let flags = rows.load(id, offset_of!(Row, flags))?;
+        let policy = if self.is_net { Row::EXTERNAL_LOCAL } else { Row::INTERNAL_LOCAL };
+        let offset =
+            if flags & policy == 0 { offset_of!(Row, service) } else { offset_of!(Row, local) };
+        rows.load(id, offset).map(Some)
     }
 
     fn record(&self, service: u32) -> Result<Record> {

@@ -5,6 +5,7 @@
 //! answer, by an interface whose packets are looked at. A frontend whose backends are neither is
 //! left to others.
 
+pub(super) mod policy;
 mod source;
 
 use std::collections::btree_map::Entry;
@@ -22,6 +23,7 @@ use super::interfaces::Moved;
 use super::virtuals::Virtuals;
 use super::writer::Writer;
 use crate::compile::{Desired, DesiredService, Warning, socket};
+use crate::entry::TrafficPolicy;
 use crate::plan::Published;
 use crate::settings::SourceAddress;
 
@@ -127,9 +129,18 @@ impl Locality {
         let known = &mut self.names;
         let is_here = |address| Ok(known_place(known, attachments, address)? == Found::Here);
         self.virtuals.settle(desired, is_here, may_grant)?;
-        self.warnings.extend(desired.services.iter().filter_map(at_loopback));
+        let plain = || desired.services.iter().filter(|service| !service.is_local());
+        self.warnings.extend(plain().filter_map(at_loopback));
+        for service in plain().filter(|service| service.has_local()) {
+            let local = desired.service(&service.local_name());
+            self.warnings.extend(local.into_iter().flat_map(|own| policy::warnings(service, own)));
+        }
         if !attachments.has_uplink() {
-            return Ok(());
+            let service = plain().filter(|service| service.has_local());
+            return service.into_iter().try_for_each(|service| {
+                let flags = policy::flags(service) & Frontend::INTERNAL_LOCAL;
+                set_flags(service, None, flags, published, writer, may_grant)
+            });
         }
         self.learn(desired, attachments)?;
         self.sources.adopt(writer)?;
@@ -175,12 +186,15 @@ impl Locality {
         if frontends.peek().is_none() {
             return Ok(());
         }
+        let is_local = service.external == TrafficPolicy::Local;
         let addresses = backends(service).filter(is_of).map(|at| socket(at).ip());
         let mut is_masked = false;
         let mut trouble = None;
         for address in addresses {
             match self.addresses.get(&address) {
                 Some(Found::Here) => {}
+                // Nobody outside is given it.
+                Some(_) if is_local => {}
                 Some(found) => {
                     is_masked = true;
                     trouble = trouble.or_else(|| why_not(address, found, source));
@@ -188,21 +202,46 @@ impl Locality {
                 None => {}
             }
         }
-        let flags = if trouble.is_none() { Frontend::EXTERNAL } else { 0 };
+        let external = if trouble.is_none() { Frontend::EXTERNAL } else { 0 };
         for frontend in frontends {
             if let (true, true, Some(source)) = (is_masked, trouble.is_none(), source) {
                 self.masked.insert(*frontend, source);
             }
-            if flags != 0 && !may_grant {
-                continue;
-            }
-            if let Some(id) = published.frontend(frontend) {
-                writer.frontends.store(id, offset_of!(Frontend, flags), flags)?;
-            }
         }
+        let flags = external | policy::flags(service);
+        set_flags(service, Some(version), flags, published, writer, may_grant)?;
         self.warnings.extend(trouble.map(|text| Warning { service: service.name.clone(), text }));
         Ok(())
     }
+}
+
+/// Writes the flags of a service's frontends, of a family or of both; or takes from them alone.
+fn set_flags(
+    service: &DesiredService,
+    version: Option<Version>,
+    flags: u32,
+    published: &Published,
+    writer: &Writer,
+    may_grant: bool,
+) -> Result<()> {
+    let rows = &writer.frontends;
+    let is_of = |at: &&Endpoint| version.is_none_or(|version| at.address.version() == version);
+    for id in service.frontends.iter().filter(is_of).filter_map(|at| published.frontend(at)) {
+        let before = rows.load(id, offset_of!(Frontend, flags))?;
+        let local = published.service(&service.local_name());
+        let policy = Frontend::INTERNAL_LOCAL | Frontend::EXTERNAL_LOCAL;
+        let flags = if local.is_some() { flags } else { flags & !policy };
+        let flags = if may_grant { flags } else { flags & before };
+        if flags & policy != 0
+            && let Some(local) = local
+        {
+            rows.store(id, offset_of!(Frontend, local), local)?;
+        }
+        if flags != before {
+            rows.store(id, offset_of!(Frontend, flags), flags)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where an address is, asked once.

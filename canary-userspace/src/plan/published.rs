@@ -125,6 +125,12 @@ impl Published {
         self.tables.frontends.get(endpoint).filter(|row| row.listed).map(|row| row.id)
     }
 
+    /// The row of `CURRENT` of a service.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<u32> {
+        self.tables.services.get(&name.to_owned()).map(|row| row.id)
+    }
+
     /// The row of `BACKENDS` of an instance.
     #[must_use]
     pub fn backend(&self, endpoint: &Endpoint) -> Option<u32> {

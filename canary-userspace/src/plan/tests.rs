@@ -14,6 +14,7 @@ use super::*;
 use crate::compile::{
     Affinity, Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey, endpoint,
 };
+use crate::entry::TrafficPolicy;
 
 mod golden;
 mod limits;
@@ -400,6 +401,8 @@ fn service(name: &str, vips: &[u8], splits: Vec<DesiredSplit>) -> DesiredService
         splits,
         affinity: Affinity::Flow,
         follows: false,
+        internal: TrafficPolicy::Cluster,
+        external: TrafficPolicy::Cluster,
     }
 }
 

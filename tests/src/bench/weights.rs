@@ -11,6 +11,7 @@ use canary_userspace::compile::{
     Affinity, Desired, DesiredBackend, DesiredService, DesiredSplit, SplitKey,
 };
 use canary_userspace::datapath::Datapath;
+use canary_userspace::entry::TrafficPolicy;
 use canary_userspace::kernel::Kernel;
 use canary_userspace::settings::{
     Api, Idle, Limits, LogFormat, Settings, SocketLb, Source, SourceAddress, SourcePorts,
@@ -106,6 +107,8 @@ fn service(number: u16, first: u16) -> DesiredService {
         histograms: false,
         affinity: Affinity::Flow,
         follows: false,
+        internal: TrafficPolicy::Cluster,
+        external: TrafficPolicy::Cluster,
         name,
     }
 }

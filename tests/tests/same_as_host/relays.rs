@@ -8,7 +8,10 @@ use canary_common::{
     backend::State,
     endpoint::{Address, Endpoint},
     hooks::{Outcome, Verdict},
-    packets::{Draft, check},
+    packets::{
+        Draft, check,
+        rare::{fragments, icmp_error},
+    },
     reason::Reason,
     segment::{Segment, version},
     wire::{
@@ -45,6 +48,8 @@ struct Relays {
     talks: Vec<(Kind, Endpoint, Endpoint)>,
     /// The number of a packet whose bytes the host spoils after its work, if any.
     fault: Option<usize>,
+    /// Fragments and errors that were sent on.
+    unusual: u32,
 }
 
 impl Relays {
@@ -57,7 +62,7 @@ impl Relays {
             twin.set_source(node(kind).version(), Some(node(kind)))?;
         }
         let dice = Dice(0x7265_6c61);
-        Ok(Self { twin, served, dice, seen: Seen::new(), talks: Vec::new(), fault })
+        Ok(Self { twin, served, dice, seen: Seen::new(), talks: Vec::new(), fault, unusual: 0 })
     }
 
     fn play(&mut self) -> Result<()> {
@@ -71,7 +76,12 @@ impl Relays {
             let draft = if is_answer { self.answer(served) } else { self.question(served) };
             let hops = [0, 1, 2, 64, 64, 64, 64, 64][self.dice.below(8)];
             let payload = vec![7; self.dice.below(3) * 9];
-            self.send(number, served, hook, &draft.hops(hops).payload(&payload))?;
+            let draft = draft.hops(hops).payload(&payload);
+            match self.dice.below(8) {
+                0 => self.send_pieces(number, served, hook, &draft)?,
+                1 => self.send_error(number, served, hook)?,
+                _ => self.send(number, served, hook, &draft.build())?,
+            }
         }
         Ok(())
     }
@@ -141,24 +151,57 @@ impl Relays {
         Draft::new(backend, node).flags(flags)
     }
 
-    fn send(&mut self, number: usize, served: Served, hook: Hook, draft: &Draft) -> Result<()> {
-        let packet = draft.build();
+    /// The fragments of a packet, of which one may be lost.
+    fn send_pieces(
+        &mut self,
+        number: usize,
+        served: Served,
+        hook: Hook,
+        draft: &Draft,
+    ) -> Result<()> {
+        let whole = draft.clone().payload(&[7; 90]).build();
+        let id = u16::try_from(self.dice.below(4))?;
+        let lost = self.dice.below(8);
+        for (nth, piece) in fragments(&whole, id, 40).iter().enumerate() {
+            if nth != lost {
+                self.send(number, served, hook, piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An error about a packet that was sent on, or was not.
+    fn send_error(&mut self, number: usize, served: Served, hook: Hook) -> Result<()> {
+        let about = if self.dice.below(2) == 0 {
+            let answer = self.answer(served);
+            reversed(&answer.build())?
+        } else {
+            reversed(&self.question(served).build())?
+        };
+        let header = if served.kind.v6 { [2, 0, 0, 0, 5, 20] } else { [3, 4, 0, 0, 5, 20] };
+        let limit = [28, 48, 68, usize::MAX][self.dice.below(4)];
+        let net = [9, BY_BRIDGE, NOWHERE][self.dice.below(3)];
+        let error = icmp_error(served.kind.at(net, 77, 1).address, header, &about, limit);
+        self.send(number, served, hook, &error)
+    }
+
+    fn send(&mut self, number: usize, served: Served, hook: Hook, packet: &[u8]) -> Result<()> {
         let addresses = self.addresses(served.kind);
         self.twin.tell_ways(hook, &addresses);
-        let (mut host, outcome) = self.twin.on_host(hook, Way::USUAL, &packet);
+        let (mut host, outcome) = self.twin.on_host(hook, Way::USUAL, packet);
         if self.fault == Some(number) {
             host.packet[20] ^= 1;
         }
-        let kernel = self.twin.in_kernel(hook, Way::USUAL, &packet)?;
+        let kernel = self.twin.in_kernel(hook, Way::USUAL, packet)?;
         ensure!(
             kernel == host,
-            "{number}: {} and the host differ over {draft:?}: {kernel:?} {host:?} {outcome:?}",
+            "{number}: {} and the host differ over {packet:02x?}: {kernel:?} {host:?} {outcome:?}",
             hook.name()
         );
         if number.is_multiple_of(COMPARED) {
             self.twin.compare_flows().with_context(|| format!("after packet {number}"))?;
         }
-        self.note(served.kind, hook, outcome, &host.packet, &packet)
+        self.note(served.kind, hook, outcome, &host.packet, packet)
     }
 
     /// Every address that packets of a kind can be sent on to.
@@ -176,8 +219,8 @@ impl Relays {
         kind: Kind,
         hook: Hook,
         outcome: Outcome,
-        after: &Vec<u8>,
-        before: &Vec<u8>,
+        after: &[u8],
+        before: &[u8],
     ) -> Result<()> {
         *self.seen.entry((hook, outcome.verdict, outcome.reason)).or_default() += 1;
         if outcome.verdict != Verdict::Away {
@@ -188,13 +231,25 @@ impl Relays {
             let version = version(packet, ethernet::LEN).map_err(of_reason)?;
             Segment::of(packet, ethernet::LEN, version).map_err(of_reason)
         });
-        let (was, is) = (was?, is?);
+        // What is no segment is a fragment or an error: its sums say enough.
+        let (Ok(was), Ok(is)) = (was, is) else {
+            self.unusual += 1;
+            return Ok(());
+        };
         if was.destination.address != node(kind) && self.talks.len() < 4_000 {
             ensure!(is.source.address == node(kind), "{is:?} is not from this node");
             self.talks.push((kind, is.source, is.destination));
         }
         Ok(())
     }
+}
+
+/// A packet with its ends exchanged.
+fn reversed(packet: &[u8]) -> Result<Vec<u8>> {
+    let version = version(packet, ethernet::LEN).map_err(of_reason)?;
+    let segment = Segment::of(packet, ethernet::LEN, version).map_err(of_reason)?;
+    let back = Draft::new(segment.destination, segment.source).flags(segment.flags);
+    Ok(back.payload(&[3; 40]).build())
 }
 
 fn of_reason(reason: Reason) -> anyhow::Error {
@@ -234,6 +289,7 @@ fn the_kernel_sends_on_as_the_host() -> Result<()> {
             ensure!(count >= ENOUGH, "{hook:?} {verdict:?} {reason:?}: {count}");
         }
     }
+    ensure!(relays.unusual >= ENOUGH, "{} fragments and errors", relays.unusual);
     ensure!(of(Hook::FromPod, Verdict::Away, None) == 0, "a pod is believed to be outside");
     Ok(())
 }

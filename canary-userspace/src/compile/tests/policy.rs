@@ -189,3 +189,68 @@ fn instances_of_equal_weight_get_equal_parts_to_one_in_a_hundred() {
     }
     assert!(worst_slots <= 0.01, "{worst_slots}");
 }
+
+/// `payments`: three quarters to v1 with two instances, a quarter to v2 with one.
+fn placed() -> DesiredService {
+    let lab = Lab::default()
+        .instance("payments", 1, "1", 10)
+        .instance("payments", 2, "1", 10)
+        .instance("payments", 3, "2", 10)
+        .resolver(
+            "payments",
+            "v1",
+            &[("v1", "Service.Meta.version == 1"), ("v2", "Service.Meta.version == 2")],
+        )
+        .splitter("payments", &[(7500, "", "v1"), (2500, "", "v2")]);
+    lab.compile().desired.services.remove(0)
+}
+
+fn host(endpoint: &Endpoint) -> u8 {
+    endpoint.address.last_four()[3]
+}
+
+#[test]
+fn backends_of_the_node_alone_share_what_the_others_would_get() {
+    let service = placed();
+    for (here, shares, hosts) in [
+        (&[1, 2, 3][..], [7500, 2500], [&[1, 2][..], &[3]]),
+        (&[2, 3], [7500, 2500], [&[2], &[3]]),
+        (&[1], [10_000, 0], [&[1], &[]]),
+        (&[3], [0, 10_000], [&[], &[3]]),
+        (&[], [7500, 2500], [&[], &[]]),
+    ] {
+        let local = service.local(|endpoint| here.contains(&host(endpoint)));
+
+        assert!(local.is_local() && !service.is_local());
+        assert_eq!(local.frontends, []);
+        for ((split, share), hosts) in local.splits.iter().zip(shares).zip(hosts) {
+            assert_eq!(split.share, share, "{here:?}");
+            let own: Vec<u8> = split.backends.iter().map(|own| host(&own.endpoint)).collect();
+            assert_eq!(own, hosts, "{here:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_leaves_the_node_keeps_its_row_and_its_counters() {
+    let service = placed();
+    let with = |here: &[u8]| Desired {
+        services: vec![service.clone(), service.local(|endpoint| here.contains(&host(endpoint)))],
+    };
+    let (mut published, _) = Published::new(Sizes::default());
+    plan(&mut published, &with(&[1, 3])).unwrap();
+    let counted: Vec<_> = published.counted().map(|(key, id, _)| (key.clone(), id)).collect();
+
+    let writes = plan(&mut published, &with(&[1])).unwrap();
+
+    assert_eq!(published.leaving_backends().count(), 0, "{writes:?}");
+    let moves = |write: &Write| matches!(write, Write::Record { .. } | Write::Current { .. });
+    assert!(writes.len() == 2 && writes.iter().all(moves), "{writes:?}");
+    let again: Vec<_> = published.counted().map(|(key, id, _)| (key.clone(), id)).collect();
+    assert_eq!(again, counted);
+
+    let alone = Desired { services: vec![service.clone()] };
+    plan(&mut published, &alone).unwrap();
+    assert_eq!(published.leaving_backends().count(), 0);
+    assert_eq!(published.service(&service.local_name()), None);
+}

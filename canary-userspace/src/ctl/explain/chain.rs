@@ -42,10 +42,12 @@ pub(super) fn lines(explain: &Explain, paint: Paint) -> Vec<String> {
 }
 
 /// A virtual address as people write it.
-fn frontend(Frontend { address, port, protocol, source }: &Frontend) -> String {
+fn frontend(of: &Frontend) -> String {
+    let Frontend { address, port, protocol, source, .. } = of;
     let (open, close) = if address.contains(':') { ("[", "]") } else { ("", "") };
     let source = source.as_ref().map(|source| format!(" (elsewhere as {source})"));
-    format!("{open}{address}{close}:{port}/{protocol}{}", source.unwrap_or_default())
+    let policies = of.policies().map(|policies| format!(" ({policies})")).unwrap_or_default();
+    format!("{open}{address}{close}:{port}/{protocol}{}{policies}", source.unwrap_or_default())
 }
 
 /// A tree that is being drawn.

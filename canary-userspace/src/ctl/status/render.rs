@@ -123,6 +123,9 @@ fn title(service: &Service, paint: Paint) -> String {
         if let Some(source) = &frontend.source {
             _ = write!(title, " (elsewhere as {source})");
         }
+        if let Some(policies) = frontend.policies() {
+            _ = write!(title, " ({policies})");
+        }
     }
     let origins: Vec<_> =
         service.origin.iter().map(|(entry, origin)| format!("{entry}: {origin}")).collect();

@@ -9,7 +9,10 @@ use serde_json::{Map, Value as Json};
 
 use super::head;
 use crate::entry::validate::Head;
-use crate::entry::{Decoded, Entry, FOLLOW_WEIGHTS, Places, ProxyDefaults, ServiceDefaults};
+use crate::entry::{
+    Decoded, EXTERNAL_POLICY, Entry, FOLLOW_WEIGHTS, INTERNAL_POLICY, Places, ProxyDefaults,
+    ServiceDefaults, TrafficPolicy,
+};
 use crate::error::ConfigError;
 use crate::syntax::{Data, Fields, Item, Remarks, Value, weak_string};
 
@@ -31,6 +34,13 @@ pub(super) fn service(
             "meta {FOLLOW_WEIGHTS} {follow:?} is neither \"true\" nor \"false\": it counts as \"false\""
         );
         remarks.warn(head.meta_position, text);
+    }
+    for key in [INTERNAL_POLICY, EXTERNAL_POLICY] {
+        let word = head.meta.get(key).map_or("", String::as_str);
+        if TrafficPolicy::of(word).is_none() {
+            let text = format!("meta {key} {word:?} is neither \"Cluster\" nor \"Local\"");
+            return Err(ConfigError::at(head.meta_position, text));
+        }
     }
     let warnings = remarks.settle()?;
     head.check_name().and_then(|()| head.check_meta()).map_err(ConfigError::of_rule)?;

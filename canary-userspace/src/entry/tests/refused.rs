@@ -389,6 +389,31 @@ fn datagrams_may_follow_the_weights() {
 }
 
 #[test]
+fn a_traffic_policy_is_cluster_or_local() {
+    for key in [INTERNAL_POLICY, EXTERNAL_POLICY] {
+        for (word, policy) in [
+            ("", TrafficPolicy::Cluster),
+            ("Cluster", TrafficPolicy::Cluster),
+            ("Local", TrafficPolicy::Local),
+        ] {
+            let text = format!("meta {{ \"{key}\" = \"{word}\" }}");
+            let decoded = read(&format!("kind = \"service-defaults\" name = \"p\" {text}"));
+            assert_eq!(decoded.warnings, [], "{text}");
+            let Entry::Defaults(defaults) = decoded.entry else { panic!("{text}") };
+            assert_eq!(defaults.policy(key), policy, "{text}");
+        }
+        for word in ["local", "Topology"] {
+            let text = format!(
+                "kind = \"service-defaults\"\nname = \"p\"\nmeta {{ \"{key}\" = \"{word}\" }}"
+            );
+            let error = parse(text.as_bytes()).unwrap_err().to_string();
+            let wanted = format!("meta {key} {word:?} is neither \"Cluster\" nor \"Local\"");
+            assert!(error.starts_with("3:") && error.ends_with(&wanted), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_splitter_may_redistribute() {
     let splitter = |meta: &str| {
         splitter_of(&format!(

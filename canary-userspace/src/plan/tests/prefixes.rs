@@ -31,6 +31,8 @@ fn states() -> impl Strategy<Value = Desired> {
                     frontends,
                     affinity: Affinity::Flow,
                     follows: false,
+                    internal: TrafficPolicy::Cluster,
+                    external: TrafficPolicy::Cluster,
                 })
             });
         desired(services.collect())

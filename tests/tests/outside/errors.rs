@@ -1,0 +1,213 @@
+//! Packets that are too long for their way, errors about others, and fragments.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use canary_tests::{
+    lab::{
+        Namespace, Router,
+        link::{Checksum, set_checksum_offload},
+        policy::Policy,
+    },
+    scenario::{HOLD, Offer, TIMEOUT},
+    workload::{
+        Protocol,
+        client::{exchange, greet},
+    },
+};
+
+use crate::net::{Net, reason, run};
+
+/// They send back what they get; nobody is at the port of the last two.
+const OFFERS: [Offer; 6] = [
+    HOLD,
+    Offer { service: "hold6", v6: true, ..HOLD },
+    Offer { service: "udphold4", protocol: Protocol::Udp, ..HOLD },
+    Offer { service: "udphold6", protocol: Protocol::Udp, v6: true, ..HOLD },
+    Offer { service: "closed4", protocol: Protocol::Udp, port: 82, pod_port: 9_999, ..HOLD },
+    Offer { service: "closed6", protocol: Protocol::Udp, v6: true, port: 82, pod_port: 9_999 },
+];
+
+/// MTU of a narrow place: IPv6 has none below 1280.
+const NARROW: u32 = 1_300;
+
+/// Bytes of one exchange, and how many are exchanged: 1 MB.
+const BULK: (usize, usize) = (65_536, 16);
+
+/// An error is there at once: nothing waits for a timeout.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+#[test]
+fn by_tcx_errors_and_fragments_find_their_connection() -> Result<()> {
+    run("tcx-errors", |net| all(net, "tcx"))
+}
+
+#[test]
+fn by_xdp_errors_and_fragments_find_their_connection() -> Result<()> {
+    run("xdp-errors", |net| {
+        let client = &net.client.namespace;
+        for namespace in [client, &net.backends[1].pod.namespace] {
+            set_checksum_offload(namespace, "eth0", Checksum::Send, false)?;
+        }
+        let _kept = Policy::receive_all(&net.router.namespace, &Router::interface(1))?;
+        all(net, "xdp")
+    })
+}
+
+fn all(net: &Net<'_>, mode: &str) -> Result<()> {
+    let _agent = net.agent_for(0, &OFFERS, "", &["--uplink-mode", mode])?;
+    for offer in OFFERS {
+        net.split(0, offer.service, 0)?;
+    }
+    let uplinks = net.labs[0].status()?.interfaces;
+    assert!(uplinks.iter().any(|uplink| uplink.name == "eth0" && uplink.hook == mode));
+
+    fragments(net)?;
+    closed_port(net)?;
+    narrow_places(net)?;
+    narrow_routes(net)
+}
+
+/// Datagrams of many fragments, there and back.
+fn fragments(net: &Net<'_>) -> Result<()> {
+    let [_, _, v4, v6, ..] = OFFERS;
+    for offer in [v4, v6] {
+        for length in [1_473, 8_000, 65_000].into_iter().cycle().take(60) {
+            let answer = net.client.namespace.enter(|| question(&offer, length))?;
+            let length = answer.with_context(|| format!("{length} bytes of {}", offer.service))?;
+            ensure!(length > 1_473, "{length} bytes of {}", offer.service);
+        }
+    }
+    let reasons = net.labs[0].status()?.reasons;
+    ensure!(!reasons.contains_key("fragment-early"), "{reasons:?}");
+    Ok(())
+}
+
+/// A datagram to a port that nobody has is refused at once.
+fn closed_port(net: &Net<'_>) -> Result<()> {
+    let [.., v4, v6] = OFFERS;
+    for offer in [v4, v6] {
+        // A pod answers only so many in a row.
+        for _ in 0..3 {
+            let start = Instant::now();
+            let answer = net.client.namespace.enter(|| question(&offer, 10))?;
+            let kind = answer.err().map(|error| error.kind());
+            assert_eq!(kind, Some(ErrorKind::ConnectionRefused), "{offer:?}");
+            assert!(start.elapsed() < AT_ONCE, "{offer:?} {:?}", start.elapsed());
+        }
+    }
+    Ok(())
+}
+
+/// A narrow place behind the router, on the way to the backend and to the client: whoever sends
+/// what is too long hears of it.
+fn narrow_places(net: &Net<'_>) -> Result<()> {
+    let [v4, v6, ..] = OFFERS;
+    let (client, pod, router) =
+        (&net.client.namespace, &net.backends[1].pod, &net.router.namespace);
+    let [.., node] = net.nodes;
+    let questions = [format!("{} via {}", pod.v4, node.v4), {
+        format!("{} via {}", pod.v6.context("IPv6")?, node.v6)
+    }];
+    let link = Router::interface(9);
+    let answers = [net.client.v4.to_string(), net.client.v6.to_string()]
+        .map(|address| format!("{address} dev {link}"));
+    let frontends = [v4, v6].map(|offer| offer.frontend().ip());
+    for (ways, who, to) in [
+        (questions, client, frontends),
+        (answers, &pod.namespace, [false, true].map(|v6| net.nodes[0].address(v6))),
+    ] {
+        router.ip(&ways.clone().map(|way| format!("route add {way} mtu lock {NARROW}")))?;
+        for (offer, to) in [v4, v6].into_iter().zip(to) {
+            bulk(net, &offer).with_context(|| format!("{} by {ways:?}", offer.service))?;
+            let known = show(who, &["route", "get", &to.to_string()])?;
+            ensure!(known.contains("mtu 1300"), "to {to} by {ways:?}: {known}");
+        }
+        router.ip(&ways.map(|way| format!("route del {way}")))?;
+        forget(net)?;
+    }
+    Ok(())
+}
+
+/// Routes of the node that are narrow: it says so itself.
+fn narrow_routes(net: &Net<'_>) -> Result<()> {
+    let [v4, v6, udp4, udp6, ..] = OFFERS;
+    let lab = net.labs[0];
+    let ways = [["10.244.3.0/24", "fd00:244:3::/64"], ["198.18.9.0/24", "2001:db8:9::/64"]];
+    for [to_v4, to_v6] in ways {
+        lab.node().ip(&[
+            format!("route replace {to_v4} via 198.18.1.254 mtu lock {NARROW}"),
+            format!("route replace {to_v6} via 2001:db8:1::fe mtu lock {NARROW}"),
+        ])?;
+        for offer in [v4, v6] {
+            let before = reason(lab, "too-long")?;
+            bulk(net, &offer).with_context(|| format!("{} to {to_v4}", offer.service))?;
+            ensure!(reason(lab, "too-long")? > before, "{} to {to_v4}", offer.service);
+        }
+        for offer in [udp4, udp6] {
+            // Fragments, which need not be kept whole: the client makes others.
+            let ask = || net.client.namespace.enter(|| question(&offer, 8_000));
+            let mut tries = 0;
+            while let Err(error) = ask()? {
+                ensure!(tries < 3, "{} to {to_v4}: {error}", offer.service);
+                tries += 1;
+            }
+        }
+        lab.node().ip(&[format!("route del {to_v4}"), format!("route del {to_v6}")])?;
+        forget(net)?;
+    }
+    assert_eq!(reason(lab, "no-route")?, 0);
+    Ok(())
+}
+
+/// Exchanges a bulk.
+fn bulk(net: &Net<'_>, offer: &Offer) -> Result<()> {
+    let (length, times) = BULK;
+    let question: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+    net.client.namespace.enter(|| -> Result<()> {
+        let (mut stream, _) = greet(offer.frontend(), TIMEOUT)?;
+        (0..times).try_for_each(|_| Ok(exchange(&mut stream, &question)?))
+    })??;
+    Ok(())
+}
+
+/// Asks by a datagram of this length; the length of the answer, whose bytes are the question's.
+fn question(offer: &Offer, length: usize) -> io::Result<usize> {
+    let any: SocketAddr = if offer.v6 {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(offer.frontend())?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    let question: Vec<u8> = (0..=250).cycle().take(length).collect();
+    socket.send(&question)?;
+    let mut answer = vec![0; 65_535];
+    let length = socket.recv(&mut answer)?;
+    answer.truncate(length);
+    if answer.ends_with(&question) { Ok(length) } else { Err(io::Error::other("other bytes")) }
+}
+
+/// Has nobody know of a narrow link any more.
+fn forget(net: &Net<'_>) -> Result<()> {
+    let pods = net.backends.iter().map(|backend| &backend.pod.namespace);
+    for namespace in pods.chain([&net.client.namespace]) {
+        for family in ["-4", "-6"] {
+            show(namespace, &[family, "route", "flush", "cache"])?;
+        }
+    }
+    Ok(())
+}
+
+/// What `ip` says in a namespace.
+fn show(namespace: &Namespace, arguments: &[&str]) -> Result<String> {
+    let output = namespace.output(Command::new("ip").args(arguments))?;
+    ensure!(output.status.success(), "ip {arguments:?}: {output:?}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
