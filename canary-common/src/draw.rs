@@ -19,7 +19,21 @@ pub fn pick<T: Tables + ?Sized>(
     destination: Endpoint,
     frontend: &Frontend,
 ) -> Result<service::Picked, Reason> {
-    let service = frontend.service.load();
+    pick_of(node, client, destination, frontend.service.load())
+}
+
+/// As [`pick`], of a service by its id.
+///
+/// # Errors
+///
+/// As [`pick`].
+#[inline(always)]
+pub fn pick_of<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    client: Endpoint,
+    destination: Endpoint,
+    service: u32,
+) -> Result<service::Picked, Reason> {
     let record = node.tables.record(service).ok_or(Reason::BadRecord)?;
     let seed = node.settings.seed.load();
     let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);

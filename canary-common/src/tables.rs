@@ -88,6 +88,12 @@ pub trait Tables: Flows {
     /// past the node's own stack.
     fn way(&self, from: Address, to: Address) -> Way;
 
+    /// The service that has an endpoint at a loopback address of one scope.
+    #[inline(always)]
+    fn local(&self, _scope: u64, _at: Endpoint) -> Option<u32> {
+        None
+    }
+
     /// As [`flows::insert`]: a function of its own in the kernel.
     #[inline(always)]
     fn store_flow(&self, request: &Request, by: Seed) -> Stored {

@@ -21,6 +21,7 @@ pub mod locality;
 mod look;
 pub mod mapped;
 mod names;
+pub mod namespaces;
 pub mod netlink;
 pub mod node;
 mod numa;
@@ -66,6 +67,7 @@ use self::foreign::Foreign;
 use self::grace::Grace;
 use self::locality::Locality;
 use self::look::Looker;
+use self::namespaces::Namespaces;
 use self::pins::Lock;
 use self::sockets::Sockets;
 use self::sweep::{Alive, Fill, Sweep};
@@ -74,7 +76,7 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::datapath::{
-    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError,
+    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError, SocketsStatus,
 };
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
@@ -126,6 +128,8 @@ pub struct Kernel {
     hertz: u64,
     /// Sockets that were sent somewhere when they connected.
     sockets: Sockets,
+    /// Namespaces of the pods whose sockets are.
+    namespaces: Namespaces,
     /// Interfaces of the pods whose backends leave, by row.
     pods: BTreeMap<u32, u32>,
     /// `BROUGHT`, which only an upgrade writes.
@@ -317,6 +321,10 @@ impl Datapath for Kernel {
         self.attachments.interfaces()
     }
 
+    fn sockets(&self) -> SocketsStatus {
+        self.namespaces.status()
+    }
+
     fn source_of(&self, frontend: &Endpoint) -> Option<IpAddr> {
         self.locality.source_of(frontend)
     }
@@ -346,6 +354,7 @@ impl Datapath for Kernel {
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.attachments.warnings();
         warnings.extend_from_slice(self.locality.warnings());
+        warnings.extend(self.namespaces.warnings());
         warnings.extend(nearly_full(&self.sweep.fill()));
         warnings.extend(self.attachments.crowded_now().iter().map(|name| is_crowded(name)));
         if let Some(brought) = &self.brought {
@@ -368,6 +377,7 @@ impl Datapath for Kernel {
         let has_changed = self.attachments.follow();
         let moved = self.attachments.take_moved();
         if has_changed {
+            self.namespaces.look(self.attachments.pods());
             self.locality.forget();
         }
         if has_changed || self.locality.forget_moved(&moved) {

@@ -14,6 +14,7 @@ struct Fake {
     connected: Cell<bool>,
     noted: Cell<Option<u32>>,
     full: bool,
+    of_pod: bool,
 }
 
 impl Socket for Fake {
@@ -43,9 +44,15 @@ impl Fake {
         Self { outer: Some(Box::default()), ..Self::default() }
     }
 
+    fn caller(&self, world: &World) -> Caller {
+        let own = world.tables.settings.netns.load();
+        Caller { client: world.client, scope: own + u64::from(self.of_pod) }
+    }
+
     fn connect(&self, world: &World, to: Endpoint) -> Result<Endpoint, Reason> {
         let node = Node::new(&world.tables).unwrap();
-        let result = connect(node, self, world.client, to);
+        let result = connect(node, self, self.caller(world), to);
+        let result = result.map(|picked| picked.backend).map_err(|refusal| refusal.reason);
         if !matches!(result, Err(Reason::NoBackend | Reason::FlowTableFull)) {
             self.connected.set(true);
         }
@@ -54,7 +61,8 @@ impl Fake {
 
     fn send(&self, world: &World, to: Endpoint) -> Result<Endpoint, Reason> {
         world.pass_ticks(1);
-        send(Node::new(&world.tables).unwrap(), self, world.client, to)
+        let sent = send(Node::new(&world.tables).unwrap(), self, self.caller(world), to);
+        sent.map(|sent| sent.picked.backend).map_err(|refusal| refusal.reason)
     }
 
     fn source(&self, world: &World, actual: Endpoint) -> Endpoint {

@@ -11,7 +11,7 @@ use super::follow::Followed;
 use crate::api::document;
 use crate::catalog::Origin;
 use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage};
+use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage, SocketsStatus};
 use crate::source::files::place;
 use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
 
@@ -24,6 +24,15 @@ pub struct Measured {
     draining: BTreeMap<SplitKey, u64>,
     /// Queries that wait for a change.
     pub waiting: usize,
+}
+
+fn sockets(status: &SocketsStatus) -> document::Sockets {
+    let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    document::Sockets {
+        whose: status.whose.to_owned(),
+        namespaces: status.namespaces.map(wide),
+        excepted: wide(status.excepted),
+    }
 }
 
 impl Agent {
@@ -56,6 +65,7 @@ impl Agent {
             layout: LAYOUT_VERSION,
             source: self.source_report(),
             interfaces: self.datapath.interfaces().into_iter().map(interface).collect(),
+            sockets: sockets(&self.datapath.sockets()),
             services,
             reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).collect(),
             warnings: self.all_warnings().into_iter().map(warning).collect(),

@@ -28,6 +28,9 @@ pub struct Status {
     pub source: Source,
     /// Interfaces served.
     pub interfaces: Vec<Interface>,
+    /// Whose sockets are served when they connect.
+    #[serde(default)]
+    pub sockets: Sockets,
     /// Services, by name.
     pub services: Vec<Service>,
     /// Packets not forwarded, by reason; zeros left out.
@@ -51,6 +54,17 @@ pub struct Source {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Whose sockets are served when they connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sockets {
+    /// `host`, `all` or `off`.
+    pub whose: String,
+    /// Network namespaces of pods that are served; `null` where pods' sockets are not.
+    pub namespaces: Option<u64>,
+    /// Cgroups that are left out.
+    pub excepted: u64,
 }
 
 /// An interface the programs are attached to.

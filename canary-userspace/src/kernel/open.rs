@@ -25,6 +25,7 @@ use super::locality::Locality;
 use super::look::Looker;
 use super::mapped::Mapped;
 use super::names::TableNames;
+use super::namespaces::Namespaces;
 use super::pins::Pins;
 use super::sockets::Sockets;
 use super::sweep::{Alive, Sweep};
@@ -65,7 +66,8 @@ impl Kernel {
         let per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
         let locality = placed(&mut ebpf, settings)?;
-        let sockets = Sockets::start(&mut ebpf)?;
+        let namespaces = Namespaces::start(&mut ebpf, settings)?;
+        let sockets = Sockets::start(&mut ebpf, namespaces.clone())?;
         let brought_sockets = bring_picks(&places.maps, hash(&mut ebpf, "BROUGHT")?)?;
         let mut links = Links::new(ebpf, places.links);
         let foreign = heard(links.inserter()?)?;
@@ -95,12 +97,14 @@ impl Kernel {
             passed: Instant::now(),
             hertz,
             sockets,
+            namespaces,
             pods: BTreeMap::new(),
             brought_sockets,
             upgrade,
             brought: None,
             _lock: lock,
         };
+        kernel.namespaces.look(kernel.attachments.pods());
         kernel.end_upgrade()?;
         Ok(kernel)
     }

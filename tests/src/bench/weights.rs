@@ -69,6 +69,8 @@ fn settings(bpffs: PathBuf) -> Settings {
         uplink_interfaces: Vec::new(),
         uplink_mode: UplinkMode::Off,
         socket_lb: SocketLb::Off,
+        socket_lb_except: Vec::new(),
+        netns_dirs: Vec::new(),
         cgroup: None,
         bpffs,
         node_name: None,
