@@ -1,5 +1,6 @@
 //! Sockets of the node and of its pods.
 
+mod excepted;
 mod told;
 
 use core::ffi::c_void;
@@ -8,7 +9,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::{
     bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie, bpf_set_retval,
-    generated::{bpf_get_current_ancestor_cgroup_id, bpf_skc_to_mptcp_sock},
+    generated::bpf_skc_to_mptcp_sock,
 };
 use aya_ebpf::programs::SockAddrContext;
 use canary_common::endpoint::{Address, Endpoint, TCP, UDP, Version};
@@ -70,7 +71,8 @@ impl Call {
         } else {
             return None;
         };
-        if flags & Settings::EXCEPTED != 0 && is_excepted(limits::MAX_CGROUP_LEVELS) != 0 {
+        if flags & Settings::EXCEPTED != 0 && excepted::is_excepted(limits::MAX_CGROUP_LEVELS) != 0
+        {
             return None;
         }
         Some(Caller { client: self.client(version, own), scope })
@@ -247,27 +249,6 @@ fn of_node(settings: &Settings, version: Version) -> Address {
         Version::V4 => Address::v4(settings.node_v4.load().to_ne_bytes()),
         Version::V6 => Address::of_words(settings.node_v6.each_ref().map(Word::load)),
     }
-}
-
-/// Whether the program that calls runs in a cgroup that is left out, or below one: 1 if so.
-///
-/// Global, so that it is verified once.
-#[expect(unsafe_code, reason = "calls a helper, and is verified by itself")]
-// Nothing else defines this symbol.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn is_excepted(levels: i32) -> u32 {
-    for level in 1..=levels.min(limits::MAX_CGROUP_LEVELS) {
-        // SAFETY: the helper has no conditions.
-        let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
-        if cgroup == 0 {
-            return 0;
-        }
-        if maps::is_excepted(cgroup) {
-            return 1;
-        }
-    }
-    0
 }
 
 #[expect(unsafe_code, reason = "reads the context, calls helpers")]

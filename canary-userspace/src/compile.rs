@@ -13,6 +13,7 @@ mod facts;
 mod families;
 mod fraction;
 mod frontends;
+mod locals;
 pub mod maglev;
 mod members;
 mod sentences;
@@ -20,6 +21,7 @@ mod service;
 mod shares;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use canary_common::endpoint::{Endpoint, Version};
 
@@ -123,9 +125,17 @@ pub struct DesiredService {
     pub affinity: Affinity,
     /// Datagrams follow the weights: a flow whose draw falls to another split is picked anew.
     pub follows: bool,
+    /// Somebody reaches it at a loopback address.
+    pub local: bool,
 }
 
 impl DesiredService {
+    /// Whether there is anything that leads to it.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.local || !self.frontends.is_empty()
+    }
+
     /// The splits that have a share, in the order of their thresholds: the default subset first, so
     /// that a canary beside it takes from it alone.
     #[must_use]
@@ -154,6 +164,19 @@ impl DesiredService {
 pub struct Desired {
     /// Services, sorted by name.
     pub services: Vec<DesiredService>,
+    /// Services at loopback addresses of one scope, sorted.
+    pub locals: Vec<DesiredLocal>,
+}
+
+/// A service at a loopback address, for those alone who have an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DesiredLocal {
+    /// Whose: the address of the instance that has the upstream.
+    pub owner: IpAddr,
+    /// Where it is reached.
+    pub at: Endpoint,
+    /// The service.
+    pub service: String,
 }
 
 /// Something a person should know that stops nothing.
@@ -177,7 +200,7 @@ pub struct Refused {
 /// What a snapshot compiles to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// What the tables shall hold: every service that has a frontend and was not refused.
+    /// What the tables shall hold: every service that something leads to and that was not refused.
     pub desired: Desired,
     /// What people should know.
     pub warnings: Sentences,

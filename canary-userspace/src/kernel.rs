@@ -18,6 +18,7 @@ pub mod links;
 pub mod listing;
 pub mod load;
 pub mod locality;
+mod locals;
 mod look;
 pub mod mapped;
 mod names;
@@ -40,6 +41,7 @@ mod tell;
 pub mod upgrade;
 pub mod usage;
 pub mod virtuals;
+mod warnings;
 mod worker;
 pub mod writer;
 
@@ -48,7 +50,6 @@ use std::mem;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,11 +67,12 @@ use self::flows::FlowTable;
 use self::foreign::Foreign;
 use self::grace::Grace;
 use self::locality::Locality;
+use self::locals::Locals;
 use self::look::Looker;
 use self::namespaces::Namespaces;
 use self::pins::Lock;
 use self::sockets::Sockets;
-use self::sweep::{Alive, Fill, Sweep};
+use self::sweep::{Alive, Sweep};
 use self::upgrade::{Brought, Upgrade};
 use self::usage::Usage;
 use self::writer::Writer;
@@ -86,9 +88,6 @@ use crate::sever::{Order, Progress, Share};
 const LEAVING_AT_MOST: Duration = Duration::from_secs(3600);
 /// Time between two walks through the flows while something is leaving.
 const LEAVING_EVERY: Duration = Duration::from_secs(2);
-/// Percent of the places of the flow table in use from which people are told.
-const NEARLY_FULL: u64 = 80;
-
 /// How long a publication took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Took {
@@ -130,6 +129,8 @@ pub struct Kernel {
     sockets: Sockets,
     /// Namespaces of the pods whose sockets are.
     namespaces: Namespaces,
+    /// Services at loopback addresses.
+    locals: Locals,
     /// Interfaces of the pods whose backends leave, by row.
     pods: BTreeMap<u32, u32>,
     /// `BROUGHT`, which only an upgrade writes.
@@ -159,6 +160,8 @@ impl Kernel {
         self.owed.extend(writes);
         let writes = mem::take(&mut self.owed);
         let done = self.try_carry_out(desired, &writes, planning, start);
+        let done =
+            done.and_then(|revision| self.settle_locals().map(|()| revision).map_err(Into::into));
         if done.is_err() {
             // A store that was done already may be done again.
             self.owed = writes;
@@ -223,29 +226,6 @@ impl Kernel {
     }
 }
 
-/// Says that the flow table is nearly full, if it is.
-fn nearly_full(fill: &Fill) -> Option<Warning> {
-    let percent = fill.percent();
-    (percent >= NEARLY_FULL).then(|| Warning {
-        service: String::new(),
-        text: format!(
-            "FLOWS is {percent} % full with {} connections: what has ended, then what is half \
-             open goes first, and from 100 % new ones are refused; raise `limits.flows`, stop \
-             the agent, run `canaryctl detach` and start it anew",
-            fill.connections
-        ),
-    })
-}
-
-/// Says that an interface gets no more of the flow table.
-fn is_crowded(interface: &str) -> Warning {
-    let text = format!(
-        "interface {interface} holds half of FLOWS with connections that are alive: its new ones \
-         are refused until some of them end"
-    );
-    Warning { service: String::new(), text }
-}
-
 /// Whether a store says that a backend takes no datagrams any more.
 fn ends_datagrams(write: &Write) -> bool {
     let alive = Backend::word_of(State::Alive);
@@ -256,6 +236,7 @@ impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
         self.settle_returning(desired, None)?;
+        self.locals.withdraw(desired, &self.published)?;
         let planned = self.planned(|published| plan(published, desired))?;
         self.carry_out(desired, planned, start)
     }
@@ -263,6 +244,7 @@ impl Datapath for Kernel {
     fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
         let start = Instant::now();
         self.settle_returning(desired, Some(names))?;
+        self.locals.withdraw(desired, &self.published)?;
         let planned = self.planned(|published| plan_some(published, desired, names))?;
         self.carry_out(desired, planned, start)
     }
@@ -352,23 +334,7 @@ impl Datapath for Kernel {
     }
 
     fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = self.attachments.warnings();
-        warnings.extend_from_slice(self.locality.warnings());
-        warnings.extend(self.namespaces.warnings());
-        warnings.extend(nearly_full(&self.sweep.fill()));
-        warnings.extend(self.attachments.crowded_now().iter().map(|name| is_crowded(name)));
-        if let Some(brought) = &self.brought {
-            warnings.push(Warning { service: String::new(), text: brought.to_string() });
-        }
-        if !Path::new(node::BTF).exists() {
-            let text = format!(
-                "{} is missing: what this kernel can do is not known in full, and the oldest way is \
-                 taken; use one built with CONFIG_DEBUG_INFO_BTF=y",
-                node::BTF
-            );
-            warnings.push(Warning { service: String::new(), text });
-        }
-        warnings
+        self.all_warnings()
     }
 
     fn tick(&mut self) {
@@ -379,11 +345,17 @@ impl Datapath for Kernel {
         if has_changed {
             self.namespaces.look(self.attachments.pods());
             self.locality.forget();
+            self.locals.forget();
         }
         if has_changed || self.locality.forget_moved(&moved) {
             followed =
                 self.locality.settle(&self.published, &mut self.writer, &mut self.attachments);
         }
+        let located = if self.namespaces.have_changed() || has_changed {
+            self.settle_locals()
+        } else {
+            Ok(())
+        };
         let gone = self.attachments.take_gone();
         for interface in &gone {
             self.sweep.forget(*interface);
@@ -392,7 +364,7 @@ impl Datapath for Kernel {
         let unplugged = self.forget_pods(&gone);
         let aged = self.attachments.table().tick();
         let heeded = self.heed_conntrack(false);
-        let rest = [followed, unplugged, aged, heeded, self.go_round(), self.let_go()];
+        let rest = [followed, located, unplugged, aged, heeded, self.go_round(), self.let_go()];
         for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }

@@ -17,11 +17,13 @@ use crate::kernel::namespaces::NETNS_DIRS;
 mod http;
 mod ports;
 mod sizes;
+mod socket_lb;
 mod source_address;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
 pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
+pub use socket_lb::SocketLb;
 pub use source_address::SourceAddress;
 
 /// Directory of entries and services where none is given.
@@ -48,31 +50,6 @@ pub enum UplinkMode {
     Tcx,
     /// Uplinks are not served.
     Off,
-}
-
-/// Whose sockets are balanced at connect time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum SocketLb {
-    /// Those of the agent's own network namespace.
-    #[default]
-    Host,
-    /// Those of pods as well.
-    All,
-    /// Nobody's.
-    Off,
-}
-
-impl SocketLb {
-    /// The word for it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::All => "all",
-            Self::Off => "off",
-        }
-    }
 }
 
 /// Form of the log on stderr.

@@ -63,8 +63,11 @@ fn tell_v6(context: *mut bpf_sock_addr, what: u32, by: u64, a: u64, b: u64) -> u
 fn say(destination: Endpoint, what: u32, by: u64, client: Address) -> u32 {
     let [reason, kind, ..] = what.to_le_bytes();
     let is_pick = kind == Kind::Connection.number();
-    // SAFETY: the helper has no conditions.
-    let draw = if is_pick { unsafe { bpf_get_prandom_u32() } } else { 0 };
+    let mut draw = 0;
+    if is_pick {
+        // SAFETY: the helper has no conditions.
+        draw = unsafe { bpf_get_prandom_u32() };
+    }
     let sample = maps::settings().map_or(0, |settings| settings.sample.load());
     if !event::is_in_sample(draw, sample) {
         return 0;

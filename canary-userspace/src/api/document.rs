@@ -7,11 +7,14 @@ pub mod explain;
 pub mod flow;
 pub mod flows;
 pub mod observe;
+mod sockets;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::sockets::{Local, Sockets};
 
 /// `GET /v1/canary/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,17 +59,6 @@ pub struct Source {
     pub error: Option<String>,
 }
 
-/// Whose sockets are served when they connect.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sockets {
-    /// `host`, `all` or `off`.
-    pub whose: String,
-    /// Network namespaces of pods that are served; `null` where pods' sockets are not.
-    pub namespaces: Option<u64>,
-    /// Cgroups that are left out.
-    pub excepted: u64,
-}
-
 /// An interface the programs are attached to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interface {
@@ -85,6 +77,9 @@ pub struct Service {
     pub service: String,
     /// Virtual addresses.
     pub frontends: Vec<Frontend>,
+    /// Loopback addresses at which somebody reaches it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locals: Vec<Local>,
     /// Origin of each entry in force: `store` or `file NAME`.
     pub origin: BTreeMap<String, String>,
     /// Splits in the order written.

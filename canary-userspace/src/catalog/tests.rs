@@ -28,6 +28,7 @@ fn blue() -> Instance {
         tagged_addresses: [("virtual".to_owned(), "10.96.0.10:80".parse().unwrap())].into(),
         weights: Weights::default(),
         checks: vec![Arc::new(tcp_check())],
+        upstreams: Box::default(),
     }
 }
 
@@ -280,6 +281,7 @@ proptest! {
             tagged_addresses: [("virtual6".to_owned(), SocketAddr::new(address, port))].into(),
             weights: Weights { passing, warning: 0 },
             checks: vec![Arc::new(check)],
+            upstreams: [Upstream { destination: "other".to_owned(), address: None, port }].into(),
         };
         let definition = to_definition(&instance).to_string();
         prop_assert_eq!(parse_registration(definition.as_bytes()), Ok(instance));

@@ -95,6 +95,7 @@ pub(super) fn assemble<'a>(
         histograms: splitter.is_some(),
         affinity: affinity(chain.balancer),
         follows,
+        local: false,
     })
 }
 

@@ -43,6 +43,8 @@ enum Ask {
 pub(super) struct Known {
     /// Namespaces of pods.
     pub(super) places: Vec<Place>,
+    /// They are others than when somebody last asked.
+    changed: bool,
     /// Interfaces of pods whose namespace was not found.
     missing: Vec<String>,
     /// Cgroups that are left out.
@@ -84,15 +86,15 @@ impl Namespaces {
             candidates: Candidates::new(settings.netns_dirs.clone()),
             except: settings.socket_lb_except.clone(),
             serves,
+            idle: !looks && settings.socket_lb_except.is_empty(),
             known: Arc::clone(&known),
         };
         finder.leave_out()?;
         let own = Self { ask, known, whose: settings.socket_lb, looks };
         // It holds the tables open for programs that are loaded later, whatever there is to do.
-        let idle = !looks && settings.socket_lb_except.is_empty();
         thread::Builder::new()
             .name("namespaces".to_owned())
-            .spawn(move || if idle { finder.rest(&asked) } else { finder.run(&asked) })
+            .spawn(move || finder.run(&asked))
             .context("start the thread that looks for pods' namespaces")?;
         Ok(own)
     }
@@ -113,6 +115,12 @@ impl Namespaces {
     /// The namespaces of pods.
     pub(super) fn places(&self) -> Vec<Place> {
         self.known().places
+    }
+
+    /// Whether they are others than at the last call.
+    pub(super) fn have_changed(&self) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut known.changed)
     }
 
     fn known(&self) -> Known {

@@ -194,6 +194,12 @@ impl Published {
         result
     }
 
+    /// The id of a service.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<u32> {
+        self.tables.services.get(&name.to_owned()).map(|row| row.id)
+    }
+
     /// Says that the services `names` of `desired` are planned now.
     pub(super) fn planned(&mut self, desired: &Desired, names: &Names) {
         self.adopted = false;

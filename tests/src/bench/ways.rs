@@ -1,4 +1,5 @@
-//! What a pod's connection costs by packets, by a pick at connect time, and straight to the backend.
+//! What a pod's connection costs by packets, by a pick at connect time, and straight to the backend:
+//! each way from a pod of its own.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -31,8 +32,10 @@ pub fn ways(options: &Options) -> Result<()> {
     Lab::run("ways", |lab| {
         let subsets = [Subset { name: "blue", pods: 1 }];
         let scenario = Scenario::start_with(lab, &subsets, &["--socket-lb", "all"])?;
+        // Of one client the ports that one way used are taken for the others for a while.
+        let [second, third] = [lab.pod("second")?, lab.pod("third")?];
         wait_for("the pods' sockets to be served", TIMEOUT, || {
-            Ok(lab.status()?.sockets.namespaces == Some(2))
+            Ok(lab.status()?.sockets.namespaces == Some(4))
         })?;
         let pod = &scenario.backend("blue-1")?.pod;
         let namespace = &scenario.client.namespace;
@@ -42,8 +45,8 @@ pub fn ways(options: &Options) -> Result<()> {
         let virtuals = [TCP4, HOLD, UDP4].map(|offer| Some(offer.frontend()));
         let ways = [
             ("packets", lab.script_in(namespace, &outside)?, virtuals),
-            ("connect time", lab.script(namespace)?, virtuals),
-            ("straight", lab.script_in(namespace, &outside)?, straight),
+            ("connect time", lab.script(&second.namespace)?, virtuals),
+            ("straight", lab.script_in(&third.namespace, &outside)?, straight),
         ];
         let mut times = [(); 3].map(|()| [(); 3].map(|()| Vec::new()));
         for _ in 0..options.rounds {

@@ -25,6 +25,8 @@ pub(in crate::kernel) struct Place {
     pub(in crate::kernel) path: PathBuf,
     /// The namespace's cookie, which no other ever has.
     pub(in crate::kernel) cookie: u64,
+    /// The pod's addresses.
+    pub(in crate::kernel) addresses: OwnAddresses,
 }
 
 /// A network namespace, and what is in it.
@@ -33,13 +35,12 @@ pub(in crate::kernel) struct Found {
     pub(super) place: Place,
     /// Interfaces of this namespace whose other ends are there.
     peers: BTreeSet<u32>,
-    addresses: OwnAddresses,
 }
 
 impl Found {
     /// Whether it is that of a pod with one of these interfaces, and has an address.
     pub(super) fn is_of(&self, pods: &BTreeMap<u32, String>) -> bool {
-        let has_address = self.addresses != OwnAddresses::default();
+        let has_address = self.place.addresses != OwnAddresses::default();
         has_address && self.peers.iter().any(|index| pods.contains_key(index))
     }
 
@@ -47,8 +48,8 @@ impl Found {
     pub(super) fn row(&self) -> Namespace {
         let words = |address: Option<Address>| address.map_or([0; 2], Address::words);
         Namespace {
-            v4: words(self.addresses.v4.map(|address| Address::v4(address.octets()))),
-            v6: words(self.addresses.v6.map(|address| Address(address.octets()))),
+            v4: words(self.place.addresses.v4.map(|address| Address::v4(address.octets()))),
+            v6: words(self.place.addresses.v6.map(|address| Address(address.octets()))),
         }
     }
 }
@@ -138,7 +139,7 @@ fn inspect(path: &Path, own: &File) -> Result<Found> {
     // The socket stays one of that namespace, and goes at the end of this.
     let peers = netlink.peers_in(own.as_fd())?;
     let addresses = netlink.own_addresses()?;
-    Ok(Found { place: Place { path: path.to_owned(), cookie }, peers, addresses })
+    Ok(Found { place: Place { path: path.to_owned(), cookie, addresses }, peers })
 }
 
 #[cfg(test)]
@@ -149,9 +150,12 @@ mod tests {
 
     fn found(peers: &[u32], v4: Option<Ipv4Addr>) -> Found {
         Found {
-            place: Place { path: PathBuf::from("/run/netns/a"), cookie: 7 },
+            place: Place {
+                path: PathBuf::from("/run/netns/a"),
+                cookie: 7,
+                addresses: OwnAddresses { v4, v6: None },
+            },
             peers: peers.iter().copied().collect(),
-            addresses: OwnAddresses { v4, v6: None },
         }
     }
 

@@ -28,17 +28,18 @@ pub(super) struct Finder {
     pub(super) candidates: Candidates,
     pub(super) except: Vec<PathBuf>,
     pub(super) serves: bool,
+    /// There is nothing to look for.
+    pub(super) idle: bool,
     pub(super) known: Arc<Mutex<Known>>,
 }
 
 impl Finder {
-    /// Looks for nothing.
-    pub(super) fn rest(self, asked: &Receiver<Ask>) {
-        while asked.recv().is_ok() {}
-    }
-
     /// Looks whenever that is asked for, and from time to time.
     pub(super) fn run(mut self, asked: &Receiver<Ask>) {
+        if self.idle {
+            while asked.recv().is_ok() {}
+            return;
+        }
         let mut pods = BTreeMap::new();
         let mut wait = SOON;
         loop {
@@ -83,7 +84,9 @@ impl Finder {
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.missing = missing(pods, &of_pods);
-        known.places = of_pods.iter().map(|found| found.place.clone()).collect();
+        let places = of_pods.iter().map(|found| found.place.clone()).collect();
+        known.changed |= known.places != places;
+        known.places = places;
         Ok(())
     }
 
