@@ -200,7 +200,7 @@ fn what_is_wrong_with_a_service_is_told_with_its_place() {
             "status = \"fine\" timeout",
             "9:60: Status for checks must 'passing', 'warning', 'critical'",
         ),
-        ("tags", "connect { native = true }\n tags", "7:3: connect is not supported yet"),
+        ("tags", "connect { native = true }\n tags", "7:13: native is not supported yet"),
         (
             "tags",
             "weights { passing = 0 }\n tags",
