@@ -155,7 +155,8 @@ pub(super) fn seen(event: &Event, names: &impl Names, time: SystemTime) -> Optio
         source: has_ends.then(|| shown(&source)),
         destination: has_ends.then(|| shown(&destination)),
         by: if event.has(Event::SOCKET) { "socket" } else { "packet" }.to_owned(),
-        interface: names.interface(event.interface),
+        // 0 is no interface, and glibc has a name for it: an empty one.
+        interface: names.interface(event.interface).filter(|name| !name.is_empty()),
         service: service.clone(),
         target: split.as_ref().map(|split| split.target.clone()),
         subset: split.as_ref().map(|split| split.subset.clone()),
