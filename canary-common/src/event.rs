@@ -125,7 +125,7 @@ pub struct Event {
     pub statistics: u16,
     /// The backend's id.
     pub backend: u32,
-    /// The frontend's id.
+    /// The frontend's id, or a service's.
     pub frontend: u32,
     /// Index of the interface.
     pub interface: u32,
@@ -166,6 +166,10 @@ impl Event {
     pub const FLOW: u16 = 1 << 5;
     /// The connection was answered.
     pub const ANSWERED: u16 = 1 << 6;
+    /// A socket's call, and no packet: its port may not be chosen yet, and is 0.
+    pub const SOCKET: u16 = 1 << 7;
+    /// `frontend` is the id of the service that a socket called.
+    pub const SERVICE: u16 = 1 << 8;
 
     /// Whether a flag is set.
     #[must_use]

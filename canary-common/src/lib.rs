@@ -30,6 +30,7 @@ pub mod layout;
 pub mod limits;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;
+pub mod namespace;
 pub mod node;
 mod outcome;
 pub mod packet;

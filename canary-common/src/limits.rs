@@ -27,6 +27,14 @@ pub const EVENTS_BYTES: u32 = 1 << 18;
 pub const MAX_BROUGHT: u32 = 16_384;
 /// Connected sockets of datagrams that are known by their cookie, 80 bytes each.
 pub const MAX_PEERS: u32 = 16_384;
+/// Network namespaces whose sockets are served: memory is taken for those there are.
+pub const MAX_NAMESPACES: u32 = 4_096;
+/// Loopback addresses of services in all scopes: memory is taken for those there are.
+pub const MAX_LOCALS: u32 = 4_096;
+/// Cgroups whose sockets are left out.
+pub const MAX_EXCEPTED: u32 = 64;
+/// Levels of cgroups below the root at which such a one is looked for.
+pub const MAX_CGROUP_LEVELS: i32 = 16;
 /// Interfaces that are watched.
 pub const MAX_INTERFACES: u32 = 4_096;
 

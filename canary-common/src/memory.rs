@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use crate::addresses::{self, Place};
 use crate::backend::{Backend, Frontend};
 use crate::directory::{Bucket, OverflowKey};
-use crate::endpoint::Address;
+use crate::endpoint::{Address, Endpoint};
 use crate::flows::{self, Flows};
 use crate::interface::Interface;
 use crate::service::Record;
@@ -58,6 +58,8 @@ pub struct Memory {
     pub interface: Interface,
     /// Its index.
     pub index: Cell<u32>,
+    /// `LOCALS`.
+    pub locals: HashMap<(u64, Endpoint), u32>,
     /// `VIRTUALS`.
     pub virtuals: HashSet<Address>,
     /// Addresses that the route does not lead to by the packet's interface.
@@ -135,6 +137,10 @@ impl Flows for Memory {
 }
 
 impl Tables for Memory {
+    fn local(&self, scope: u64, at: Endpoint) -> Option<u32> {
+        self.locals.get(&(scope, at)).copied()
+    }
+
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
     }

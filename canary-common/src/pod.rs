@@ -14,4 +14,8 @@ unsafe impl aya::Pod for Record {}
 // SAFETY: as above.
 unsafe impl aya::Pod for SocketPick {}
 // SAFETY: as above.
+unsafe impl aya::Pod for crate::namespace::Namespace {}
+// SAFETY: as above.
+unsafe impl aya::Pod for crate::namespace::Local {}
+// SAFETY: as above.
 unsafe impl aya::Pod for crate::directory::OverflowKey {}

@@ -46,8 +46,10 @@ pub struct Settings {
     pub node_v6: [Word<u64>; 2],
     /// As `source_v4` of IPv6. The first word is written last, and 0 for none.
     pub source_v6: [Word<u32>; 4],
+    /// Bits of [`Settings::ALL`] and the others: whose sockets are served, and what is asked for it.
+    pub sockets: Word<u32>,
     /// Always 0.
-    pub reserved: [u32; 6],
+    pub reserved: [u32; 5],
 }
 
 assert_map_type!(Settings {
@@ -55,7 +57,8 @@ assert_map_type!(Settings {
     flow_seed: Word<u64>, flow_buckets: Word<u32>, bucket_mask: Word<u32>,
     idle: [Word<u32>; 6], ipv6_checksums: Word<u32>, first_port: Word<u32>, ports: Word<u32>,
     sent_back: Word<u32>, observed: Word<u32>, sample: Word<u32>, node_v4: Word<u32>,
-    source_v4: Word<u32>, node_v6: [Word<u64>; 2], source_v6: [Word<u32>; 4], reserved: [u32; 6],
+    source_v4: Word<u32>, node_v6: [Word<u64>; 2], source_v6: [Word<u32>; 4],
+    sockets: Word<u32>, reserved: [u32; 5],
 } is 160 bytes);
 
 /// A state of a flow with an idle limit of its own: an index of [`Settings::idle`].
@@ -76,6 +79,13 @@ pub enum Idle {
 }
 
 impl Settings {
+    /// Sockets of the namespaces in `NAMESPACES` are served too.
+    pub const ALL: u32 = 1;
+    /// There is something in `LOCALS`.
+    pub const LOCALS: u32 = 1 << 1;
+    /// There is something in `EXCEPTED`.
+    pub const EXCEPTED: u32 = 1 << 2;
+
     /// The limit of a state, in seconds.
     #[inline(always)]
     #[must_use]

@@ -21,7 +21,7 @@ use crate::endpoint::{Address, Endpoint};
 use crate::layout::assert_map_type;
 use crate::node::Node;
 use crate::reason::Reason;
-use crate::settings::Idle;
+use crate::settings::{Idle, Settings};
 use crate::stats::Counter;
 use crate::tables::Tables;
 
@@ -82,6 +82,48 @@ pub trait Socket {
     fn is_connected(&self) -> bool;
 }
 
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whom the draw is for.
+    pub client: Endpoint,
+    /// The cookie of its network namespace.
+    pub scope: u64,
+}
+
+impl Caller {
+    /// Whether it is a socket of the node's own.
+    #[inline(always)]
+    fn is_node<T: ?Sized>(&self, node: Node<'_, T>) -> bool {
+        self.scope == node.settings.netns.load()
+    }
+}
+
+/// Why a call goes on as it is, or is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The service that was called; 0 for none.
+    pub service: u32,
+}
+
+impl From<Reason> for Refusal {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self { reason, service: 0 }
+    }
+}
+
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// By this.
+    pub picked: Picked,
+    /// It was picked just now.
+    pub is_new: bool,
+}
+
 /// Where a socket that connects to `destination` is sent instead.
 ///
 /// # Errors
@@ -92,23 +134,54 @@ pub trait Socket {
 pub fn connect<T: Tables + ?Sized, S: Socket>(
     node: Node<'_, T>,
     socket: &S,
-    client: Endpoint,
+    caller: Caller,
     destination: Endpoint,
-) -> Result<Endpoint, Reason> {
-    let Some(Occupant::Frontend(id)) = node.find(destination) else {
+) -> Result<Picked, Refusal> {
+    let Some(service) = service_at(node, caller, destination) else {
         leave(node, socket, destination);
-        return Err(Reason::NotOurs);
+        return Err(Reason::NotOurs.into());
     };
+    let refusal = |reason| Refusal { reason, service };
     // Without a pick its answers would come from an address that it never named.
-    let pick = socket.pick(true).ok_or(Reason::FlowTableFull)?;
-    let picked = draw(node, client, destination, id)?;
+    let pick = socket.pick(true).ok_or(refusal(Reason::FlowTableFull))?;
+    let picked = draw(node, caller, destination, service).map_err(refusal)?;
     let tick = node.tables.tick();
     pick.set(node.tables, &picked, node.now, tick);
     socket.note(Some(picked.id));
     if let Some(pick) = socket.outer(true) {
         pick.set(node.tables, &picked, node.now, tick);
     }
-    Ok(picked.backend)
+    Ok(picked)
+}
+
+/// The service at an endpoint, as a caller sees it: a loopback address is another one in each
+/// namespace, and those of the directory are the node's.
+#[inline(always)]
+fn service_at<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    caller: Caller,
+    destination: Endpoint,
+) -> Option<u32> {
+    if destination.address.is_loopback() {
+        let local = local_at(node, caller, destination);
+        if local.is_some() || !caller.is_node(node) {
+            return local;
+        }
+    }
+    match node.find(destination)? {
+        Occupant::Frontend(id) => Some(node.tables.frontend(id)?.service_of(false)),
+        Occupant::Backend(_) => None,
+    }
+}
+
+#[inline(always)]
+fn local_at<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    caller: Caller,
+    destination: Endpoint,
+) -> Option<u32> {
+    let has_locals = node.settings.sockets.load() & Settings::LOCALS != 0;
+    if has_locals { node.tables.local(caller.scope, destination) } else { None }
 }
 
 /// A socket connects to an address that is no frontend.
@@ -139,44 +212,46 @@ fn leave<T: Tables + ?Sized, S: Socket>(node: Node<'_, T>, socket: &S, destinati
 pub fn send<T: Tables + ?Sized, S: Socket>(
     node: Node<'_, T>,
     socket: &S,
-    client: Endpoint,
+    caller: Caller,
     destination: Endpoint,
-) -> Result<Endpoint, Reason> {
+) -> Result<Sent, Refusal> {
     let bits = node.bits(destination.address);
-    if bits & (addresses::FRONTEND | addresses::BACKEND) == 0 {
-        return Err(Reason::NotOurs);
+    let is_known = bits & (addresses::FRONTEND | addresses::BACKEND) != 0;
+    if !is_known && !destination.address.is_loopback() {
+        return Err(Reason::NotOurs.into());
     }
-    let Some(Occupant::Frontend(id)) = node.find(destination) else {
+    let Some(service) = service_at(node, caller, destination) else {
         if bits & addresses::BACKEND != 0 {
             send_straight(node, socket, destination);
         }
-        return Err(Reason::NotOurs);
+        return Err(Reason::NotOurs.into());
     };
+    let refusal = |reason| Refusal { reason, service };
     let tick = node.tables.tick();
-    let datagrams = socket.datagrams(true).ok_or(Reason::FlowTableFull)?;
+    let datagrams = socket.datagrams(true).ok_or(refusal(Reason::FlowTableFull))?;
     if let Some(pick) = datagrams.to(node.tables, destination) {
-        if let Some(backend) = still(node, pick) {
+        if let Some(picked) = still(node, pick) {
             pick.touch(node.tables, node.now, tick);
-            return Ok(backend);
+            return Ok(Sent { picked, is_new: false });
         }
         // What is under way still comes back by it.
         pick.retire(node.tables);
     }
-    let picked = draw(node, client, destination, id)?;
+    let picked = draw(node, caller, destination, service).map_err(refusal)?;
     datagrams.store(node.tables, &picked, node.now, tick);
-    Ok(picked.backend)
+    Ok(Sent { picked, is_new: true })
 }
 
-/// The backend of a pick, if further datagrams may go there.
+/// What a pick says, if further datagrams may go there.
 #[inline(always)]
-fn still<T: Tables + ?Sized>(node: Node<'_, T>, pick: &Pick) -> Option<Endpoint> {
+fn still<T: Tables + ?Sized>(node: Node<'_, T>, pick: &Pick) -> Option<Picked> {
     let picked = pick.get(node.tables)?;
     let idle = node.now.wrapping_sub(pick.used(node.tables));
     let row = node.tables.backend(picked.id)?;
     let at = row.endpoint();
     let is_same = at.address == picked.backend.address && at.port == picked.backend.port;
     let stays = is_same && row.state() == State::Alive && idle < node.settings.idle(Idle::Stream);
-    stays.then_some(picked.backend)
+    stays.then_some(picked)
 }
 
 /// A datagram goes straight to what may be a backend: what comes from there is its answer.
@@ -201,22 +276,23 @@ fn send_straight<T: Tables + ?Sized, S: Socket>(
 #[inline(always)]
 fn draw<T: Tables + ?Sized>(
     node: Node<'_, T>,
-    client: Endpoint,
+    caller: Caller,
     destination: Endpoint,
-    id: u32,
+    service: u32,
 ) -> Result<Picked, Reason> {
-    let frontend = node.tables.frontend(id).ok_or(Reason::BadRecord)?;
-    let picked = pick(node, client, destination, frontend.service_of(false))?;
+    let picked = pick(node, caller.client, destination, service)?;
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
     let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
-    if backend.state() == State::Gone {
+    let at = backend.endpoint();
+    // A loopback address is the node's own.
+    if backend.state() == State::Gone || (at.address.is_loopback() && !caller.is_node(node)) {
         return Err(Reason::NoBackend);
     }
     node.tables.count(picked.statistics, Counter::Opened, 1);
     node.tables.count(picked.statistics, Counter::OpenedBySocket, 1);
     Ok(Picked {
         frontend: destination,
-        backend: Endpoint { protocol: destination.protocol, ..backend.endpoint() },
+        backend: Endpoint { protocol: destination.protocol, ..at },
         id: backend_id,
         statistics: picked.statistics,
     })

@@ -93,6 +93,12 @@ pub trait Tables: Flows {
     /// How long a packet may be for the way that was last found too narrow, from its IP header on.
     fn width(&self) -> u16;
 
+    /// The service that has an endpoint at a loopback address of one scope.
+    #[inline(always)]
+    fn local(&self, _scope: u64, _at: Endpoint) -> Option<u32> {
+        None
+    }
+
     /// As [`flows::insert`]: a function of its own in the kernel.
     #[inline(always)]
     fn store_flow(&self, request: &Request, by: Seed) -> Stored {

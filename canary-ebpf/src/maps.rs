@@ -19,6 +19,7 @@ use canary_common::flows::{self, Back, Client, Head, Key, Request, Seed, Stored,
 use canary_common::interface::Interface;
 use canary_common::label::{ServiceLabel, SplitLabel};
 use canary_common::limits;
+use canary_common::namespace::{Local, Namespace};
 use canary_common::reason::REASON_SLOTS;
 use canary_common::service::Record;
 use canary_common::settings::Settings;
@@ -28,7 +29,7 @@ use canary_common::tables::{Tables, Way};
 
 pub(crate) use self::counts::count;
 use self::counts::{count_evicted, count_exchange, count_pushed_out, count_split, count_time};
-pub(crate) use self::picks::{brought, datagrams, note_peer, pick};
+pub(crate) use self::picks::{brought, datagrams, is_excepted, namespace, note_peer, pick};
 use crate::atomics;
 use crate::calls::{self, Scratch};
 
@@ -111,6 +112,16 @@ static PEERS: LruHashMap<u64, u32> = LruHashMap::pinned(limits::MAX_PEERS, 0);
 /// Picks that came along from an earlier layout, by socket cookie.
 #[map]
 static BROUGHT: HashMap<u64, SocketPick> = HashMap::pinned(limits::MAX_BROUGHT, BPF_F_NO_PREALLOC);
+/// Namespaces of pods whose sockets are served, by their cookies.
+#[map]
+static NAMESPACES: HashMap<u64, Namespace> =
+    HashMap::pinned(limits::MAX_NAMESPACES, BPF_F_NO_PREALLOC);
+/// Services at loopback addresses of one namespace.
+#[map]
+static LOCALS: HashMap<Local, u32> = HashMap::pinned(limits::MAX_LOCALS, BPF_F_NO_PREALLOC);
+/// Cgroups whose sockets are left out, by their ids.
+#[map]
+static EXCEPTED: HashMap<u64, u32> = HashMap::pinned(limits::MAX_EXCEPTED, BPF_F_NO_PREALLOC);
 
 /// What one step leaves for the next: one row, for tc and XDP programs run with softirqs off. Not
 /// pinned: it outlives no packet, so that it may change without another layout.
@@ -312,6 +323,13 @@ impl Tables for Maps {
     #[inline(always)]
     fn way(&self, from: Address, to: Address) -> Way {
         calls::way(self.context, self.came_by, from, to)
+    }
+
+    #[expect(unsafe_code, reason = "reads map memory")]
+    #[inline(always)]
+    fn local(&self, scope: u64, at: Endpoint) -> Option<u32> {
+        // SAFETY: one aligned word, copied out at once.
+        unsafe { LOCALS.get(Local::new(scope, at)) }.copied()
     }
 
     #[inline(always)]

@@ -1,4 +1,7 @@
-//! Sockets of the host.
+//! Sockets of the node and of its pods.
+
+mod excepted;
+mod told;
 
 use core::ffi::c_void;
 
@@ -10,10 +13,13 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::SockAddrContext;
 use canary_common::endpoint::{Address, Endpoint, TCP, UDP, Version};
+use canary_common::limits;
 use canary_common::node::Node;
 use canary_common::reason::{Action, Reason};
-use canary_common::socket::{self, Datagrams, Pick, Socket};
+use canary_common::settings::Settings;
+use canary_common::socket::{self, Caller, Datagrams, Pick, Sent, Socket};
 use canary_common::tables::Tables;
+use canary_common::word::Word;
 
 use crate::maps::{self, Maps};
 use crate::tc::wide;
@@ -47,17 +53,29 @@ impl Call {
         Self { context: context.sock_addr }
     }
 
-    /// Whether the socket is one of the agent's network namespace, and TCP or UDP.
+    /// Who calls, if the socket is TCP or UDP of a namespace that is served.
     #[inline(always)]
-    fn is_ours(&self) -> bool {
-        let Some(settings) = TABLES.settings() else { return false };
+    fn caller(&self, version: Version) -> Option<Caller> {
         let protocol = self.protocol();
         if protocol != u32::from(TCP) && protocol != u32::from(UDP) {
-            return false;
+            return None;
         }
+        let settings = TABLES.settings()?;
         // SAFETY: the context is the kernel's own.
-        let netns = unsafe { bpf_get_netns_cookie(self.context.cast()) };
-        netns == settings.netns.load()
+        let scope = unsafe { bpf_get_netns_cookie(self.context.cast()) };
+        let flags = settings.sockets.load();
+        let own = if scope == settings.netns.load() {
+            of_node(settings, version)
+        } else if flags & Settings::ALL != 0 {
+            maps::namespace(scope)?.address(version)
+        } else {
+            return None;
+        };
+        if flags & Settings::EXCEPTED != 0 && excepted::is_excepted(limits::MAX_CGROUP_LEVELS) != 0
+        {
+            return None;
+        }
+        Some(Caller { client: self.client(version, own), scope })
     }
 
     #[inline(always)]
@@ -86,41 +104,37 @@ impl Call {
         unsafe { bpf_get_socket_cookie(self.context.cast()) }
     }
 
-    /// Whom the draw is for: the address that the socket is bound to, else the node's own, which
-    /// holds affinity; and a port that no other socket has, for the kernel has not chosen it yet.
+    /// Whom the draw is for: the address that the socket is bound to, else its node's or pod's own,
+    /// which holds affinity; and a port that no other socket has, for the kernel has not chosen it
+    /// yet.
     #[inline(always)]
-    fn client(&self, version: Version) -> Endpoint {
+    fn client(&self, version: Version, own: Address) -> Endpoint {
         // SAFETY: the helper has no conditions.
         let [a, b, ..] = unsafe { bpf_get_prandom_u32() }.to_ne_bytes();
-        Endpoint {
-            address: self.own_address(version),
-            port: [a, b],
-            protocol: self.wire_protocol(),
-        }
+        let bound = self.bound(version);
+        let is_bound = match version {
+            Version::V4 => bound.words() != Address::v4([0; 4]).words(),
+            Version::V6 => bound.words() != [0, 0],
+        };
+        let address = if is_bound { bound } else { own };
+        Endpoint { address, port: [a, b], protocol: self.wire_protocol() }
     }
 
+    /// The address that the socket is bound to; zeros for none.
     #[inline(always)]
-    fn own_address(&self, version: Version) -> Address {
+    fn bound(&self, version: Version) -> Address {
         // SAFETY: the context is valid for the whole run.
         let context = unsafe { &*self.context };
         // SAFETY: of the union every byte is set.
         let socket = unsafe { context.__bindgen_anon_1.sk };
         match version {
-            Version::V4 => {
-                // SAFETY: the kernel checks each field of its own socket.
-                let bound = unsafe { (*socket).src_ip4 };
-                let own = TABLES.settings().map_or(0, |settings| settings.node_v4.load());
-                Address::v4(if bound == 0 { own } else { bound }.to_ne_bytes())
-            }
+            // SAFETY: the kernel checks each field of its own socket.
+            Version::V4 => Address::v4(unsafe { (*socket).src_ip4 }.to_ne_bytes()),
             Version::V6 => {
                 // SAFETY: as above.
                 let [a, b, c, d] = unsafe { (*socket).src_ip6 };
-                let bound = [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32];
-                let own = TABLES.settings().map_or([0, 0], |settings| {
-                    let [high, low] = &settings.node_v6;
-                    [high.load(), low.load()]
-                });
-                Address::of_words(if bound == [0, 0] { own } else { bound })
+                let halves = [(a, b), (c, d)];
+                Address::of_words(halves.map(|(a, b)| u64::from(a) | u64::from(b) << 32))
             }
         }
     }
@@ -191,24 +205,31 @@ impl Call {
 
     /// Picks for a datagram, if `DATAGRAM`, or for a connect; `None` if the call goes on as it is.
     #[inline(always)]
-    fn pick_for<const DATAGRAM: bool>(
+    fn pick_for<const DATAGRAM: bool, const V6: bool>(
         &self,
         destination: Endpoint,
     ) -> Result<Option<Endpoint>, Reason> {
-        if !self.is_ours() {
-            return Ok(None);
-        }
+        let Some(caller) = self.caller(destination.address.version()) else { return Ok(None) };
+        let own = caller.client.address;
         let node = Node::new(&TABLES)?;
-        let client = self.client(destination.address.version());
-        let picked = if DATAGRAM {
-            socket::send(node, self, client, destination)
+        let sent = if DATAGRAM {
+            socket::send(node, self, caller, destination)
         } else {
-            socket::connect(node, self, client, destination)
+            let picked = socket::connect(node, self, caller, destination);
+            picked.map(|picked| Sent { picked, is_new: true })
         };
-        match picked {
-            Ok(to) => Ok(Some(to)),
-            Err(Reason::NotOurs) => Ok(None),
-            Err(reason) => Err(reason),
+        match sent {
+            Ok(Sent { picked, is_new }) => {
+                if is_new {
+                    told::picked::<V6>(self, own, picked.id, picked.statistics);
+                }
+                Ok(Some(picked.backend))
+            }
+            Err(refusal) if refusal.reason == Reason::NotOurs => Ok(None),
+            Err(refusal) => {
+                told::refused::<V6>(self, own, refusal);
+                Err(refusal.reason)
+            }
         }
     }
 
@@ -218,6 +239,15 @@ impl Call {
             return maps::brought(self.cookie()).and_then(|pick| pick.peer(&TABLES, actual));
         }
         socket::peer(&TABLES, self, actual)
+    }
+}
+
+/// The node's own address.
+#[inline(always)]
+fn of_node(settings: &Settings, version: Version) -> Address {
+    match version {
+        Version::V4 => Address::v4(settings.node_v4.load().to_ne_bytes()),
+        Version::V6 => Address::of_words(settings.node_v6.each_ref().map(Word::load)),
     }
 }
 
@@ -269,7 +299,7 @@ impl Socket for Call {
 #[inline(always)]
 pub(crate) fn connect4(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    match call.pick_for::<false>(call.v4()) {
+    match call.pick_for::<false, false>(call.v4()) {
         Ok(Some(to)) => call.set_v4(to),
         Ok(None) => {}
         Err(reason) => return Call::refuse(reason),
@@ -281,7 +311,7 @@ pub(crate) fn connect4(context: &SockAddrContext) -> i32 {
 #[inline(always)]
 pub(crate) fn sendmsg4(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    match call.pick_for::<true>(call.v4()) {
+    match call.pick_for::<true, false>(call.v4()) {
         Ok(Some(to)) => call.set_v4(to),
         Ok(None) => {}
         Err(reason) => return Call::refuse(reason),
@@ -313,7 +343,7 @@ pub(crate) fn getpeername4(context: &SockAddrContext) -> i32 {
 #[inline(always)]
 pub(crate) fn connect6(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    match call.pick_for::<false>(call.v6()) {
+    match call.pick_for::<false, true>(call.v6()) {
         Ok(Some(to)) => call.set_v6(to),
         Ok(None) => {}
         Err(reason) => return Call::refuse(reason),
@@ -325,7 +355,7 @@ pub(crate) fn connect6(context: &SockAddrContext) -> i32 {
 #[inline(always)]
 pub(crate) fn sendmsg6(context: &SockAddrContext) -> i32 {
     let call = Call::new(context);
-    match call.pick_for::<true>(call.v6()) {
+    match call.pick_for::<true, true>(call.v6()) {
         Ok(Some(to)) => call.set_v6(to),
         Ok(None) => {}
         Err(reason) => return Call::refuse(reason),

@@ -7,7 +7,7 @@ mod pairs;
 mod render;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::entry::reference::Entries;
@@ -105,6 +105,28 @@ pub struct Instance {
     pub weights: Weights,
     /// Checks that decide its health; none means healthy.
     pub checks: Vec<Arc<Check>>,
+    /// Services that it reaches at loopback addresses of its own.
+    pub upstreams: Box<[Upstream]>,
+}
+
+/// A service that an instance reaches at a loopback address of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Upstream {
+    /// The service.
+    pub destination: String,
+    /// The address; `None` is `127.0.0.1` and `::1`.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
+impl Upstream {
+    /// Where it is reached.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let both = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let own = self.address;
+        both.into_iter().filter(move |_| own.is_none()).chain(own)
+    }
 }
 
 /// Health of an instance over all its checks, worst first.

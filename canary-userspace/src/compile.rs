@@ -13,6 +13,7 @@ mod facts;
 mod families;
 mod fraction;
 mod frontends;
+mod locals;
 pub mod maglev;
 mod members;
 mod sentences;
@@ -20,6 +21,7 @@ mod service;
 mod shares;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use canary_common::endpoint::{Endpoint, Version};
 
@@ -128,6 +130,8 @@ pub struct DesiredService {
     pub internal: TrafficPolicy,
     /// Which backends clients outside are given.
     pub external: TrafficPolicy,
+    /// Somebody reaches it at a loopback address.
+    pub upstream: bool,
 }
 
 /// Behind a service's name: the same with the backends of this node alone. No service that people
@@ -135,6 +139,12 @@ pub struct DesiredService {
 const LOCAL: &str = " \u{1}local";
 
 impl DesiredService {
+    /// Whether there is anything that leads to it.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.upstream || !self.frontends.is_empty()
+    }
+
     /// The splits that have a share, in the order of their thresholds: the default subset first, so
     /// that a canary beside it takes from it alone.
     #[must_use]
@@ -186,7 +196,13 @@ impl DesiredService {
         for (split, share) in splits.iter_mut().zip(shares) {
             split.share = share;
         }
-        Self { name: self.local_name(), frontends: Vec::new(), splits, ..self.clone() }
+        Self {
+            name: self.local_name(),
+            frontends: Vec::new(),
+            upstream: false,
+            splits,
+            ..self.clone()
+        }
     }
 
     /// Every endpoint that answers may come from.
@@ -205,6 +221,19 @@ impl DesiredService {
 pub struct Desired {
     /// Services, sorted by name.
     pub services: Vec<DesiredService>,
+    /// Services at loopback addresses of one scope, sorted.
+    pub locals: Vec<DesiredLocal>,
+}
+
+/// A service at a loopback address, for those alone who have an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DesiredLocal {
+    /// Whose: the address of the instance that has the upstream.
+    pub owner: IpAddr,
+    /// Where it is reached.
+    pub at: Endpoint,
+    /// The service.
+    pub service: String,
 }
 
 /// Something a person should know that stops nothing.
@@ -228,7 +257,7 @@ pub struct Refused {
 /// What a snapshot compiles to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// What the tables shall hold: every service that has a frontend and was not refused.
+    /// What the tables shall hold: every service that something leads to and that was not refused.
     pub desired: Desired,
     /// What people should know.
     pub warnings: Sentences,

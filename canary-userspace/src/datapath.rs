@@ -89,6 +89,17 @@ pub struct InterfaceStatus {
     pub hook: &'static str,
 }
 
+/// Whose sockets are served when they connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketsStatus {
+    /// `host`, `all` or `off`.
+    pub whose: &'static str,
+    /// Network namespaces of pods that are served, where pods' sockets are.
+    pub namespaces: Option<usize>,
+    /// Cgroups that are left out.
+    pub excepted: usize,
+}
+
 /// A table's size as the kernel accounts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapUsage {
@@ -222,6 +233,11 @@ pub trait Datapath: Send {
 
     /// The interfaces served.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
+
+    /// Whose sockets are served when they connect.
+    fn sockets(&self) -> SocketsStatus {
+        SocketsStatus::default()
+    }
 
     /// The node's own address that backends elsewhere see for clients outside that come to a
     /// frontend; `None` if it has no such backend or is left to others.

@@ -18,9 +18,11 @@ pub mod links;
 pub mod listing;
 pub mod load;
 pub mod locality;
+mod locals;
 mod look;
 pub mod mapped;
 mod names;
+pub mod namespaces;
 pub mod netlink;
 pub mod node;
 mod numa;
@@ -41,6 +43,7 @@ mod tell;
 pub mod upgrade;
 pub mod usage;
 pub mod virtuals;
+mod warnings;
 mod worker;
 pub mod writer;
 
@@ -49,7 +52,6 @@ use std::mem;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,7 +69,9 @@ use self::flows::FlowTable;
 use self::foreign::Foreign;
 use self::grace::Grace;
 use self::locality::{Locality, policy};
+use self::locals::Locals;
 use self::look::Looker;
+use self::namespaces::Namespaces;
 use self::pins::Lock;
 use self::sockets::Sockets;
 use self::sweep::{Alive, Sweep};
@@ -76,7 +80,7 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{
-    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError,
+    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError, SocketsStatus,
 };
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
@@ -126,6 +130,10 @@ pub struct Kernel {
     hertz: u64,
     /// Sockets that were sent somewhere when they connected.
     sockets: Sockets,
+    /// Namespaces of the pods whose sockets are.
+    namespaces: Namespaces,
+    /// Services at loopback addresses.
+    locals: Locals,
     /// Interfaces of the pods whose backends leave, by row.
     pods: BTreeMap<u32, u32>,
     /// `BROUGHT`, which only an upgrade writes.
@@ -155,6 +163,8 @@ impl Kernel {
         self.owed.extend(writes);
         let writes = mem::take(&mut self.owed);
         let done = self.try_carry_out(desired, &writes, planning, start);
+        let done =
+            done.and_then(|revision| self.settle_locals().map(|()| revision).map_err(Into::into));
         if done.is_err() {
             // A store that was done already may be done again.
             self.owed = writes;
@@ -231,6 +241,7 @@ impl Datapath for Kernel {
         let desired = &*self.locality.with_local(desired, &mut self.attachments)?;
         let has_policies = desired.services.iter().any(DesiredService::has_local);
         self.settle_returning(desired, None)?;
+        self.locals.withdraw(desired, &self.published)?;
         let planned = self.planned(|published| plan(published, desired))?;
         let revision = self.carry_out(desired, planned, start)?;
         if has_policies {
@@ -246,6 +257,7 @@ impl Datapath for Kernel {
         let has_policies =
             names.iter().any(|name| desired.service(name).is_some_and(DesiredService::has_local));
         self.settle_returning(desired, Some(names))?;
+        self.locals.withdraw(desired, &self.published)?;
         let planned = self.planned(|published| plan_some(published, desired, names))?;
         let revision = self.carry_out(desired, planned, start)?;
         if has_policies {
@@ -310,6 +322,10 @@ impl Datapath for Kernel {
         self.attachments.interfaces()
     }
 
+    fn sockets(&self) -> SocketsStatus {
+        self.namespaces.status()
+    }
+
     fn source_of(&self, frontend: &Endpoint) -> Option<IpAddr> {
         self.locality.source_of(frontend)
     }
@@ -337,23 +353,7 @@ impl Datapath for Kernel {
     }
 
     fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = self.attachments.warnings();
-        warnings.extend_from_slice(self.locality.warnings());
-        warnings.extend(relocate::nearly_full(&self.sweep.fill()));
-        warnings
-            .extend(self.attachments.crowded_now().iter().map(|name| relocate::is_crowded(name)));
-        if let Some(brought) = &self.brought {
-            warnings.push(Warning { service: String::new(), text: brought.to_string() });
-        }
-        if !Path::new(node::BTF).exists() {
-            let text = format!(
-                "{} is missing: what this kernel can do is not known in full, and the oldest way is \
-                 taken; use one built with CONFIG_DEBUG_INFO_BTF=y",
-                node::BTF
-            );
-            warnings.push(Warning { service: String::new(), text });
-        }
-        warnings
+        self.all_warnings()
     }
 
     fn tick(&mut self) {
@@ -362,11 +362,18 @@ impl Datapath for Kernel {
         let has_changed = self.attachments.follow();
         let moved = self.attachments.take_moved();
         if has_changed {
+            self.namespaces.look(self.attachments.pods());
             self.locality.forget();
+            self.locals.forget();
         }
         if has_changed || self.locality.forget_moved(&moved) {
             followed = self.settle().and_then(|()| self.relocate());
         }
+        let located = if self.namespaces.have_changed() || has_changed {
+            self.settle_locals()
+        } else {
+            Ok(())
+        };
         let gone = self.attachments.take_gone();
         for interface in &gone {
             self.sweep.forget(*interface);
@@ -375,7 +382,7 @@ impl Datapath for Kernel {
         let unplugged = self.forget_pods(&gone);
         let aged = self.attachments.table().tick();
         let heeded = self.heed_conntrack(false);
-        let rest = [followed, unplugged, aged, heeded, self.go_round(), self.let_go()];
+        let rest = [followed, located, unplugged, aged, heeded, self.go_round(), self.let_go()];
         for error in rest.into_iter().filter_map(Result::err) {
             tracing::error!("{error:#}");
         }

@@ -12,15 +12,18 @@ use clap::{Args, CommandFactory, Parser, ValueEnum};
 use serde::Deserialize;
 
 use crate::error::ConfigError;
+use crate::kernel::namespaces::NETNS_DIRS;
 
 mod http;
 mod ports;
 mod sizes;
+mod socket_lb;
 mod source_address;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
 pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
+pub use socket_lb::SocketLb;
 pub use source_address::SourceAddress;
 
 /// Directory of entries and services where none is given.
@@ -46,17 +49,6 @@ pub enum UplinkMode {
     /// tcx always.
     Tcx,
     /// Uplinks are not served.
-    Off,
-}
-
-/// Whose sockets are balanced at connect time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum SocketLb {
-    /// Those of the agent's own network namespace.
-    #[default]
-    Host,
-    /// Nobody's.
     Off,
 }
 
@@ -114,6 +106,10 @@ pub struct Settings {
     pub uplink_mode: UplinkMode,
     /// Whose sockets are balanced at connect time.
     pub socket_lb: SocketLb,
+    /// Cgroups whose sockets are left out.
+    pub socket_lb_except: Vec<PathBuf>,
+    /// Directories in which files stand for network namespaces of pods.
+    pub netns_dirs: Vec<PathBuf>,
     /// The cgroup whose sockets are balanced; `None` for the root of the cgroup v2 mount.
     pub cgroup: Option<PathBuf>,
     /// Where pins are kept.
@@ -199,6 +195,13 @@ struct Options {
     /// Whose sockets are balanced at connect time [default: host]
     #[arg(long, value_name = "WHOSE")]
     socket_lb: Option<SocketLb>,
+    /// Cgroup, below the cgroup v2 mount, whose sockets are left to packets; may be repeated
+    #[arg(long, value_name = "CGROUP")]
+    socket_lb_except: Vec<PathBuf>,
+    /// Directory of files that stand for network namespaces of pods; may be repeated [default:
+    /// /run/netns, /var/run/docker/netns]
+    #[arg(long, value_name = "DIR")]
+    netns_dir: Vec<PathBuf>,
     /// Source ports for connections whose own is taken [default: 61000-65535]
     #[arg(long, value_name = "FIRST-LAST")]
     source_ports: Option<SourcePorts>,
@@ -243,6 +246,10 @@ struct FileSettings {
     uplink_interface: Vec<String>,
     uplink_mode: Option<UplinkMode>,
     socket_lb: Option<SocketLb>,
+    #[serde(deserialize_with = "one_or_many")]
+    socket_lb_except: Vec<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    netns_dir: Vec<PathBuf>,
     source_ports: Option<SourcePorts>,
     source_address: Option<SourceAddress>,
     cgroup: Option<PathBuf>,
@@ -316,6 +323,8 @@ fn merge(
         uplink_interfaces: many(flags.uplink_interface, file.uplink_interface, &[]),
         uplink_mode: flags.uplink_mode.or(file.uplink_mode).unwrap_or_default(),
         socket_lb: flags.socket_lb.or(file.socket_lb).unwrap_or_default(),
+        socket_lb_except: many(flags.socket_lb_except, file.socket_lb_except, &[]),
+        netns_dirs: many(flags.netns_dir, file.netns_dir, &NETNS_DIRS),
         cgroup: flags.cgroup.or(file.cgroup),
         bpffs: flags.bpffs.or(file.bpffs).unwrap_or_else(|| BPFFS.into()),
         node_name: flags.node_name.or(file.node_name),
@@ -496,7 +505,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused() {
         assert!(from(&["--source", "kubernetes"]).is_err());
-        assert!(from(&["--socket-lb", "all"]).is_err());
+        assert!(from(&["--socket-lb", "some"]).is_err());
         assert!(from(&["--node-meta", "zone"]).is_err());
         let (_dir, path) = file("source = \"kubernetes\"\n");
         assert!(from(&["--config", &path]).is_err());

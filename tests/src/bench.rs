@@ -11,6 +11,7 @@ mod rig;
 mod rounds;
 mod sample;
 mod tables;
+pub mod ways;
 mod weights;
 
 use std::env;

@@ -25,7 +25,7 @@ use canary_common::{
 };
 use canary_tests::{
     lab::{
-        Lab, Process, binaries, wait_for,
+        Lab, NODE_V4, Process, binaries, wait_for,
         wire::{Wire, hardware},
     },
     scenario::{HOLD, OFFERS, Offer, Scenario, Subset, TCP4, TCP6, TIMEOUT, UDP4},
@@ -84,7 +84,8 @@ fn connections_clashes_refusals_drops_and_resets_are_seen_with_reasons_and_tuple
         // Nobody serves the subset that all of this service goes to.
         let refused = connect_many(&client.namespace, Protocol::Tcp, TCP6.frontend(), 1, TIMEOUT)?;
         assert_eq!(refused.failed(), 1);
-        let refused = observer.wait("a refusal", |event| event.kind == "refused")?;
+        let refused =
+            observer.wait("a refusal", |event| event.by == "packet" && event.kind == "refused")?;
         assert_eq!(refused.reason.as_deref(), Some("no-backend"));
         assert_eq!(refused.destination, Some(TCP6.frontend().to_string()));
         let from = refused.source.as_deref().context("no source")?.parse::<SocketAddr>()?;
@@ -115,6 +116,36 @@ fn connections_clashes_refusals_drops_and_resets_are_seen_with_reasons_and_tuple
         })?;
         assert_eq!((reset.answered, reset.subset.as_deref()), (Some(false), Some("blue")));
         assert_eq!(observer.end()?, 0, "Ctrl-C ends it well");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_sockets_are_given_when_they_connect_is_seen_and_refusals_too() -> Result<()> {
+    Lab::run("calls", |lab| {
+        let scenario = Scenario::start(lab, &SUBSETS)?;
+        scenario.split(TCP6.service, &[("blue", 0.0), ("none", 100.0)])?;
+        let observer = Observer::start(lab, &[])?;
+        observer.wait_begun(&scenario)?;
+        let pod = &scenario.backend("blue-1")?.pod;
+        // The node's own sockets are picked for when they connect.
+        let script = lab.script(lab.node())?;
+        script.open("s", "tcp4")?;
+        script.connect("s", TCP4.frontend())?;
+        let picked = observer.wait("a pick", |event| event.by == "socket")?;
+        assert_eq!(
+            (picked.kind.as_str(), picked.source),
+            ("connection", Some(NODE_V4.to_string()))
+        );
+        assert_eq!(picked.destination, Some(TCP4.frontend().to_string()));
+        assert_eq!(picked.backend, Some(TCP4.backend(pod).context("no address")?.to_string()));
+        assert_eq!((picked.subset.as_deref(), picked.interface), (Some("blue"), None));
+        script.open("s", "tcp6")?;
+        ensure!(script.connect("s", TCP6.frontend()).is_err(), "nobody serves it");
+        let refused =
+            observer.wait("a refusal", |event| event.by == "socket" && event.kind == "refused")?;
+        assert_eq!(refused.reason.as_deref(), Some("no-backend"));
+        assert_eq!(refused.service.as_deref(), Some(TCP6.service));
         Ok(())
     })
 }

@@ -32,18 +32,19 @@ impl Datagrams {
     /// The pick used last of those that lead to a backend.
     #[inline(always)]
     pub fn from<T: Flows + ?Sized>(&self, tables: &T, backend: Endpoint) -> Option<&Pick> {
-        let mut found: Option<&Pick> = None;
-        for pick in &self.picks {
+        let (mut found, mut latest) = (PLACES, 0_u32);
+        // Verifier: of rounds that differ by a number alone the later ones are known to be well,
+        // of pointers to places every one is looked at.
+        for (place, pick) in self.picks.iter().enumerate() {
             if !pick.is_of(tables, backend) {
                 continue;
             }
             let tick = pick.tick(tables);
-            let is_later = |other: &Pick| tick.wrapping_sub(other.tick(tables)) <= u32::MAX >> 1;
-            if found.is_none_or(is_later) {
-                found = Some(pick);
+            if found == PLACES || tick.wrapping_sub(latest) <= u32::MAX >> 1 {
+                (found, latest) = (place, tick);
             }
         }
-        found
+        if found == PLACES { None } else { self.picks.get(found & (PLACES - 1)) }
     }
 
     /// Stores what was picked at a second and a tick, in the place of the oldest.

@@ -14,6 +14,7 @@ struct Fake {
     connected: Cell<bool>,
     noted: Cell<Option<u32>>,
     full: bool,
+    of_pod: bool,
 }
 
 impl Socket for Fake {
@@ -43,9 +44,15 @@ impl Fake {
         Self { outer: Some(Box::default()), ..Self::default() }
     }
 
+    fn caller(&self, world: &World) -> Caller {
+        let own = world.tables.settings.netns.load();
+        Caller { client: world.client, scope: own + u64::from(self.of_pod) }
+    }
+
     fn connect(&self, world: &World, to: Endpoint) -> Result<Endpoint, Reason> {
         let node = Node::new(&world.tables).unwrap();
-        let result = connect(node, self, world.client, to);
+        let result = connect(node, self, self.caller(world), to);
+        let result = result.map(|picked| picked.backend).map_err(|refusal| refusal.reason);
         if !matches!(result, Err(Reason::NoBackend | Reason::FlowTableFull)) {
             self.connected.set(true);
         }
@@ -54,7 +61,8 @@ impl Fake {
 
     fn send(&self, world: &World, to: Endpoint) -> Result<Endpoint, Reason> {
         world.pass_ticks(1);
-        send(Node::new(&world.tables).unwrap(), self, world.client, to)
+        let sent = send(Node::new(&world.tables).unwrap(), self, self.caller(world), to);
+        sent.map(|sent| sent.picked.backend).map_err(|refusal| refusal.reason)
     }
 
     fn source(&self, world: &World, actual: Endpoint) -> Endpoint {
@@ -411,6 +419,58 @@ fn a_pick_that_changes_while_it_is_read_is_none() {
 
     pick.clear(&world.tables);
     assert_eq!(pick.get(&world.tables), None);
+}
+
+#[test]
+fn a_loopback_address_is_a_service_in_one_scope_alone() {
+    for mut world in World::all() {
+        let at = Endpoint { port: [0x23, 0x83], ..loopback(&world) };
+        let service = world.tables.frontends[0].service.load();
+        let own = world.tables.settings.netns.load();
+        world.tables.locals.insert((own + 1, at), service);
+        let pod = Fake { of_pod: true, ..Fake::default() };
+
+        assert_eq!(pod.connect(&world, at), Err(Reason::NotOurs), "the settings say there is none");
+        world.tables.settings.sockets.store(Settings::LOCALS);
+
+        assert_eq!(pod.connect(&world, at), Ok(world.blue));
+        assert_eq!(pod.peer(&world, world.blue), at);
+        assert_eq!(pod.send(&world, at), Ok(world.blue));
+        assert_eq!(pod.source(&world, world.blue), at);
+        assert_eq!(Fake::default().connect(&world, at), Err(Reason::NotOurs), "the node's own");
+        assert_eq!(Fake::default().send(&world, at), Err(Reason::NotOurs));
+        let other = Endpoint { port: [0, 1], ..at };
+        assert_eq!(pod.connect(&world, other), Err(Reason::NotOurs));
+    }
+}
+
+#[test]
+fn what_is_at_the_nodes_loopback_addresses_is_nothing_to_pods() {
+    for mut world in World::all() {
+        let at = Endpoint { port: [0x23, 0x83], ..loopback(&world) };
+        widen(&mut world);
+        world.occupy(at, Occupant::Frontend(0));
+        world.tables.set_bits(at.address, addresses::FRONTEND);
+        let pod = Fake { of_pod: true, ..Fake::default() };
+
+        assert_eq!(Fake::default().connect(&world, at), Ok(world.blue));
+        assert_eq!(pod.connect(&world, at), Err(Reason::NotOurs));
+        assert_eq!(pod.send(&world, at), Err(Reason::NotOurs));
+
+        // A backend at one is the node's own, too.
+        world.tables.backends[0].address = loopback(&world).address.0;
+        assert!(Fake::default().connect(&world, world.vip).is_ok());
+        assert_eq!(pod.connect(&world, world.vip), Err(Reason::NoBackend));
+    }
+}
+
+/// The loopback address of a world's family.
+fn loopback(world: &World) -> Endpoint {
+    let address = match world.vip.address.version() {
+        crate::endpoint::Version::V4 => Address::v4([127, 0, 0, 1]),
+        crate::endpoint::Version::V6 => Address(core::net::Ipv6Addr::LOCALHOST.octets()),
+    };
+    Endpoint { address, ..world.vip }
 }
 
 /// The tables of a reader whose pick is written anew after some loads.

@@ -1,13 +1,14 @@
-//! What is kept of the node's own sockets, most of it in memory of the socket itself.
+//! What is kept of sockets, most of it in memory of the socket itself, and of whom they are.
 
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use canary_common::namespace::Namespace;
 use canary_common::socket::{Datagrams, Pick, SocketPick};
 
-use super::{BROUGHT, DATAGRAMS, PEERS, PICKS};
+use super::{BROUGHT, DATAGRAMS, EXCEPTED, NAMESPACES, PEERS, PICKS};
 use crate::never;
 
 /// Memory of a socket of one kind: made if `create`, and `None` if there is none.
@@ -55,4 +56,19 @@ pub(crate) fn note_peer(cookie: u64, backend: Option<u32>) {
 pub(crate) fn brought(cookie: u64) -> Option<SocketPick> {
     // SAFETY: nothing removes or changes an entry but the agent of another layout.
     unsafe { BROUGHT.get(cookie) }.copied()
+}
+
+/// The pod whose network namespace has this cookie, if its sockets are served.
+#[expect(unsafe_code, reason = "reads map memory")]
+#[inline(always)]
+pub(crate) fn namespace<'a>(cookie: u64) -> Option<&'a Namespace> {
+    // SAFETY: the kernel frees an entry after the run at the earliest, and one that changes is
+    // another one.
+    NAMESPACES.get_ptr(cookie).map(|namespace| unsafe { &*namespace })
+}
+
+/// Whether sockets of a cgroup are left out.
+#[inline(always)]
+pub(crate) fn is_excepted(cgroup: u64) -> bool {
+    EXCEPTED.get_ptr(cgroup).is_some()
 }

@@ -10,8 +10,10 @@ use super::Agent;
 use super::follow::Followed;
 use crate::api::document;
 use crate::catalog::Origin;
-use crate::compile::{self, DesiredService, DesiredSplit, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage};
+use crate::compile::{
+    self, Desired, DesiredLocal, DesiredService, DesiredSplit, SplitKey, Warning,
+};
+use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage, SocketsStatus};
 use crate::source::files::place;
 use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
 
@@ -24,6 +26,30 @@ pub struct Measured {
     draining: BTreeMap<SplitKey, u64>,
     /// Queries that wait for a change.
     pub waiting: usize,
+}
+
+/// Where sockets of pods and of the node reach a service beside its frontends.
+fn locals(desired: &Desired, service: &str) -> Vec<document::Local> {
+    let of_service = desired.locals.iter().filter(|local| local.service == service);
+    let local = |local: &DesiredLocal| {
+        let at = compile::socket(&local.at);
+        document::Local {
+            owner: local.owner.to_string(),
+            address: at.ip().to_string(),
+            port: at.port(),
+            protocol: compile::protocol_name(local.at.protocol).to_owned(),
+        }
+    };
+    of_service.map(local).collect()
+}
+
+fn sockets(status: &SocketsStatus) -> document::Sockets {
+    let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    document::Sockets {
+        whose: status.whose.to_owned(),
+        namespaces: status.namespaces.map(wide),
+        excepted: wide(status.excepted),
+    }
 }
 
 impl Agent {
@@ -56,6 +82,7 @@ impl Agent {
             layout: LAYOUT_VERSION,
             source: self.source_report(),
             interfaces: self.datapath.interfaces().into_iter().map(interface).collect(),
+            sockets: sockets(&self.datapath.sockets()),
             services,
             reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).collect(),
             warnings: self.all_warnings().into_iter().map(warning).collect(),
@@ -120,6 +147,7 @@ impl Agent {
         document::Service {
             service: service.name.clone(),
             frontends: frontends(service, &*self.datapath),
+            locals: locals(&self.compiler.compiled().desired, &service.name),
             origin: origin.collect(),
             splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
         }

@@ -7,12 +7,15 @@ pub mod explain;
 pub mod flow;
 pub mod flows;
 pub mod observe;
+mod sockets;
 
 use std::collections::BTreeMap;
 
 use crate::entry::TrafficPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::sockets::{Local, Sockets};
 
 /// `GET /v1/canary/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,9 @@ pub struct Status {
     pub source: Source,
     /// Interfaces served.
     pub interfaces: Vec<Interface>,
+    /// Whose sockets are served when they connect.
+    #[serde(default)]
+    pub sockets: Sockets,
     /// Services, by name.
     pub services: Vec<Service>,
     /// Packets not forwarded, by reason; zeros left out.
@@ -72,6 +78,9 @@ pub struct Service {
     pub service: String,
     /// Virtual addresses.
     pub frontends: Vec<Frontend>,
+    /// Loopback addresses at which somebody reaches it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locals: Vec<Local>,
     /// Origin of each entry in force: `store` or `file NAME`.
     pub origin: BTreeMap<String, String>,
     /// Splits in the order written.

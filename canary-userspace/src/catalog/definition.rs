@@ -2,6 +2,7 @@
 
 mod check;
 mod probe;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,11 +20,10 @@ const BAD_STATUS: &str = "Status for checks must 'passing', 'warning', 'critical
 const MAX_WEIGHT: i64 = 65_535;
 
 /// Fields of a service that Consul has and this agent does not.
-const SERVICE_LATER: [(&str, &str); 9] = [
+const SERVICE_LATER: [(&str, &str); 8] = [
     ("EnableTagOverride", "enable_tag_override"),
     ("Kind", "kind"),
     ("Proxy", "proxy"),
-    ("Connect", "connect"),
     ("SocketPath", "socket_path"),
     ("Token", "token"),
     ("Locality", "locality"),
@@ -73,6 +73,10 @@ pub fn service(value: &Value, path: &str, remarks: &mut Remarks) -> Result<Insta
             drafts.extend(check::draft(inner, BAD_STATUS, remarks)?);
         }
     }
+    let upstreams = match fields.object("Connect", "connect", remarks)? {
+        Some(inner) => upstream::of_connect(inner, remarks)?,
+        None => Vec::new(),
+    };
     fields.refuse(&SERVICE_LATER, remarks);
     fields.finish(remarks);
     let id = if id.is_empty() { name.value.clone() } else { id };
@@ -88,6 +92,7 @@ pub fn service(value: &Value, path: &str, remarks: &mut Remarks) -> Result<Insta
         meta: meta.into(),
         tagged_addresses: tagged_addresses.into(),
         weights,
+        upstreams: upstreams.into(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Check, DATACENTER, Health, Instance, LoneCheck, Probe, Thresholds, Tls};
+use super::{Check, DATACENTER, Health, Instance, LoneCheck, Probe, Thresholds, Tls, Upstream};
 use crate::syntax::format_duration;
 
 /// The instance as an element of `GET /v1/agent/services`.
@@ -29,7 +29,7 @@ pub fn to_agent_json(instance: &Instance) -> Value {
 /// The instance as the body of a registration; reading it again gives the same instance.
 #[must_use]
 pub fn to_definition(instance: &Instance) -> Value {
-    json!({
+    let mut definition = json!({
         "ID": instance.id,
         "Name": instance.service,
         "Tags": instance.tags,
@@ -39,6 +39,20 @@ pub fn to_definition(instance: &Instance) -> Value {
         "TaggedAddresses": tagged_addresses(instance),
         "Weights": weights(instance),
         "Checks": instance.checks.iter().map(|check| check_fields(check, "CheckID")).collect::<Value>(),
+    });
+    if let Some(fields) = definition.as_object_mut().filter(|_| !instance.upstreams.is_empty()) {
+        let upstreams: Value = instance.upstreams.iter().map(upstream).collect();
+        let proxy = json!({"Proxy": {"Upstreams": upstreams}});
+        fields.insert("Connect".to_owned(), json!({"SidecarService": proxy}));
+    }
+    definition
+}
+
+fn upstream(upstream: &Upstream) -> Value {
+    json!({
+        "DestinationName": upstream.destination,
+        "LocalBindAddress": upstream.address.map(|own| own.to_string()).unwrap_or_default(),
+        "LocalBindPort": upstream.port,
     })
 }
 

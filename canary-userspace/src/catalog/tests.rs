@@ -28,6 +28,7 @@ fn blue() -> Instance {
         tagged_addresses: [("virtual".to_owned(), "10.96.0.10:80".parse().unwrap())].into(),
         weights: Weights::default(),
         checks: vec![Arc::new(tcp_check())],
+        upstreams: Box::default(),
     }
 }
 
@@ -199,7 +200,7 @@ fn what_is_wrong_with_a_service_is_told_with_its_place() {
             "status = \"fine\" timeout",
             "9:60: Status for checks must 'passing', 'warning', 'critical'",
         ),
-        ("tags", "connect { native = true }\n tags", "7:3: connect is not supported yet"),
+        ("tags", "connect { native = true }\n tags", "7:13: native is not supported yet"),
         (
             "tags",
             "weights { passing = 0 }\n tags",
@@ -280,6 +281,7 @@ proptest! {
             tagged_addresses: [("virtual6".to_owned(), SocketAddr::new(address, port))].into(),
             weights: Weights { passing, warning: 0 },
             checks: vec![Arc::new(check)],
+            upstreams: [Upstream { destination: "other".to_owned(), address: None, port }].into(),
         };
         let definition = to_definition(&instance).to_string();
         prop_assert_eq!(parse_registration(definition.as_bytes()), Ok(instance));

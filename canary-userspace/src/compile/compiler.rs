@@ -24,13 +24,17 @@ pub type Names = BTreeSet<String>;
 /// Compiles a snapshot, and after it others that differ from it in some names.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    compiled: Compiled,
-    facts: BTreeMap<String, Facts>,
+    pub(super) compiled: Compiled,
+    pub(super) facts: BTreeMap<String, Facts>,
     units: BTreeMap<String, Unit>,
     /// Services that asked for a name.
     readers: BTreeMap<String, Names>,
     /// Names whose entries refer to a name.
     referrers: BTreeMap<String, Names>,
+    /// Names whose instances reach a service at a loopback address.
+    pub(super) wanted: BTreeMap<String, Names>,
+    /// What is said of these.
+    pub(super) of_locals: Vec<Warning>,
     /// Who wants a virtual address, and who gets it.
     claimants: BTreeMap<Endpoint, Names>,
     assigned: BTreeMap<Endpoint, String>,
@@ -117,8 +121,11 @@ impl Compiler {
         let mut renamed = false;
         for name in names {
             affected.extend(self.readers.get(name).into_iter().flatten().cloned());
+            affected.extend(self.wanted_by(name));
             renamed |= self.refresh(snapshot, name, &mut frontends, &mut noted);
+            affected.extend(self.wanted_by(name));
         }
+        let relocated = self.relocate(snapshot);
         for frontend in &frontends {
             affected.extend(self.assign(frontend));
         }
@@ -141,7 +148,10 @@ impl Compiler {
         }
         let owners = flipped.iter().filter_map(|at| self.assigned.get(at)).cloned();
         affected.extend(owners.collect::<Names>());
-        affected.into_iter().filter(|name| self.place(name, compiled.remove(name))).collect()
+        let mut moved: Names =
+            affected.into_iter().filter(|name| self.place(name, compiled.remove(name))).collect();
+        moved.extend(relocated);
+        moved
     }
 
     /// Learns what `snapshot` says of `name`; notes which frontends and names that concerns.
@@ -163,6 +173,11 @@ impl Compiler {
         for other in old.refers.symmetric_difference(&new.refers) {
             noted.insert(other.clone());
             set(&mut self.referrers, other.clone(), name, new.refers.contains(other));
+        }
+        for (facts, within) in [(&old, false), (&new, true)] {
+            for destination in facts.wanted() {
+                set(&mut self.wanted, destination.to_owned(), name, within);
+            }
         }
         self.compiled.warnings.exchange(&old.warnings, &new.warnings);
         let names = |facts: &Facts| (facts.registered, facts.entries);
@@ -245,7 +260,7 @@ impl Compiler {
         name: &'a str,
         flipped: &mut BTreeSet<Endpoint>,
     ) -> Option<Result<DesiredService, String>> {
-        let reachable = !self.assigned_to(name).is_empty();
+        let reachable = self.wanted.contains_key(name) || !self.assigned_to(name).is_empty();
         let has_chain = self.facts.get(name).is_some_and(|facts| facts.entries == Kinds::Chain);
         if !has_chain && !reachable {
             return None;
@@ -300,6 +315,7 @@ impl Compiler {
             Some(Ok(mut service)) => {
                 let mut warnings;
                 (service.frontends, warnings) = self.frontends(name);
+                service.upstream = self.wanted.contains_key(name);
                 warnings.extend(families::unserved(&service));
                 self.say(name, warnings);
                 Some(service)
@@ -308,13 +324,14 @@ impl Compiler {
         let moved = [&served, &new].into_iter().flatten().flat_map(|service| &service.frontends);
         self.moved.extend(moved);
         let differs = match &new {
-            Some(new) if !new.frontends.is_empty() => served.as_ref() != Some(new),
+            Some(new) if new.is_served() => served.as_ref() != Some(new),
             _ => served.is_some(),
         };
         if let Some(service) = new {
-            let among = match service.frontends.as_slice() {
-                [] => &mut self.compiled.idle,
-                _ => &mut self.compiled.desired.services,
+            let among = if service.is_served() {
+                &mut self.compiled.desired.services
+            } else {
+                &mut self.compiled.idle
             };
             let at = among.partition_point(|other| other.name < service.name);
             among.insert(at, service);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use canary_common::endpoint::Endpoint;
 
 use super::address::{Shown, endpoint};
+use super::locals::{self, Want};
 use super::{Warning, frontends, members};
 use crate::catalog::{Snapshot, VIRTUAL_PREFIX};
 use crate::entry::reference::Entries;
@@ -35,6 +36,8 @@ pub(super) struct Facts {
     pub(super) redirects: bool,
     /// Other names that its entries refer to.
     pub(super) refers: BTreeSet<String>,
+    /// Who of its instances reaches what at a loopback address.
+    pub(super) wants: BTreeSet<Want>,
     /// What is to be said of its entries and instances by themselves.
     pub(super) warnings: Vec<Warning>,
 }
@@ -74,7 +77,15 @@ impl Facts {
             }
         }
         facts.claim(snapshot, name);
+        facts.wants = locals::wants(snapshot, name);
+        let wanted: Vec<String> = facts.wanted().map(str::to_owned).collect();
+        facts.refer(name, wanted.into_iter());
         facts
+    }
+
+    /// The services that its instances reach at loopback addresses.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.wants.iter().map(|want| want.destination.as_str())
     }
 
     /// Whether nothing is known of the name.

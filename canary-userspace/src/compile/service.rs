@@ -102,6 +102,7 @@ pub(super) fn assemble<'a>(
         follows,
         internal: policy(INTERNAL_POLICY),
         external: policy(EXTERNAL_POLICY),
+        upstream: false,
     };
     check_local(&service).map(|()| service)
 }

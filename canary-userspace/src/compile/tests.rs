@@ -38,6 +38,7 @@ impl Lab {
             tagged_addresses: tagged.into_iter().collect(),
             weights: Weights::default(),
             checks: Vec::new(),
+            upstreams: Box::default(),
         };
         self.0.instances.push(Registered {
             node: Arc::default(),

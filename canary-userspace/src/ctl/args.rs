@@ -21,6 +21,7 @@ pub use self::watching::{Flows, Observe, Top, Whose, parameter};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
+use crate::kernel::namespaces::NETNS_DIRS;
 use crate::settings::{BPFFS, POD_INTERFACES};
 
 /// Steers canary releases on this node: who gets how much of a service's new connections.
@@ -238,6 +239,9 @@ pub struct Doctor {
     /// Interfaces towards the network; those of the default routes where absent
     #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
     pub uplink_interface: Vec<String>,
+    /// Directory of files that stand for network namespaces of pods
+    #[arg(long, value_name = "DIR", action = ArgAction::Append, default_values = NETNS_DIRS)]
+    pub netns_dir: Vec<PathBuf>,
     /// Where the agent keeps its pins
     #[arg(long, value_name = "DIR", default_value = BPFFS)]
     pub bpffs: PathBuf,

@@ -32,6 +32,7 @@ pub async fn run(
     let scope = Scope {
         pod_globs: &options.pod_interface,
         uplink_globs: &options.uplink_interface,
+        netns_dirs: &options.netns_dir,
         bpffs: &options.bpffs,
     };
     let mut findings = examine(&scope);

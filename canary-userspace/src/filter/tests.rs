@@ -72,6 +72,7 @@ fn bare() -> Registered {
         node: Arc::default(),
         checks: Box::default(),
         instance: Instance {
+            upstreams: Box::default(),
             service: "payments".to_owned(),
             id: "payments".to_owned(),
             address: None,

@@ -157,6 +157,7 @@ mod tests {
             node: Arc::default(),
             checks: [Arc::new(check)].into(),
             instance: Instance {
+                upstreams: Box::default(),
                 service: "payments".into(),
                 id: "payments-1".into(),
                 address: None,

@@ -74,7 +74,7 @@ impl Attachments {
         };
         attachments.settle()?;
         match settings.socket_lb {
-            SocketLb::Host => {
+            SocketLb::Host | SocketLb::All => {
                 let cgroup = settings.cgroup.clone().map_or_else(node::cgroup_root, Ok)?;
                 attachments.links.attach_sockets(&cgroup)?;
             }
@@ -122,6 +122,13 @@ impl Attachments {
         let group = self.attached.iter().filter(|(_, attached)| is_of_group(attached));
         let all = group.map(|(index, _)| *index).chain(crowded.iter().copied()).collect();
         self.table.crowded(&all)
+    }
+
+    /// Interfaces of pods that are served, by index.
+    #[must_use]
+    pub fn pods(&self) -> BTreeMap<u32, String> {
+        let pods = self.attached.iter().filter(|(_, attached)| attached.role == Role::Pod);
+        pods.map(|(index, attached)| (*index, attached.name.clone())).collect()
     }
 
     /// Names of the interfaces that get no more places of the flow table.

@@ -5,7 +5,7 @@ mod ports;
 mod sockets;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::utsname::uname;
@@ -69,6 +69,8 @@ pub struct Scope<'a> {
     pub pod_globs: &'a [String],
     /// Globs of uplinks; the interfaces of the default routes if empty.
     pub uplink_globs: &'a [String],
+    /// Directories of files that stand for network namespaces.
+    pub netns_dirs: &'a [PathBuf],
     /// Directory of the pins.
     pub bpffs: &'a Path,
 }
@@ -251,8 +253,12 @@ mod tests {
     fn every_node_gets_a_finding_of_each_kind() {
         let globs = ["lo".to_owned()];
         let none = ["there-is-none*".to_owned()];
-        let scope =
-            Scope { pod_globs: &globs, uplink_globs: &none, bpffs: Path::new("/sys/fs/bpf/x") };
+        let scope = Scope {
+            pod_globs: &globs,
+            uplink_globs: &none,
+            netns_dirs: &[],
+            bpffs: Path::new("/sys/fs/bpf/x"),
+        };
 
         let findings = examine(&scope);
 
@@ -270,6 +276,7 @@ mod tests {
             "conntrack",
             "hooks",
             "end",
+            "namespaces",
             "mptcp",
         ] {
             assert_eq!(

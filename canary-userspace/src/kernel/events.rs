@@ -136,11 +136,16 @@ pub(super) fn seen(event: &Event, names: &impl Names, time: SystemTime) -> Optio
     let split = event.has(Event::SPLIT).then(|| names.split(event.statistics)).flatten();
     let frontend = event.has(Event::FRONTEND).then(|| names.frontend(event.frontend)).flatten();
     let backend = event.has(Event::BACKEND).then(|| names.backend(event.backend)).flatten();
+    let named = event.has(Event::SERVICE).then(|| names.service(event.frontend)).flatten();
     let service = match &split {
         Some(split) => Some(split.service.clone()),
-        None => frontend.map(|(_, service)| service),
+        None => frontend.map(|(_, service)| service).or(named),
     };
-    let shown = |endpoint: &Endpoint| socket(endpoint).to_string();
+    // A socket that calls has no port yet.
+    let shown = |endpoint: &Endpoint| match socket(endpoint) {
+        at if at.port() == 0 && event.has(Event::SOCKET) => at.ip().to_string(),
+        at => at.to_string(),
+    };
     let told = document::Event {
         time: format_rfc3339_micros(time).to_string(),
         kind: word(&EVENTS, &kind).to_owned(),
@@ -149,7 +154,9 @@ pub(super) fn seen(event: &Event, names: &impl Names, time: SystemTime) -> Optio
         protocol: has_ends.then(|| protocol_name(event.protocol).to_owned()),
         source: has_ends.then(|| shown(&source)),
         destination: has_ends.then(|| shown(&destination)),
-        interface: names.interface(event.interface),
+        by: if event.has(Event::SOCKET) { "socket" } else { "packet" }.to_owned(),
+        // 0 is no interface, and glibc has a name for it: an empty one.
+        interface: names.interface(event.interface).filter(|name| !name.is_empty()),
         service: service.clone(),
         target: split.as_ref().map(|split| split.target.clone()),
         subset: split.as_ref().map(|split| split.subset.clone()),

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::mem;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::Result;
 
+use super::attach::Found;
+use super::locals::Owner;
 use super::{Kernel, LEAVING_AT_MOST, LEAVING_EVERY};
 use crate::compile::socket;
 
@@ -106,5 +109,22 @@ impl Kernel {
             self.sockets.hurry();
         }
         Ok(())
+    }
+}
+
+impl Kernel {
+    /// Makes `LOCALS` what is wanted, with addresses and namespaces as they are.
+    pub(super) fn settle_locals(&mut self) -> Result<()> {
+        let attachments = &mut self.attachments;
+        let owner = |address: IpAddr| {
+            if address.is_loopback() || attachments.is_own(address)? {
+                return Ok(Owner::Node);
+            }
+            // A pod that is a port of a bridge is reached by the bridge.
+            let is_here = attachments.find(address)? == Found::Here;
+            Ok(if is_here { Owner::Pod } else { Owner::Elsewhere })
+        };
+        let places = self.namespaces.places();
+        self.locals.settle(&self.published, &places, &self.writer.settings, owner)
     }
 }

@@ -28,6 +28,9 @@ pub const SOCKET_PROGRAMS: [&str; 9] = [
     "sendmsg6",
 ];
 
+/// Those of them that pick.
+pub const PICKING: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg6"];
+
 /// The program that inserts into the flow table.
 const INSERTER: &str = "put_flow";
 
@@ -193,13 +196,13 @@ impl Links {
         Ok(())
     }
 
-    /// Detaches the programs of sockets, in the opposite order.
+    /// Detaches the programs that pick; what was picked is shown as before, and counted.
     ///
     /// # Errors
     ///
     /// If a pin cannot be removed.
     pub fn detach_sockets(&self) -> Result<()> {
-        SOCKET_PROGRAMS.iter().rev().try_for_each(|name| remove(&self.pin(name, "cgroup")))
+        PICKING.iter().try_for_each(|name| remove(&self.pin(name, "cgroup")))
     }
 
     /// Detaches a program from an interface, if it is attached.

@@ -19,6 +19,9 @@ pub(crate) trait Names {
     /// Where a frontend is, and whose it is.
     fn frontend(&self, id: u32) -> Option<(Endpoint, String)>;
 
+    /// The name of a service.
+    fn service(&self, id: u32) -> Option<String>;
+
     /// Whose counters a row of statistics is.
     fn split(&self, statistics: u16) -> Option<SplitKey>;
 

@@ -68,6 +68,12 @@ impl Names for TableNames {
         Some((at, name.to_owned()))
     }
 
+    fn service(&self, id: u32) -> Option<String> {
+        // The first has no name: nothing is behind it.
+        let label = label(&self.services, id)?;
+        label.name(0).filter(|name| !name.is_empty()).map(str::to_owned)
+    }
+
     fn split(&self, statistics: u16) -> Option<SplitKey> {
         let label = label(&self.splits, u32::from(statistics))?;
         let [service, target, subset] = [0, 1, 2].map(|index| label.name(index));

@@ -1,5 +1,6 @@
 //! Questions to rtnetlink and its news, in the network namespace of the thread that opens it.
 
+mod peers;
 mod routes;
 
 use std::{

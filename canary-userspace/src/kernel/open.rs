@@ -22,9 +22,11 @@ use super::insert::Inserter;
 use super::links::Links;
 use super::load::Places;
 use super::locality::Locality;
+use super::locals::Locals;
 use super::look::Looker;
 use super::mapped::Mapped;
 use super::names::TableNames;
+use super::namespaces::Namespaces;
 use super::pins::Pins;
 use super::sockets::Sockets;
 use super::sweep::{Alive, Sweep};
@@ -65,14 +67,11 @@ impl Kernel {
         let mut per_cpu = PerCpu::take(&mut ebpf)?;
         let table = attached::Table::take(&mut ebpf)?;
         let locality = placed(&mut ebpf, settings)?;
-        let sockets = Sockets::start(&mut ebpf)?;
+        let (namespaces, locals, sockets) = for_sockets(&mut ebpf, settings)?;
         let brought_sockets = bring_picks(&places.maps, hash(&mut ebpf, "BROUGHT")?)?;
-        let mut links = Links::new(ebpf, places.links);
-        let foreign = heard(links.inserter()?)?;
-        upgrade.iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
-        per_cpu.hears_resent(resent::attached(&mut links));
-        let attachments =
-            Attachments::open(links, table, settings, upgrade.is_none() || revision > 0)?;
+        let links = Links::new(ebpf, places.links);
+        let upgraded = (upgrade.as_ref(), revision);
+        let (foreign, attachments) = attached(links, table, settings, upgraded, &mut per_cpu)?;
         let mut kernel = Self {
             writer,
             published,
@@ -96,6 +95,8 @@ impl Kernel {
             passed: Instant::now(),
             hertz,
             sockets,
+            namespaces,
+            locals,
             pods: BTreeMap::new(),
             brought_sockets,
             upgrade,
@@ -109,6 +110,7 @@ impl Kernel {
     /// Removes the tables of an earlier layout where ours serve already: the last start ended
     /// before they were removed.
     fn end_upgrade(&mut self) -> Result<()> {
+        self.namespaces.look(self.attachments.pods());
         if self.revision > 0
             && let Some(upgrade) = self.upgrade.take()
         {
@@ -116,6 +118,30 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// What the hooks of sockets need.
+fn for_sockets(ebpf: &mut Ebpf, settings: &Settings) -> Result<(Namespaces, Locals, Sockets)> {
+    let namespaces = Namespaces::start(ebpf, settings)?;
+    let locals = Locals::new(hash(ebpf, "LOCALS")?, settings.socket_lb)?;
+    let sockets = Sockets::start(ebpf, namespaces.clone())?;
+    Ok((namespaces, locals, sockets))
+}
+
+/// Attaches to the interfaces there are, once the programs of earlier tables are loaded; what
+/// conntrack knows is asked by the same programs.
+fn attached(
+    mut links: Links,
+    table: attached::Table,
+    settings: &Settings,
+    (upgrade, revision): (Option<&Upgrade>, u64),
+    per_cpu: &mut PerCpu,
+) -> Result<(Foreign, Attachments)> {
+    per_cpu.hears_resent(resent::attached(&mut links));
+    let foreign = heard(links.inserter()?)?;
+    upgrade.into_iter().flat_map(Upgrade::programs).for_each(|program| links.load(&program));
+    let forwards = upgrade.is_none() || revision > 0;
+    Ok((foreign, Attachments::open(links, table, settings, forwards)?))
 }
 
 /// A hash of the object.

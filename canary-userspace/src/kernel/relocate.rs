@@ -1,16 +1,12 @@
-//! Backends that come to this node or leave it, and what people are told of the flow table.
+//! Backends that come to this node or leave it.
 
 use std::time::Instant;
 
 use anyhow::Result;
 
 use super::Kernel;
-use super::sweep::Fill;
-use crate::compile::{DesiredService, Names, Warning};
+use crate::compile::{DesiredService, Names};
 use crate::plan::plan_some;
-
-/// Percent of the places of the flow table in use from which people are told.
-const NEARLY_FULL: u64 = 80;
 
 impl Kernel {
     pub(super) fn settle(&mut self) -> Result<()> {
@@ -38,27 +34,4 @@ impl Kernel {
         self.carry_out(&now, planned, start)?;
         self.settle()
     }
-}
-
-/// Says that the flow table is nearly full, if it is.
-pub(super) fn nearly_full(fill: &Fill) -> Option<Warning> {
-    let percent = fill.percent();
-    (percent >= NEARLY_FULL).then(|| Warning {
-        service: String::new(),
-        text: format!(
-            "FLOWS is {percent} % full with {} connections: what has ended, then what is half \
-             open goes first, and from 100 % new ones are refused; raise `limits.flows`, stop \
-             the agent, run `canaryctl detach` and start it anew",
-            fill.connections
-        ),
-    })
-}
-
-/// Says that an interface gets no more of the flow table.
-pub(super) fn is_crowded(interface: &str) -> Warning {
-    let text = format!(
-        "interface {interface} holds half of FLOWS with connections that are alive: its new ones \
-         are refused until some of them end"
-    );
-    Warning { service: String::new(), text }
 }

@@ -36,10 +36,10 @@ pub(super) fn attached(links: &mut Links) -> bool {
 
 /// Mounts tracefs where the kernel has it and nobody has mounted it.
 fn mounted() -> Result<()> {
-    let is_there = |place: &&str| {
+    let is_there = |place: &str| {
         statfs(Path::new(place)).is_ok_and(|stat| stat.filesystem_type() == TRACEFS_MAGIC)
     };
-    if TRACEFS.iter().any(|place| is_there(&place)) {
+    if TRACEFS.iter().any(|place| is_there(place)) {
         return Ok(());
     }
     let [usual, _] = TRACEFS;

@@ -143,12 +143,15 @@ mod tests {
         let addresses = u64::from(addresses::ROWS) * 8;
         // Buckets alone: its elements are made as they come.
         let brought = u64::from(limits::MAX_BROUGHT) * 16;
+        // As above.
+        let few = limits::MAX_NAMESPACES + limits::MAX_LOCALS + limits::MAX_EXCEPTED;
+        let few = u64::from(few) * 16;
         let peers = u64::from(limits::MAX_PEERS) * element::<u64, u32>();
         // SETTINGS, REASONS, REFUSALS, EVICTIONS, GRACE, and what each map takes beside its rows.
         let rest = 20 * 4096 + 64 * (8 * cpus + 8);
         // EVENTS, and the ring of aya-log.
         let rings = u64::from(limits::EVENTS_BYTES) + (128 << 10);
-        of_rows.iter().sum::<u64>() + overflow + addresses + brought + peers + rest + rings
+        of_rows.iter().sum::<u64>() + overflow + addresses + brought + few + peers + rest + rings
     }
 
     #[test]

@@ -19,9 +19,10 @@ use canary_common::backend::{Backend, State};
 use canary_common::endpoint::{Endpoint, UDP};
 use canary_common::socket::Picked;
 
-use super::load;
 use super::mapped::Mapped;
+use super::namespaces::{Namespaces, Place, enter};
 use super::sock_diag::{Found, SockDiag};
+use super::{load, node};
 
 /// Time after a listing until another: a program may have been about to connect.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -43,12 +44,12 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Starts the thread, in the network namespace of this one.
+    /// Starts the thread, in the network namespace of this one; it looks into those of pods as well.
     ///
     /// # Errors
     ///
     /// If tables are missing, or the system has no thread for it.
-    pub(super) fn start(ebpf: &mut Ebpf) -> Result<Self> {
+    pub(super) fn start(ebpf: &mut Ebpf, namespaces: Namespaces) -> Result<Self> {
         let map = ebpf.map("PICKS").context("the BPF object has no map PICKS")?;
         let Map::SkStorage(table) = map else { anyhow::bail!("PICKS is of another kind") };
         let table = table.fd().as_fd().try_clone_to_owned().context("open PICKS again")?;
@@ -56,7 +57,8 @@ impl Sockets {
         let peers = HashMap::try_from(load::take(ebpf, "PEERS")?).context("PEERS")?;
         let (ask, asked) = channel();
         let held = Arc::new(Mutex::new(Held::default()));
-        let lister = Lister { table, peers, backends, held: Arc::clone(&held), failed: false };
+        let lister =
+            Lister { table, peers, backends, namespaces, held: Arc::clone(&held), failed: false };
         thread::Builder::new()
             .name("sockets".to_owned())
             .spawn(move || lister.run(&asked))
@@ -82,6 +84,7 @@ struct Lister {
     table: OwnedFd,
     peers: HashMap<MapData, u64, u32>,
     backends: Mapped<Backend>,
+    namespaces: Namespaces,
     held: Arc<Mutex<Held>>,
     /// The last listing failed, and that was said.
     failed: bool,
@@ -123,10 +126,24 @@ impl Lister {
 
     /// Ends sockets; who holds which backend then.
     fn try_list(&self) -> Result<BTreeMap<u32, u64>> {
-        let mut diag = SockDiag::open()?;
+        let mut holders = BTreeMap::new();
+        let mut result = SockDiag::open().and_then(|diag| self.list_in(diag, &mut holders));
+        for place in self.namespaces.places() {
+            let listed = open_in(&place).and_then(|diag| self.list_in(diag, &mut holders));
+            if let Err(error) = listed {
+                // It went with its pod, or another file stands for it.
+                self.namespaces.look_again();
+                let error = error.context(format!("in {}", place.path.display()));
+                result = if place.path.exists() { result.and(Err(error)) } else { result };
+            }
+        }
+        result.map(|()| holders)
+    }
+
+    /// Ends sockets of one namespace, and adds who holds which backend.
+    fn list_in(&self, mut diag: SockDiag, holders: &mut BTreeMap<u32, u64>) -> Result<()> {
         let table = u32::try_from(self.table.as_raw_fd()).context("a descriptor is negative")?;
         let rows = self.backends.rows_as_they_are()?;
-        let mut holders: BTreeMap<u32, u64> = BTreeMap::new();
         let (mut ended, mut first_error) = (0_usize, None);
         for socket in diag.connected(table)? {
             let Some(picked) = self.picked(&socket) else { continue };
@@ -147,12 +164,9 @@ impl Lister {
         if ended > 0 {
             tracing::info!("{ended} sockets ended whose backend is gone");
         }
-        ensure!(first_error.is_none(), "{:#}", first_error.unwrap_or_else(|| anyhow::anyhow!("")));
-        Ok(holders)
+        first_error.map_or(Ok(()), Err)
     }
-}
 
-impl Lister {
     /// Where a socket was sent to; `None` for one that we know nothing of.
     fn picked(&self, socket: &Found) -> Option<Picked> {
         if socket.protocol != UDP {
@@ -162,6 +176,14 @@ impl Lister {
         let peer = socket.peer();
         Some(Picked { frontend: peer, backend: peer, id, statistics: 0 })
     }
+}
+
+/// `sock_diag` of a pod's namespace.
+fn open_in(place: &Place) -> Result<SockDiag> {
+    enter(&place.path, || {
+        ensure!(node::netns_cookie()? == place.cookie, "another network namespace is there");
+        SockDiag::open()
+    })
 }
 
 /// Whether a socket goes on, by the row that its pick names.

@@ -9,7 +9,7 @@ use canary_common::settings::Settings as Row;
 use super::mapped::Mapped;
 use super::netlink::Netlink;
 use super::{node, seed};
-use crate::settings::Settings;
+use crate::settings::{Settings, SocketLb};
 
 /// Writes the programs' settings.
 ///
@@ -47,8 +47,17 @@ pub(super) fn tell(
     for (place, half) in v6.words().into_iter().enumerate() {
         wide(offset_of!(Row, node_v6).saturating_add(place.saturating_mul(8)), half)?;
     }
+    // What there is in LOCALS is there still.
+    let locals = table.load(0, offset_of!(Row, sockets))? & Row::LOCALS;
+    word(offset_of!(Row, sockets), locals | sockets(settings))?;
     word(offset_of!(Row, bucket_mask), bucket_mask)?;
     let ports = settings.source_ports;
     word(offset_of!(Row, first_port), u32::from(ports.first()))?;
     word(offset_of!(Row, ports), ports.count())
+}
+
+/// Whose sockets are served.
+fn sockets(settings: &Settings) -> u32 {
+    let all = if settings.socket_lb == SocketLb::All { Row::ALL } else { 0 };
+    all | if settings.socket_lb_except.is_empty() { 0 } else { Row::EXCEPTED }
 }

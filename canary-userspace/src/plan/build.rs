@@ -136,7 +136,7 @@ impl<'t> Builder<'t> {
         before: Option<&DesiredService>,
         service: &DesiredService,
     ) -> Result<(), Short> {
-        if service.frontends.is_empty() {
+        if !service.is_served() {
             return Ok(());
         }
         let known = before.map(DesiredService::endpoints).unwrap_or_default();

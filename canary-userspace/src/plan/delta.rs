@@ -73,8 +73,8 @@ impl Builder<'_> {
         let changed = delta.put.iter().filter_map(|(old, new)| Some(((*old)?, new.endpoints())));
         let gone = delta.gone.iter().filter_map(|(_, old)| Some(((*old)?, BTreeSet::new())));
         let mut left = BTreeSet::new();
-        // One without frontends has none of its own: another one has them.
-        let has_own = |(old, _): &(&DesiredService, _)| !old.frontends.is_empty();
+        // One that nothing leads to has none of its own: another one has them.
+        let has_own = |(old, _): &(&DesiredService, _)| old.is_served();
         for (old, kept) in changed.chain(gone).filter(has_own) {
             for endpoint in old.endpoints().difference(&kept) {
                 let Some(row) = self.tables.backends.get_mut(endpoint) else { continue };

@@ -394,6 +394,7 @@ fn split(service: &str, subset: &str, share: u16, pods: &[u8]) -> DesiredSplit {
 
 fn service(name: &str, vips: &[u8], splits: Vec<DesiredSplit>) -> DesiredService {
     DesiredService {
+        upstream: false,
         name: name.to_owned(),
         frontends: vips.iter().map(|last| vip(*last)).collect(),
         default_subset: "blue".to_owned(),
@@ -415,7 +416,7 @@ fn payments(blue: u16) -> DesiredService {
 }
 
 fn desired(services: Vec<DesiredService>) -> Desired {
-    Desired { services }
+    Desired { services, ..Desired::default() }
 }
 
 /// Tables that hold `services`.

@@ -263,7 +263,7 @@ fn nesting_ends_at_the_limit_and_not_at_the_stacks_end() {
 
 #[test]
 fn long_texts_take_linear_time() {
-    let texts: [(&str, fn(usize) -> String); 5] = [
+    let texts: [(&str, OfParts); 5] = [
         ("a list", |n| format!("a = [{}]", "1,".repeat(n))),
         ("strings", |n| format!("{{\"a\": [{}1]}}", "\"\u{e9}\",".repeat(n))),
         ("templates", |n| format!("a = \"{}\"", "${{x}}".repeat(n))),
@@ -279,6 +279,9 @@ fn long_texts_take_linear_time() {
         assert!(long < short * 32, "{what}: {short:?}, and {long:?} for eight times as much");
     }
 }
+
+/// A text of so many parts.
+type OfParts = fn(usize) -> String;
 
 /// Processor time of reading a text, the least of three.
 fn cost(text: &str) -> Duration {

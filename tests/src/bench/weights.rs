@@ -38,8 +38,10 @@ pub(super) struct Weights {
 /// Publishes one change after the other, without a pause in which a grace period could pass.
 pub(super) fn measure(bpffs: PathBuf) -> Result<Weights> {
     let mut kernel = Kernel::open(&settings(bpffs)).context("open the datapath")?;
-    let mut desired =
-        Desired { services: (0..=OTHERS).map(|number| service(number, WHOLE)).collect() };
+    let mut desired = Desired {
+        services: (0..=OTHERS).map(|number| service(number, WHOLE)).collect(),
+        locals: Vec::new(),
+    };
     kernel.publish(&desired)?;
     let mut weights = Weights::default();
     for change in 0..CHANGES.saturating_mul(2) {
@@ -70,6 +72,8 @@ fn settings(bpffs: PathBuf) -> Settings {
         uplink_interfaces: Vec::new(),
         uplink_mode: UplinkMode::Off,
         socket_lb: SocketLb::Off,
+        socket_lb_except: Vec::new(),
+        netns_dirs: Vec::new(),
         cgroup: None,
         bpffs,
         node_name: None,
@@ -101,6 +105,7 @@ fn service(number: u16, first: u16) -> DesiredService {
         standby: Vec::new(),
     };
     DesiredService {
+        upstream: false,
         frontends: vec![at([172, 0, 0, 0], number, 1)],
         default_subset: "blue".to_owned(),
         splits: vec![split("blue", first, 0), split("green", WHOLE.saturating_sub(first), 100)],

@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     path::PathBuf,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -62,6 +62,11 @@ fn obey(sockets: &mut HashMap<String, OwnedFd>, words: &[&str]) -> Result<String
     if let ["connects", protocol, target, count] = words {
         return many(protocol, target.parse()?, count.parse()?).map(|count| count.to_string());
     }
+    if let ["time-connects", target, count] = words {
+        let target: SocketAddr = target.parse()?;
+        let took = median(count.parse()?, || connect_once("tcp", target))?;
+        return Ok(took.as_nanos().to_string());
+    }
     let [verb, name, rest @ ..] = words else { bail!("{words:?} is no line of this program") };
     let own = sockets.get(*name).with_context(|| format!("no socket {name}"))?.as_raw_fd();
     match (*verb, rest) {
@@ -79,6 +84,15 @@ fn obey(sockets: &mut HashMap<String, OwnedFd>, words: &[&str]) -> Result<String
             let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
             let from = from.map(|from| shown(&from)).unwrap_or_default();
             return Ok(format!("{from} {}", text.trim_end()));
+        }
+        ("time-echoes", [count]) => {
+            let mut bytes = [0; 64];
+            let took = median(count.parse()?, || {
+                send(own, b"x", MsgFlags::MSG_NOSIGNAL)?;
+                recvfrom::<SockaddrStorage>(own, &mut bytes)?;
+                Ok(())
+            })?;
+            return Ok(took.as_nanos().to_string());
         }
         ("close", []) => drop(sockets.remove(*name)),
         _ => bail!("{words:?} is no line of this program"),
@@ -132,6 +146,18 @@ fn address(text: &str) -> Result<SockaddrStorage> {
 fn shown(at: &SockaddrStorage) -> String {
     let v4 = at.as_sockaddr_in().map(ToString::to_string);
     v4.or_else(|| at.as_sockaddr_in6().map(ToString::to_string)).unwrap_or_default()
+}
+
+/// The median time of what is done so often.
+fn median(count: usize, mut what: impl FnMut() -> io::Result<()>) -> Result<Duration> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = Instant::now();
+        what()?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    times.get(count / 2).copied().context("nothing was done")
 }
 
 /// Connects sockets, each closed at once, until one fails.

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
+    path::Path,
     process::{ChildStdin, ChildStdout, Command, Stdio},
     sync::{Mutex, PoisonError},
 };
@@ -25,8 +26,17 @@ impl Lab {
     ///
     /// If it cannot be started.
     pub fn script(&self, namespace: &Namespace) -> Result<Script> {
+        self.script_in(namespace, self.cgroup())
+    }
+
+    /// The same in another cgroup.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn script_in(&self, namespace: &Namespace, cgroup: &Path) -> Result<Script> {
         let mut command = Command::new(binaries::helper("sockets")?);
-        command.arg("--cgroup").arg(self.cgroup());
+        command.arg("--cgroup").arg(cgroup);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let process = Process::start(self.undo(), namespace, &mut command)?;
         let (stdin, stdout) = process.pipes()?;

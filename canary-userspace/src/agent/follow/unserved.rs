@@ -63,13 +63,13 @@ impl Unserved {
         }
         let served = |service: &&DesiredService| !self.services.contains_key(&service.name);
         let services = compiled.desired.services.iter().filter(served).cloned().collect();
-        let mut desired = Desired { services };
+        let mut desired = Desired { services, locals: compiled.desired.locals.clone() };
         // A frontend that somebody else has by now is not given back.
         let taken = desired.claims();
         desired.services.extend(self.services().filter_map(|old| {
             let mut service = old.clone();
             service.frontends.retain(|frontend| !taken.contains_key(frontend));
-            (!service.frontends.is_empty()).then_some(service)
+            service.is_served().then_some(service)
         }));
         desired.services.sort_by(|a, b| a.name.cmp(&b.name));
         Some(desired)

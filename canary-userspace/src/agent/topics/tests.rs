@@ -19,6 +19,7 @@ fn registered(service: &str, id: &str, tag: &str) -> Registered {
             tagged_addresses: Pairs::default(),
             weights: Weights::default(),
             checks: Vec::new(),
+            upstreams: Box::default(),
         },
         origin: Origin::Store,
         health: Health::Passing,

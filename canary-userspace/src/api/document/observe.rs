@@ -19,6 +19,9 @@ pub struct Event {
     pub source: Option<String>,
     /// Where it goes to, as it came.
     pub destination: Option<String>,
+    /// What it was: a `packet`, or the call of a `socket` that is given its backend.
+    #[serde(default)]
+    pub by: String,
     /// The interface it came by.
     pub interface: Option<String>,
     /// The service that the client connects to.

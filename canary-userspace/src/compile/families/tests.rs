@@ -17,6 +17,7 @@ fn instance(address: Option<&str>, tagged: &[(&str, &str)]) -> Registered {
         tagged_addresses: tagged.collect(),
         weights: Weights::default(),
         checks: Vec::new(),
+        upstreams: Box::default(),
     };
     let (checks, origin) = (Box::default(), Origin::Store);
     Registered { node: Arc::default(), checks, instance, origin, health: Health::Passing }

@@ -8,7 +8,7 @@ use crate::foresee::{foresee, tests::Written};
 
 /// Gives the instance that came last an IPv6 address beside its own.
 fn both(registered: &mut Registered) {
-    let Some(std::net::IpAddr::V4(own)) = registered.instance.address else { return };
+    let Some(IpAddr::V4(own)) = registered.instance.address else { return };
     let address = SocketAddr::from((own.to_ipv6_compatible(), 8080));
     registered.instance.tagged_addresses.extend([("lan_ipv6".to_owned(), address)]);
 }

@@ -236,6 +236,7 @@ fn a_backend_that_leaves_the_node_keeps_its_row_and_its_counters() {
     let service = placed();
     let with = |here: &[u8]| Desired {
         services: vec![service.clone(), service.local(|endpoint| here.contains(&host(endpoint)))],
+        ..Desired::default()
     };
     let (mut published, _) = Published::new(Sizes::default());
     plan(&mut published, &with(&[1, 3])).unwrap();
@@ -249,7 +250,7 @@ fn a_backend_that_leaves_the_node_keeps_its_row_and_its_counters() {
     let again: Vec<_> = published.counted().map(|(key, id, _)| (key.clone(), id)).collect();
     assert_eq!(again, counted);
 
-    let alone = Desired { services: vec![service.clone()] };
+    let alone = Desired { services: vec![service.clone()], ..Desired::default() };
     plan(&mut published, &alone).unwrap();
     assert_eq!(published.leaving_backends().count(), 0);
     assert_eq!(published.service(&service.local_name()), None);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::api::document::{Connections, Quantiles, Service, Split, Status};
+use crate::api::document::{Connections, Quantiles, Service, Sockets, Split, Status};
 use crate::ctl::paint::Paint;
 use crate::ctl::table::{Column, Table, bytes, micros};
 
@@ -64,14 +64,32 @@ fn head(status: &Status, paint: Paint) -> Vec<String> {
         .map(|interface| format!("{} ({}, {})", interface.name, interface.role, interface.hook))
         .collect();
     let interfaces = if interfaces.is_empty() { "none".to_owned() } else { interfaces.join(", ") };
-    vec![
+    let mut lines = vec![
         format!("Agent:       {} {ready}, revision {}", status.version, status.revision),
         match &source.address {
             Some(address) => format!("Source:      {} at {address}, {health}", source.kind),
             None => format!("Source:      {}, {health}", source.kind),
         },
         format!("Interfaces:  {interfaces}"),
-    ]
+    ];
+    lines.extend(sockets(&status.sockets));
+    lines
+}
+
+/// Whose sockets are served; nothing where that is the node's own, as ever.
+fn sockets(status: &Sockets) -> Option<String> {
+    let except = match status.excepted {
+        0 => String::new(),
+        1 => ", 1 cgroup left out".to_owned(),
+        count => format!(", {count} cgroups left out"),
+    };
+    let namespaces = match status.namespaces {
+        Some(1) => ", 1 network namespace of pods".to_owned(),
+        Some(count) => format!(", {count} network namespaces of pods"),
+        None if except.is_empty() && status.whose != "off" => return None,
+        None => String::new(),
+    };
+    Some(format!("Sockets:     {}{namespaces}{except}", status.whose))
 }
 
 /// Each service's line, and under it one for each split; all splits share their columns.

@@ -19,6 +19,10 @@ impl Names for One {
         (id == 1).then(|| (at([11, 0, 0, 1], 80), "web".to_owned()))
     }
 
+    fn service(&self, id: u32) -> Option<String> {
+        (id == 5).then(|| "web".to_owned())
+    }
+
     fn split(&self, statistics: u16) -> Option<SplitKey> {
         let [service, target, subset] = ["web", "api", "blue"].map(str::to_owned);
         (statistics == 7).then_some(SplitKey { service, target, subset })
@@ -74,6 +78,7 @@ fn a_translated_connection_has_its_split_and_the_port_that_its_backend_sees() {
         protocol: Some("tcp".to_owned()),
         source: Some("10.0.0.7:4000".to_owned()),
         destination: Some("11.0.0.1:80".to_owned()),
+        by: "packet".to_owned(),
         interface: Some("veth9".to_owned()),
         service: Some("web".to_owned()),
         target: Some("api".to_owned()),
@@ -132,4 +137,36 @@ fn a_packet_that_cannot_be_read_has_no_ends_and_an_unknown_kind_is_left_out() {
     assert_eq!((shown.protocol, shown.source, shown.destination), (None, None, None));
     assert_eq!(client, None);
     assert!(seen(&Event { kind: 200, ..unread }, &One, UNIX_EPOCH).is_none());
+}
+
+#[test]
+fn a_sockets_call_has_its_split_or_the_service_that_refused_it_and_no_port() {
+    let (client, vip) = (at([10, 0, 0, 9], 0), at([11, 0, 0, 1], 80));
+    let flags = Event::TUPLE | Event::SOCKET;
+    let by_socket = Event { flags, interface: 0, ..event(Kind::Connection, client, vip) };
+    let picked = Event {
+        flags: flags | Event::SPLIT | Event::BACKEND,
+        statistics: 7,
+        backend: 3,
+        ..by_socket
+    };
+    let refused = Event {
+        flags: flags | Event::SERVICE,
+        kind: Kind::Refused.number(),
+        reason: u8::try_from(Reason::NoBackend.slot()).unwrap(),
+        frontend: 5,
+        ..by_socket
+    };
+
+    let (picked, refused) = (told(&picked).event, told(&refused).event);
+
+    for event in [&picked, &refused] {
+        assert_eq!(event.by, "socket");
+        assert_eq!(event.source.as_deref(), Some("10.0.0.9"));
+        assert_eq!(event.service.as_deref(), Some("web"));
+    }
+    assert_eq!(picked.backend.as_deref(), Some("12.0.0.3:8080"));
+    assert_eq!(refused.reason.as_deref(), Some("no-backend"));
+    let packet = told(&event(Kind::Connection, client, vip)).event;
+    assert_eq!((packet.by.as_str(), packet.source.as_deref()), ("packet", Some("10.0.0.9:0")));
 }

@@ -22,6 +22,10 @@ impl Names for Numbers {
         Some((at(11, id, 80, TCP), format!("service-{id}")))
     }
 
+    fn service(&self, id: u32) -> Option<String> {
+        Some(format!("service-{id}"))
+    }
+
     fn split(&self, statistics: u16) -> Option<SplitKey> {
         let service = "service-1".to_owned();
         let target = format!("target-{statistics}");

@@ -37,7 +37,7 @@ impl Locality {
             .collect();
         services.extend(local);
         services.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Cow::Owned(Desired { services }))
+        Ok(Cow::Owned(Desired { services, locals: desired.locals.clone() }))
     }
 
     /// Whether a backend is of this node.

@@ -24,6 +24,7 @@ fn states() -> impl Strategy<Value = Desired> {
                     .map(|(last, _)| frontend(last))
                     .collect();
                 (there && !frontends.is_empty()).then(|| DesiredService {
+                    upstream: false,
                     splits: splits_of(&name, splits),
                     default_subset: "b".to_owned(),
                     histograms,

@@ -256,6 +256,7 @@ impl Row {
             tagged_addresses: tagged.into(),
             weights: service.weights.map(Weights::from).unwrap_or_default(),
             checks: Vec::new(),
+            upstreams: Box::default(),
         };
         Ok(Registered { node: Arc::new(node.into()), checks, instance, origin: ORIGIN, health })
     }

@@ -24,6 +24,8 @@ enum What {
     Packet(bench::Options),
     /// What Consul's model costs at size: compiling, filtering, writing, waiting
     Model(bench::model::Options),
+    /// What a pod's connection costs by packets, by a pick at connect time, and straight
+    Ways(bench::ways::Options),
     /// Pages of the documentation that are drawn from the code
     Docs(docs::Options),
 }
@@ -44,6 +46,7 @@ fn run(cli: &Cli) -> Result<()> {
         What::Verify(options) => verify::run(options),
         What::Packet(options) => bench::packet(options),
         What::Model(options) => bench::model::model(options),
+        What::Ways(options) => bench::ways::ways(options),
         What::Docs(options) => docs::run(options),
     }
 }
