@@ -8,6 +8,7 @@
 #![no_main]
 // As in `main.rs`.
 #![feature(core_intrinsics, asm_experimental_arch)]
+#![expect(clippy::needless_pass_by_value, reason = "the macros hand over contexts whole")]
 #![expect(internal_features, reason = "the only way to atomics on this target")]
 #![expect(
     dead_code,
@@ -238,7 +239,7 @@ fn key_make(_: XdpContext) -> u32 {
 #[xdp]
 fn hash_lookup(_: XdpContext) -> u32 {
     match core::hint::black_box(next_key()) {
-        Some(key) if BENCH_HASH.get_ptr(&key).is_some() => xdp_action::XDP_PASS,
+        Some(key) if BENCH_HASH.get_ptr(key).is_some() => xdp_action::XDP_PASS,
         _ => xdp_action::XDP_ABORTED,
     }
 }
@@ -247,7 +248,7 @@ fn hash_lookup(_: XdpContext) -> u32 {
 #[xdp]
 fn hash_miss(_: XdpContext) -> u32 {
     match core::hint::black_box(next_key()) {
-        Some(key) if BENCH_HASH.get_ptr(&key).is_none() => xdp_action::XDP_PASS,
+        Some(key) if BENCH_HASH.get_ptr(key).is_none() => xdp_action::XDP_PASS,
         _ => xdp_action::XDP_ABORTED,
     }
 }
@@ -256,7 +257,7 @@ fn hash_miss(_: XdpContext) -> u32 {
 #[xdp]
 fn lru_lookup(_: XdpContext) -> u32 {
     match core::hint::black_box(next_key()) {
-        Some(key) if BENCH_LRU.get_ptr(&key).is_some() => xdp_action::XDP_PASS,
+        Some(key) if BENCH_LRU.get_ptr(key).is_some() => xdp_action::XDP_PASS,
         _ => xdp_action::XDP_ABORTED,
     }
 }
@@ -323,7 +324,7 @@ fn flows_insert(_: XdpContext) -> u32 {
 #[xdp]
 fn tuple_lookup(_: XdpContext) -> u32 {
     match core::hint::black_box(next_tuple()) {
-        Some(key) if BENCH_TUPLES.get_ptr(&key).is_some() => xdp_action::XDP_PASS,
+        Some(key) if BENCH_TUPLES.get_ptr(key).is_some() => xdp_action::XDP_PASS,
         _ => xdp_action::XDP_ABORTED,
     }
 }
@@ -332,7 +333,7 @@ fn tuple_lookup(_: XdpContext) -> u32 {
 #[xdp]
 fn tuple_miss(_: XdpContext) -> u32 {
     match core::hint::black_box(next_tuple()) {
-        Some(key) if BENCH_TUPLES.get_ptr(&key).is_none() => xdp_action::XDP_PASS,
+        Some(key) if BENCH_TUPLES.get_ptr(key).is_none() => xdp_action::XDP_PASS,
         _ => xdp_action::XDP_ABORTED,
     }
 }
@@ -355,7 +356,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 }
 
 #[expect(unsafe_code, reason = "the kernel reads the licence from a section of this name")]
-// SAFETY: nothing else defines this symbol or uses this section.
+// Nothing else defines this symbol or uses this section.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
