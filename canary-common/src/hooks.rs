@@ -16,6 +16,7 @@ use crate::restore::ends;
 use crate::route::{Decision, Ends, Origin, act, act_back, hairpin_address};
 use crate::segment::{self, Segment};
 use crate::tables::Tables;
+use crate::tunnel;
 use crate::wire::{icmp, ipv4, ipv6, tcp};
 
 /// What a first look at a packet gives: in the kernel, all that the plain case needs is in one
@@ -127,6 +128,7 @@ where
         Ok(Decided::Here(decision)) => inbound_act(packet, segment, origin, decision),
         Ok(Decided::Forth(relay)) => relay::send(packet, segment, relay, false),
         Ok(Decided::Back(relay)) => relay::send(packet, segment, relay, true),
+        Ok(Decided::Within(outer)) => tunnel::send(packet, segment.version, segment.l3_at, &outer),
         Err(Reason::TooLong) => too_long(packet, tables, l2, segment),
         Err(reason) if reason.action() == Action::Refuse => {
             refused(packet, tables, l2, segment, reason)
