@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use canary_common::hooks::{self, First};
+use canary_common::reason::Reason;
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
@@ -11,7 +12,8 @@ use crate::events::{self, Way};
 use crate::rare;
 use crate::relays;
 use crate::steps::{
-    self, ECHO, ERROR, FOLLOWS, FOLLOWS_ON, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT,
+    self, ECHO, ERROR, FOLLOWS, FOLLOWS_ON, FRAGMENT, MASKED, MENDS, NONE, PACKET, QUOTES, SEGMENT,
+    WRAPPED,
 };
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
@@ -66,6 +68,8 @@ fn whole(context: *mut xdp_md) -> u32 {
     match steps::told() {
         NONE => steps::none(context.cast(), Frame::of(context).tables().came_by, true),
         MASKED => _ = inbound_forth(context),
+        // The hook behind makes room in front of it.
+        WRAPPED => _ = steps::tell(steps::code(Reason::NotOurs)),
         _ => {}
     }
     if steps::about().is_first() {
@@ -151,6 +155,8 @@ fn inbound_rare(context: *mut xdp_md) {
                 inbound_relate(context);
             }
         }
+        // It is the hook's behind.
+        PACKET => _ = steps::tell(steps::code(Reason::NotOurs)),
         _ => {}
     }
     relays::hush();

@@ -1,6 +1,7 @@
 //! The tcx hooks' steps: the plain case in the hook's own function, which pays for no call.
 
 mod outside;
+mod tunnel;
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
@@ -12,7 +13,9 @@ use crate::about::About;
 use crate::events::{self, Way};
 use crate::rare;
 use crate::relays;
-use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT};
+use crate::steps::{
+    self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT, WRAPPED, WRAPS,
+};
 use crate::tc::Skb;
 use crate::verdict::{NEXT, of_skb, of_skb_out};
 
@@ -52,6 +55,10 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     if rare::may_be() {
         if is_net {
             outside::read_rare(context);
+            if steps::told() == WRAPS {
+                tunnel::wrap(context);
+                return steps::told();
+            }
             if relays::is_rare_sent_on() {
                 return outside::send_rare(context);
             }
@@ -76,12 +83,17 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     }
     match steps::told() {
         NONE => steps::none(context.cast(), came_by, is_net),
+        WRAPPED | MASKED if is_net && steps::about().is_arrived() => relays::not_of_pod(),
+        WRAPPED if is_net => _ = tunnel::forth(context),
+        WRAPPED => relays::not_of_pod(),
         MASKED if is_net => _ = inbound_forth(context),
         MASKED => relays::not_of_pod(),
         _ => {}
     }
     if steps::about().is_first() {
-        if is_net && relays::is_sent_on() {
+        if is_net && steps::told() == WRAPS {
+            tunnel::remember(context);
+        } else if is_net && relays::is_sent_on() {
             outside::remember(context);
         } else if !is_net || !relays::is_nodes_own() {
             inbound_remember(context);
@@ -89,6 +101,8 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     }
     if steps::is_refused() {
         inbound_refuse(context);
+    } else if is_net && steps::told() == WRAPS {
+        tunnel::wrap(context);
     } else if is_net && relays::is_sent_on() {
         inbound_send(context);
     } else if is_net && relays::is_too_long() {

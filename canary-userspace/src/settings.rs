@@ -52,6 +52,17 @@ pub enum UplinkMode {
     Off,
 }
 
+/// How answers of backends elsewhere come back to clients outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OutsideReturn {
+    /// By this node, which they see as their client.
+    #[default]
+    Masquerade,
+    /// Straight from their node, to which packets go within others (IP in IP).
+    Ipip,
+}
+
 /// Form of the log on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -130,6 +141,8 @@ pub struct Settings {
     pub source_ports: SourcePorts,
     /// The node's own addresses from which backends elsewhere are asked for clients outside.
     pub source_address: SourceAddress,
+    /// How answers of backends elsewhere come back to clients outside.
+    pub outside_return: OutsideReturn,
 }
 
 /// What `--help` ends with.
@@ -209,6 +222,10 @@ struct Options {
     /// [default: auto]
     #[arg(long, value_name = "WHICH")]
     source_address: Option<SourceAddress>,
+    /// How answers of backends elsewhere come back to clients outside; the same on every node
+    /// [default: masquerade]
+    #[arg(long, value_name = "HOW")]
+    outside_return: Option<OutsideReturn>,
     /// Cgroup of those sockets [default: the root of the cgroup v2 mount]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
@@ -252,6 +269,7 @@ struct FileSettings {
     netns_dir: Vec<PathBuf>,
     source_ports: Option<SourcePorts>,
     source_address: Option<SourceAddress>,
+    outside_return: Option<OutsideReturn>,
     cgroup: Option<PathBuf>,
     bpffs: Option<PathBuf>,
     node_name: Option<String>,
@@ -304,6 +322,13 @@ fn merge(
         key_file,
         client_ca_file: flags.http_client_ca_file,
     });
+    let source_address = flags.source_address.or(file.source_address).unwrap_or_default();
+    let outside_return = flags.outside_return.or(file.outside_return).unwrap_or_default();
+    if outside_return == OutsideReturn::Ipip && source_address == SourceAddress::None {
+        let text = "--outside-return ipip needs an own address: not --source-address none";
+        let kind = clap::error::ErrorKind::ArgumentConflict;
+        return Err(Arguments::command().error(kind, text).into());
+    }
     Ok(Settings {
         source,
         config_dirs: many(flags.config_dir, file.config_dir, &[CONFIG_DIR]),
@@ -337,7 +362,8 @@ fn merge(
         limits: file.limits,
         idle: file.idle,
         source_ports: flags.source_ports.or(file.source_ports).unwrap_or_default(),
-        source_address: flags.source_address.or(file.source_address).unwrap_or_default(),
+        source_address,
+        outside_return,
     })
 }
 

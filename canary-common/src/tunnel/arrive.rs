@@ -50,7 +50,8 @@ pub fn inner<P: Packet + ?Sized>(packet: &P, outer: &Headers) -> Result<Headers,
     if length > outer.length { Err(Reason::Malformed) } else { Ok(inner) }
 }
 
-/// Whether a segment that came within a packet to `to` is served there.
+/// Whether a segment that came within a packet to `to` is served there; what was picked, in case no
+/// flow is there.
 ///
 /// # Errors
 ///
@@ -60,7 +61,7 @@ pub fn look<T: Tables + ?Sized>(
     node: Node<'_, T>,
     segment: &Segment,
     to: Address,
-) -> Result<Within, Reason> {
+) -> Result<Option<Picked>, Reason> {
     let Some(Occupant::Frontend(id)) = node.find(segment.destination) else {
         return Err(Reason::Encapsulated);
     };
@@ -70,7 +71,7 @@ pub fn look<T: Tables + ?Sized>(
     if picked.is_none() && !is_known(node, ends, to) {
         return Err(Reason::Encapsulated);
     }
-    Ok(Within::Segment(picked))
+    Ok(picked)
 }
 
 /// Whether a flow is there between two ends, and its backend at an address of this node.
@@ -126,7 +127,7 @@ where
     T: Tables + ?Sized,
 {
     match inner.carried() {
-        Carried::Segment => look(node, &Segment::behind(packet, inner)?, to),
+        Carried::Segment => look(node, &Segment::behind(packet, inner)?, to).map(Within::Segment),
         Carried::Fragment => {
             let follows = fragment::follow(node, inner, Origin::Net, Way::In)?;
             let is_its = follows.destination.words() == to.words();
