@@ -448,9 +448,22 @@ mod tests {
         assert_eq!(settings.config_dirs, [PathBuf::from("/etc/canary")]);
         assert_eq!(settings.pod_interfaces, POD_INTERFACES);
         assert_eq!(settings.uplink_mode, UplinkMode::Auto);
+        assert_eq!(settings.outside_return, OutsideReturn::Masquerade);
         assert_eq!(settings.socket_lb, SocketLb::Host);
         assert_eq!(settings.limits.frontends, 65_536);
         assert_eq!(settings.http, None);
+    }
+
+    #[test]
+    fn direct_return_needs_an_own_address() {
+        let (_dir, path) = file("outside_return = \"ipip\"\n");
+        let settings = from(&["--config", &path]).unwrap();
+        assert_eq!(settings.outside_return, OutsideReturn::Ipip);
+
+        let error = from(&["--config", &path, "--source-address", "none"]).unwrap_err();
+
+        assert!(error.to_string().contains("needs an own address"), "{error}");
+        from(&["--outside-return", "gre"]).unwrap_err();
     }
 
     #[test]
