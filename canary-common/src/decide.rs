@@ -49,7 +49,9 @@ pub(crate) fn decide<T: Tables + ?Sized>(
     is_ours(node.tables, segment, bits)?;
     match of_flow(node, segment, origin, bits)? {
         Some(Decision::Forward(route)) if route.wrapped => {
-            return tunnel::forth(node, segment, origin).map(Decided::Within);
+            let mut outer = Outer::NONE;
+            tunnel::forth(node, segment, origin, &mut outer)?;
+            return Ok(Decided::Within(outer));
         }
         Some(Decision::Forward(route)) if route.masked => {
             return relay::forth(node, segment, origin).map(Decided::Forth);
@@ -63,7 +65,9 @@ pub(crate) fn decide<T: Tables + ?Sized>(
         Begun::Flow if beginning.is_wrapped() => {
             let back = tunnel::back(node, segment, &beginning);
             store_both(node, segment, &beginning, &back)?;
-            tunnel::outer(node, beginning.to.address).map(Decided::Within)
+            let mut outer = Outer::NONE;
+            tunnel::around(node, beginning.to.address, &mut outer)?;
+            Ok(Decided::Within(outer))
         }
         Begun::Flow if beginning.is_masked() => {
             relay::store(node, segment, &beginning).map(Decided::Forth)

@@ -18,7 +18,7 @@ use crate::restore::ends;
 use crate::route::{Origin, Sent};
 use crate::segment::Segment;
 use crate::tables::Tables;
-use crate::tunnel::{self, arrive};
+use crate::tunnel::{self, Outer, arrive};
 use crate::wire::icmp::Says;
 
 /// Whether a packet that the ordinary way does not take may be one of these.
@@ -83,9 +83,11 @@ where
         Carried::Segment => inbound_segment(packet, tables, l2, origin, bits, &headers),
         Carried::Fragment => {
             if origin.is_net() {
-                match Node::new(tables).and_then(|node| tunnel::follow(node, &headers)) {
-                    Ok(Some(outer)) => return tunnel::send(packet, version, l2, &outer),
-                    Ok(None) => {}
+                let mut outer = Outer::NONE;
+                match Node::new(tables).and_then(|node| tunnel::follow(node, &headers, &mut outer))
+                {
+                    Ok(true) => return tunnel::send(packet, version, l2, &outer),
+                    Ok(false) => {}
                     Err(reason) => return unforwarded(reason),
                 }
                 match Node::new(tables).and_then(|node| pieces::follow(node, &headers)) {
@@ -167,11 +169,12 @@ where
                 Err(reason) => return unforwarded(reason),
             };
             if origin.is_net() {
-                match Node::new(tables).and_then(|node| tunnel::about(node, &quote)) {
-                    Ok(Some(outer)) => {
+                let mut outer = Outer::NONE;
+                match Node::new(tables).and_then(|node| tunnel::about(node, &quote, &mut outer)) {
+                    Ok(true) => {
                         return tunnel::send(packet, quote.version, quote.l3_at, &outer);
                     }
-                    Ok(None) => {}
+                    Ok(false) => {}
                     Err(reason) => return unforwarded(reason),
                 }
                 match Node::new(tables).and_then(|node| errors::find(node, &quote)) {

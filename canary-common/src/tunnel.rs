@@ -33,12 +33,19 @@ pub mod arrive;
 const TTL: u8 = 64;
 
 /// Both ends of the packet that another goes within.
+///
+/// Steps leave it in place: the verifier refuses the merge of one that is there and one that is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outer {
     /// This node.
     pub source: Address,
     /// The backend.
     pub destination: Address,
+}
+
+impl Outer {
+    /// Before anything is left there.
+    pub const NONE: Self = Self { source: Address([0; 16]), destination: Address([0; 16]) };
 }
 
 /// Length of the header in front of a packet that goes within another.
@@ -61,15 +68,23 @@ pub const fn more(version: Version) -> u32 {
     }
 }
 
-/// The packet around those to a backend.
+/// Leaves the packet around those to a backend.
 ///
 /// # Errors
 ///
 /// [`Reason::NotServedHere`] if the node has no address for it (any more).
 #[inline(always)]
-pub fn outer<T: Tables + ?Sized>(node: Node<'_, T>, to: Address) -> Result<Outer, Reason> {
-    let source = node.settings.source(to.version()).ok_or(Reason::NotServedHere)?;
-    Ok(Outer { source, destination: to })
+pub fn around<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    to: Address,
+    outer: &mut Outer,
+) -> Result<(), Reason> {
+    let Some(source) = node.settings.source(to.version()) else {
+        return Err(Reason::NotServedHere);
+    };
+    outer.source = source;
+    outer.destination = to;
+    Ok(())
 }
 
 /// The `return` of a flow that begins; one that an earlier flow has left makes room for it: no
@@ -89,7 +104,7 @@ pub fn back<T: Tables + ?Sized>(
     request(node, segment, beginning, key)
 }
 
-/// The packet around one of a flow that is there.
+/// Leaves the packet around one of a flow that is there.
 ///
 /// # Errors
 ///
@@ -99,7 +114,8 @@ pub fn forth<T: Tables + ?Sized>(
     node: Node<'_, T>,
     segment: &Segment,
     origin: Origin,
-) -> Result<Outer, Reason> {
+    outer: &mut Outer,
+) -> Result<(), Reason> {
     // Its client was outside.
     if !origin.is_net() {
         return Err(Reason::FlowLost);
@@ -110,22 +126,34 @@ pub fn forth<T: Tables + ?Sized>(
     if !back.is_there() {
         return Err(Reason::Busy);
     }
-    let outer = to_backend(node, &entry)?;
+    to_backend(node, &entry, outer)?;
     note_alone(node, segment, &entry, &back);
-    Ok(outer)
+    Ok(())
 }
 
-/// The packet around one to the backend of an entry, if it can be sent on.
+/// Leaves the packet around one to the backend of an entry, if it can be sent on.
 #[inline(always)]
-fn to_backend<T: Tables + ?Sized>(node: Node<'_, T>, entry: &Entry<'_>) -> Result<Outer, Reason> {
+fn to_backend<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    entry: &Entry<'_>,
+    outer: &mut Outer,
+) -> Result<(), Reason> {
     let backend = node.tables.backend(entry.values.backend).ok_or(Reason::BackendGone)?;
-    let to = backend.endpoint().address;
-    let outer = outer(node, to)?;
-    way(node, outer.source, outer.destination, more(to.version()))?;
-    Ok(outer)
+    to_address(node, backend.endpoint().address, outer)
 }
 
-/// The packet around an ICMP error about an answer of such a flow; `None` for any other.
+/// The same of one to an address.
+#[inline(always)]
+fn to_address<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    to: Address,
+    outer: &mut Outer,
+) -> Result<(), Reason> {
+    around(node, to, outer)?;
+    way(node, outer.source, outer.destination, more(to.version()))
+}
+
+/// Leaves the packet around an ICMP error about an answer of such a flow; whether it is one.
 ///
 /// # Errors
 ///
@@ -134,13 +162,15 @@ fn to_backend<T: Tables + ?Sized>(node: Node<'_, T>, entry: &Entry<'_>) -> Resul
 pub fn about<T: Tables + ?Sized>(
     node: Node<'_, T>,
     quote: &Quote,
-) -> Result<Option<Outer>, Reason> {
-    let Some(entry) = node.entry(&quote.reversed(), Client::IsSource) else { return Ok(None) };
+    outer: &mut Outer,
+) -> Result<bool, Reason> {
+    let Some(entry) = node.entry(&quote.reversed(), Client::IsSource) else { return Ok(false) };
     let is_ours = entry.head.kind() == Kind::Forward && entry.values.has(Values::WRAPPED);
     if !is_ours || entry.head.has(Head::SEVERED) {
-        return Ok(None);
+        return Ok(false);
     }
-    to_backend(node, &entry).map(Some)
+    to_backend(node, &entry, outer)?;
+    Ok(true)
 }
 
 /// The entry that the first fragment of a datagram stores that goes within another packet; `None`
@@ -157,7 +187,7 @@ pub fn of_first<T: Tables + ?Sized>(
     fragment::request(node, headers, fragment::Way::In, values, false)
 }
 
-/// The packet around a fragment that follows its first; `None` for any other.
+/// Leaves the packet around a fragment that follows its first; whether it is one.
 ///
 /// # Errors
 ///
@@ -166,19 +196,18 @@ pub fn of_first<T: Tables + ?Sized>(
 pub fn follow<T: Tables + ?Sized>(
     node: Node<'_, T>,
     headers: &Headers,
-) -> Result<Option<Outer>, Reason> {
+    outer: &mut Outer,
+) -> Result<bool, Reason> {
     let key = fragment::key(headers, fragment::Way::In);
-    let Some(entry) = node.entry(&key, Client::IsUnknown) else { return Ok(None) };
+    let Some(entry) = node.entry(&key, Client::IsUnknown) else { return Ok(false) };
     let values = entry.values;
     let is_ours = values.has(Values::AWAY) && values.has(Values::PASSES) && values.interface == 0;
     if !is_ours || entry.head.idle(node.now) >= FRAGMENT_IDLE {
-        return Ok(None);
+        return Ok(false);
     }
     crate::flows::touch(node.tables, &entry, node.now);
-    let to = fragment::address(&values);
-    let outer = outer(node, to)?;
-    way(node, outer.source, outer.destination, more(to.version()))?;
-    Ok(Some(outer))
+    to_address(node, fragment::address(&values), outer)?;
+    Ok(true)
 }
 
 /// Puts a packet into another, and sends it on.

@@ -11,7 +11,7 @@ use canary_common::packet::Packet;
 use canary_common::reason::Reason;
 use canary_common::route::Origin;
 use canary_common::segment::Segment;
-use canary_common::tunnel::{self, Outer, arrive};
+use canary_common::tunnel::{self, arrive};
 use canary_common::wire::icmp::Says;
 
 use crate::maps::{self, Maps};
@@ -20,16 +20,12 @@ use crate::steps::{
     self, BEGINS, ERROR, FOLLOWS, FRAGMENT, PACKET, QUOTES, SEGMENT, WRAPS, about, code, tell, told,
 };
 
-/// Leaves the packet that this one goes within, or tells why it goes nowhere.
+/// Tells that the packet that this one goes within is in the scratch row, or why not.
 #[inline(always)]
-fn leave(outer: Result<Option<Outer>, Reason>, otherwise: u32) -> u32 {
-    let Some(scratch) = maps::scratch() else { return tell(code(Reason::NotReady)) };
-    match outer {
-        Ok(Some(outer)) => {
-            scratch.outer = outer;
-            tell(WRAPS)
-        }
-        Ok(None) => tell(otherwise),
+fn left(found: Result<bool, Reason>, otherwise: u32) -> u32 {
+    match found {
+        Ok(true) => tell(WRAPS),
+        Ok(false) => tell(otherwise),
         Err(reason) => tell(code(reason)),
     }
 }
@@ -72,7 +68,8 @@ pub(crate) fn begun() -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(&tables)) else {
         return tell(code(Reason::NotReady));
     };
-    leave(tunnel::outer(node, scratch.beginning.to.address).map(Some), 0)
+    let to = scratch.beginning.to.address;
+    left(tunnel::around(node, to, &mut scratch.outer).map(|()| true), 0)
 }
 
 /// The packet that one of a flow goes within.
@@ -81,7 +78,8 @@ pub(crate) fn forth(tables: &Maps) -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
-    leave(tunnel::forth(node, &scratch.segment, Origin::Net).map(Some), 0)
+    let found = tunnel::forth(node, &scratch.segment, Origin::Net, &mut scratch.outer);
+    left(found.map(|()| true), 0)
 }
 
 /// The packet that a fragment goes within, if its first did.
@@ -91,7 +89,7 @@ pub(crate) fn follow(tables: &Maps) -> u32 {
         return tell(code(Reason::NotReady));
     };
     let headers = steps::headers(about(), scratch);
-    leave(tunnel::follow(node, &headers), FRAGMENT)
+    left(tunnel::follow(node, &headers, &mut scratch.outer), FRAGMENT)
 }
 
 /// The packet that an ICMP error goes within, if it is about the answer of such a flow.
@@ -100,7 +98,7 @@ pub(crate) fn relate(tables: &Maps) -> u32 {
     let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(tables)) else {
         return tell(code(Reason::NotReady));
     };
-    leave(tunnel::about(node, &scratch.quote), QUOTES)
+    left(tunnel::about(node, &scratch.quote, &mut scratch.outer), QUOTES)
 }
 
 /// Prepares the entry that the fragments behind a first need.
