@@ -64,7 +64,7 @@ fn by_tcx_backends_here_and_elsewhere_see_the_client_and_answer_it() -> Result<(
         goes_on(5)?;
         let client = &net.client.namespace;
         let name = client.enter(|| greet(HOLD.frontend(), TIMEOUT).map(|(_, name)| name))??;
-        assert_eq!(name, "green");
+        assert_eq!(name, "green-1");
         agent.terminate()?;
         goes_on(5)?;
         agent.restart()?;
