@@ -19,12 +19,14 @@ mod ports;
 mod sizes;
 mod socket_lb;
 mod source_address;
+mod uplink_mode;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
 pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
 pub use socket_lb::SocketLb;
 pub use source_address::SourceAddress;
+pub use uplink_mode::UplinkMode;
 
 /// Directory of entries and services where none is given.
 pub const CONFIG_DIR: &str = "/etc/canary";
@@ -36,21 +38,6 @@ pub const SOCKET: &str = "/run/canary/agent.sock";
 pub const BPFFS: &str = "/sys/fs/bpf/canary";
 /// Names of pod interfaces with the usual network plugins.
 pub const POD_INTERFACES: [&str; 5] = ["veth*", "cali*", "lxc*", "eni*", "gke*"];
-
-/// How packets of an uplink are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum UplinkMode {
-    /// Native XDP on drivers that allow it, tcx elsewhere.
-    #[default]
-    Auto,
-    /// Native XDP, or an error.
-    Xdp,
-    /// tcx always.
-    Tcx,
-    /// Uplinks are not served.
-    Off,
-}
 
 /// Form of the log on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
