@@ -10,6 +10,7 @@ use canary_common::tables::Tables as _;
 
 use crate::about::About;
 use crate::events::{self, Way};
+use crate::occupant;
 use crate::rare;
 use crate::relays;
 use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT};
@@ -294,7 +295,7 @@ fn unserved_other(_: *mut __sk_buff) -> u32 {
 
 #[inline(never)]
 fn unserved_port(_: *mut __sk_buff) -> u32 {
-    steps::closed_port()
+    occupant::closed_port()
 }
 
 #[inline(always)]
