@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     process::Command,
     time::{Duration, Instant},
 };
@@ -178,14 +177,7 @@ fn bulk(net: &Net<'_>, offer: &Offer) -> Result<()> {
 
 /// Asks by a datagram of this length; the length of the answer, whose bytes are the question's.
 fn question(offer: &Offer, length: usize) -> io::Result<usize> {
-    let any: SocketAddr = if offer.v6 {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(offer.frontend())?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
+    let socket = offer.datagrams()?;
     let question: Vec<u8> = (0..=250).cycle().take(length).collect();
     socket.send(&question)?;
     let mut answer = vec![0; 65_535];
