@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,
     maps::{HashMap, MapData, PerCpuArray, PerCpuValues},
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use canary_common::{
@@ -41,7 +41,10 @@ use canary_common::{
     wire::ethernet,
 };
 use canary_userspace::{
-    kernel::{flows::FlowTable, insert::Inserter, load, mapped::Mapped, writer::Writer},
+    kernel::{
+        flows::FlowTable, insert::Inserter, load, mapped::Mapped, program::load_program,
+        writer::Writer,
+    },
     plan::Write,
 };
 use nix::{
@@ -706,8 +709,8 @@ impl Twin {
     pub(crate) fn inserter(&mut self) -> Result<Inserter> {
         let pin = self.bpffs.0.join("put_flow");
         let program = self.ebpf.program_mut("put_flow").context("no such program")?;
+        load_program(program)?;
         let program: &mut SchedClassifier = program.try_into()?;
-        program.load()?;
         program.pin(&pin)?;
         let again = SchedClassifier::from_pin(&pin)?;
         fs::remove_file(&pin)?;
@@ -842,12 +845,7 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
     let mut ebpf = loader.load(&object).context("load the BPF object")?;
     for hook in Hook::ALL.into_iter().chain([Hook::FromNetRest]) {
         let program = ebpf.program_mut(hook.name()).context("no such program")?;
-        let loaded: Result<(), ProgramError> = if hook == Hook::FromNetXdp {
-            <&mut Xdp>::try_from(program)?.load()
-        } else {
-            <&mut SchedClassifier>::try_from(program)?.load()
-        };
-        loaded.with_context(|| format!("load {}", hook.name()))?;
+        load_program(program).with_context(|| format!("load {}", hook.name()))?;
     }
     Ok(ebpf)
 }
