@@ -101,8 +101,7 @@ where
             sent(follows.and_then(|follows| fragment::act(packet, &headers, &follows)))
         }
         Carried::Icmp => inbound_icmp(packet, tables, l2, origin, &headers),
-        // Behind the driver's hook only what that cannot do is done.
-        Carried::Packet if origin == Origin::Net => arrive::inbound(packet, tables, l2, &headers),
+        Carried::Packet if origin.is_net() => arrive::inbound(packet, tables, l2, &headers),
         Carried::Packet | Carried::Other => unforwarded(Reason::NotTcpOrUdp),
     }
 }

@@ -56,14 +56,14 @@ impl Relay {
 }
 
 /// The bits of `ADDRESSES` that count for packets from there: what a pod sends to the node is
-/// never the answer of a backend elsewhere, and what a hook in the driver has sent to a backend
-/// of this node is done.
+/// never the answer of a backend elsewhere, and what goes straight to a backend is done behind a
+/// hook in the driver.
 #[inline(always)]
 pub(crate) const fn bits(origin: Origin) -> u64 {
     match origin {
         Origin::Pod => addresses::ALL & !addresses::NODE,
         Origin::Net => addresses::ALL,
-        Origin::Behind => addresses::FRONTEND | addresses::NODE,
+        Origin::Behind => addresses::ALL & !addresses::TRANSLATED,
     }
 }
 

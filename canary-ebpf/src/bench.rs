@@ -24,6 +24,7 @@ mod frame;
 mod maps;
 mod memory;
 mod never;
+mod occupant;
 mod rare;
 mod relays;
 mod route;

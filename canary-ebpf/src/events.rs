@@ -14,7 +14,7 @@ use canary_common::segment::Segment;
 
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
-use crate::steps;
+use crate::occupant;
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,7 +143,7 @@ fn name_flow(node: Node<'_, Maps>, scratch: &mut Scratch) {
     if is_back {
         return;
     }
-    match steps::occupant_now() {
+    match occupant::occupant_now() {
         0 => {}
         value if Occupant::is_backend(value) => {
             scratch.event.backend = Occupant::id(value);

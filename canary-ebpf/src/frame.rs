@@ -15,6 +15,7 @@ use crate::steps::{
     self, ECHO, ERROR, FOLLOWS, FOLLOWS_ON, FRAGMENT, MASKED, MENDS, NONE, PACKET, QUOTES, SEGMENT,
     WRAPPED,
 };
+use crate::tunnels;
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -69,7 +70,7 @@ fn whole(context: *mut xdp_md) -> u32 {
         NONE => steps::none(context.cast(), Frame::of(context).tables().came_by, true),
         MASKED => _ = inbound_forth(context),
         // The hook behind makes room in front of it.
-        WRAPPED => _ = steps::tell(steps::code(Reason::NotOurs)),
+        WRAPPED => _ = wrapped_forth(context),
         _ => {}
     }
     if steps::about().is_first() {
@@ -113,6 +114,21 @@ fn inbound_forth(context: *mut xdp_md) -> u32 {
 }
 
 #[inline(never)]
+fn wrapped_forth(context: *mut xdp_md) -> u32 {
+    tunnels::forth(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn wrapped_follow(context: *mut xdp_md) -> u32 {
+    tunnels::follow(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn wrapped_relate(context: *mut xdp_md) -> u32 {
+    tunnels::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
 fn inbound_send(context: *mut xdp_md) -> u32 {
     let mut frame = Frame::of(context);
     relays::send(&mut frame);
@@ -143,6 +159,9 @@ fn inbound_rare(context: *mut xdp_md) {
         FRAGMENT => {
             outside_follow(context);
             if steps::told() == FRAGMENT {
+                wrapped_follow(context);
+            }
+            if steps::told() == FRAGMENT {
                 inbound_follow(context);
             }
         }
@@ -150,6 +169,9 @@ fn inbound_rare(context: *mut xdp_md) {
             rare_quote(context);
             if steps::told() == QUOTES {
                 outside_relate(context);
+            }
+            if steps::told() == QUOTES {
+                wrapped_relate(context);
             }
             if steps::told() == QUOTES {
                 inbound_relate(context);

@@ -56,9 +56,7 @@ pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
             (Ok(Says::Else), false) => code(Reason::NotTcpOrUdp),
             (Err(reason), false) => code(reason),
         }),
-        Carried::Packet
-            if about.origin() == Origin::Net && !about.is_out() && !about.is_arrived() =>
-        {
+        Carried::Packet if about.origin().is_net() && !about.is_out() && !about.is_arrived() => {
             tell(PACKET)
         }
         Carried::Packet | Carried::Other => tell(code(Reason::NotTcpOrUdp)),

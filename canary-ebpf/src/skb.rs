@@ -11,6 +11,7 @@ use canary_common::tables::Tables as _;
 
 use crate::about::About;
 use crate::events::{self, Way};
+use crate::occupant;
 use crate::rare;
 use crate::relays;
 use crate::steps::{
@@ -28,12 +29,17 @@ pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
         return NEXT;
     }
     let outcome = match hooks::inbound_plain(&mut skb, &tables, l2, origin) {
+        // It passes, and the hook in front has counted it.
+        First::Done(_) if origin == Origin::Behind => return NEXT,
         First::Done(outcome) => outcome.to_word(),
         First::Whole { version, bits } => {
             let about = About::new(version, l2, origin, bits);
             let outcome = whole(skb.context(), tables.came_by, about);
-            // The hook in front has told.
-            if origin == Origin::Behind && Outcome::of_word(outcome).0 == Verdict::Pass {
+            // So it has this, but what goes within others.
+            if origin == Origin::Behind
+                && Outcome::of_word(outcome).0 == Verdict::Pass
+                && !steps::about().is_within()
+            {
                 return NEXT;
             }
             let outcome = events::look(outcome, tables.came_by, Way::Forth);
@@ -308,7 +314,7 @@ fn unserved_other(_: *mut __sk_buff) -> u32 {
 
 #[inline(never)]
 fn unserved_port(_: *mut __sk_buff) -> u32 {
-    steps::closed_port()
+    occupant::closed_port()
 }
 
 #[inline(always)]

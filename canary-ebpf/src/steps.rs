@@ -23,6 +23,7 @@ use canary_common::straight::straight;
 use crate::about::About;
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
+use crate::occupant::occupant;
 use crate::relays;
 use crate::tunnels;
 
@@ -235,28 +236,6 @@ pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
     } else if is_net {
         relays::begun();
     }
-}
-
-/// What is at the segment's destination, as [`occupant`] tells it.
-#[inline(always)]
-pub(crate) fn occupant_now() -> u32 {
-    occupant();
-    told()
-}
-
-/// Tells what is at the segment's destination, as a word of the directory; 0 for nothing.
-#[inline(never)]
-fn occupant() -> u32 {
-    let tables = Maps { context: core::ptr::null_mut(), interface: 0, came_by: 0 };
-    let (Some(scratch), Ok(node)) = (maps::scratch(), Node::new(&tables)) else { return tell(0) };
-    tell(node.find(scratch.segment.destination).map_or(0, Occupant::to_value))
-}
-
-/// Tells that nothing is at the segment's destination, if so.
-#[inline(always)]
-pub(crate) fn closed_port() -> u32 {
-    occupant();
-    tell(if told() == 0 { code(Reason::ClosedPort) } else { NONE })
 }
 
 #[inline(never)]

@@ -30,6 +30,7 @@ pub mod object;
 mod open;
 mod pinned;
 pub mod pins;
+pub mod program;
 mod relocate;
 mod resent;
 mod rounds;

@@ -15,16 +15,20 @@ use crate::error::ConfigError;
 use crate::kernel::namespaces::NETNS_DIRS;
 
 mod http;
+mod outside_return;
 mod ports;
 mod sizes;
 mod socket_lb;
 mod source_address;
+mod uplink_mode;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
+pub use outside_return::OutsideReturn;
 pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
 pub use socket_lb::SocketLb;
 pub use source_address::SourceAddress;
+pub use uplink_mode::UplinkMode;
 
 /// Directory of entries and services where none is given.
 pub const CONFIG_DIR: &str = "/etc/canary";
@@ -36,32 +40,6 @@ pub const SOCKET: &str = "/run/canary/agent.sock";
 pub const BPFFS: &str = "/sys/fs/bpf/canary";
 /// Names of pod interfaces with the usual network plugins.
 pub const POD_INTERFACES: [&str; 5] = ["veth*", "cali*", "lxc*", "eni*", "gke*"];
-
-/// How packets of an uplink are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum UplinkMode {
-    /// Native XDP on drivers that allow it, tcx elsewhere.
-    #[default]
-    Auto,
-    /// Native XDP, or an error.
-    Xdp,
-    /// tcx always.
-    Tcx,
-    /// Uplinks are not served.
-    Off,
-}
-
-/// How answers of backends elsewhere come back to clients outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum OutsideReturn {
-    /// By this node, which they see as their client.
-    #[default]
-    Masquerade,
-    /// Straight from their node, to which packets go within others (IP in IP).
-    Ipip,
-}
 
 /// Form of the log on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]

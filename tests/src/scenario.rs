@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
@@ -61,6 +62,23 @@ impl Offer {
     #[must_use]
     pub fn frontend(&self) -> SocketAddr {
         if self.v6 { (VIRTUAL_V6, self.port).into() } else { (VIRTUAL_V4, self.port).into() }
+    }
+
+    /// A socket of datagrams that speaks to the virtual address and hears nobody else.
+    ///
+    /// # Errors
+    ///
+    /// If there is no way there.
+    pub fn datagrams(&self) -> io::Result<UdpSocket> {
+        let any: SocketAddr = if self.v6 {
+            (Ipv6Addr::UNSPECIFIED, 0).into()
+        } else {
+            (Ipv4Addr::UNSPECIFIED, 0).into()
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(self.frontend())?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        Ok(socket)
     }
 
     /// Where a pod serves, if it has an address of the family.

@@ -6,7 +6,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     iter,
-    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
     thread,
     time::Instant,
 };
@@ -247,14 +247,7 @@ fn there_and_back(stream: &TcpStream, length: usize) -> Result<()> {
 /// Asks once by a datagram; what came back, or the error.
 fn ask(from: &Namespace, offer: &Offer) -> Result<io::Result<Vec<u8>>> {
     from.enter(|| {
-        let any: SocketAddr = if offer.v6 {
-            (Ipv6Addr::UNSPECIFIED, 0).into()
-        } else {
-            (Ipv4Addr::UNSPECIFIED, 0).into()
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(offer.frontend())?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
+        let socket = offer.datagrams()?;
         socket.send(b"anybody?")?;
         let mut answer = vec![0; 100];
         let length = socket.recv(&mut answer)?;

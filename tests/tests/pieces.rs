@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, TcpStream},
     os::fd::{AsRawFd, RawFd},
 };
 
@@ -144,7 +144,7 @@ impl<'lab> Stage<'lab> {
 
 /// Asks by a datagram of this length; the length of the answer, whose bytes are the question's.
 fn question(offer: &Offer, length: usize) -> Result<usize> {
-    let socket = datagrams(offer)?;
+    let socket = offer.datagrams()?;
     // A period that divides no power of two, so that pieces out of place show.
     let question: Vec<u8> = (0..=250).cycle().take(length).collect();
     socket.send(&question)?;
@@ -155,21 +155,8 @@ fn question(offer: &Offer, length: usize) -> Result<usize> {
     Ok(length)
 }
 
-/// A socket that hears the virtual address alone.
-fn datagrams(offer: &Offer) -> io::Result<UdpSocket> {
-    let any: SocketAddr = if offer.v6 {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(offer.frontend())?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
-    Ok(socket)
-}
-
 fn datagram_with_options(offer: &Offer) -> Result<()> {
-    let socket = datagrams(offer)?;
+    let socket = offer.datagrams()?;
     set_options(socket.as_raw_fd(), offer.v6)?;
     for length in [10, LARGE] {
         let question: Vec<u8> = (0..=250).cycle().take(length).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::programs::links::{CgroupAttachMode, FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
@@ -14,6 +14,7 @@ use aya::programs::{
 };
 
 use super::insert::Inserter;
+use super::program::load_program;
 
 /// Programs of the cgroup hooks: what shows a virtual address before what hides it.
 pub const SOCKET_PROGRAMS: [&str; 9] = [
@@ -57,16 +58,9 @@ impl Links {
     /// The program, loaded on first use: verifying one takes up to 50 ms.
     fn program(&mut self, name: &str) -> Result<&mut Program> {
         let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
-        if self.loaded.insert(name.to_owned()) {
-            match program {
-                Program::SchedClassifier(program) => program.load(),
-                Program::Xdp(program) => program.load(),
-                Program::CgroupSockAddr(program) => program.load(),
-                Program::SockOps(program) => program.load(),
-                Program::TracePoint(program) => program.load(),
-                other => bail!("{name} is a program of kind {:?}", other.prog_type()),
-            }
-            .with_context(|| format!("load program {name}"))?;
+        if !self.loaded.contains(name) {
+            load_program(program).with_context(|| format!("load program {name}"))?;
+            self.loaded.insert(name.to_owned());
         }
         Ok(program)
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::Array;
 use aya::programs::{Program, TestRun, TestRunOptions, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use canary_userspace::kernel::program::load_program;
 use nix::mount::{MsFlags, mount};
 
 use super::case::{Case, Hook, Kind};
@@ -84,19 +85,17 @@ impl Rig {
         // The object keeps them, and the next case of this process begins with none.
         fs::remove_dir_all(&pins).with_context(|| format!("remove {}", pins.display()))?;
         for (name, interface) in [make_of(case), step_of(case)].into_iter().zip(INTERFACES) {
-            match ebpf.program_mut(name).with_context(|| format!("no program {name}"))? {
-                Program::Xdp(program) if program.fd().is_err() => {
-                    program.load().with_context(|| format!("verify {name}"))?;
-                    // A test run adds an XDP program to the kernel's dispatcher and takes it away
-                    // again, and waits for RCU both times; not so one that is attached.
-                    program
-                        .attach(interface, XdpMode::Skb)
-                        .with_context(|| format!("attach {name}"))?;
-                }
-                Program::SchedClassifier(program) if program.fd().is_err() => {
-                    program.load().with_context(|| format!("verify {name}"))?;
-                }
-                _ => {}
+            let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+            if program.fd().is_ok() {
+                continue;
+            }
+            load_program(program).with_context(|| format!("verify {name}"))?;
+            if let Program::Xdp(program) = program {
+                // A test run adds an XDP program to the kernel's dispatcher and takes it away
+                // again, and waits for RCU both times; not so one that is attached.
+                program
+                    .attach(interface, XdpMode::Skb)
+                    .with_context(|| format!("attach {name}"))?;
             }
         }
         tables::fill(&mut ebpf, case, (UNSEEN..u32::MAX).map(|run| run.wrapping_mul(STRIDE)))?;

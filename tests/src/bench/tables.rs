@@ -18,6 +18,7 @@ use canary_common::service::{self, Record};
 use canary_common::settings::Settings;
 use canary_userspace::kernel::flows::FlowTable;
 use canary_userspace::kernel::mapped::Mapped;
+use canary_userspace::settings::Idle;
 
 use super::case::{Case, Kind, Transport};
 use super::filled::{Filled, tuple};
@@ -222,16 +223,7 @@ fn settings(maps: &Maps<'_>, mask: u32, flow_buckets: u32) -> Result<()> {
     table.store_wide(0, offset_of!(Settings, flow_seed), SEED)?;
     word(offset_of!(Settings, flow_buckets), flow_buckets)?;
     word(offset_of!(Settings, bucket_mask), mask)?;
-    // By the state's number.
-    let idle = [
-        limits::OPENING_IDLE,
-        limits::ESTABLISHED_IDLE,
-        limits::CLOSED_IDLE,
-        limits::RESET_IDLE,
-        limits::UDP_EXCHANGE_IDLE,
-        limits::UDP_STREAM_IDLE,
-    ];
-    for (place, idle) in idle.into_iter().enumerate() {
+    for (place, idle) in Idle::default().by_state().into_iter().enumerate() {
         word(offset_of!(Settings, idle).saturating_add(place.saturating_mul(4)), idle)?;
     }
     word(offset_of!(Settings, ipv6_checksums), 1)?;

@@ -11,7 +11,7 @@ use aya::{
 use super::{cgroup, wait_for};
 
 /// How long the kernel may take to free what nothing refers to any more.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(60);
 
 /// Everything that a lab or an agent could leave behind.
 #[derive(Clone, Debug, PartialEq, Eq)]

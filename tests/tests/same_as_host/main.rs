@@ -12,6 +12,7 @@
 
 mod cells;
 mod full;
+mod interrupted;
 mod ranks;
 mod rare;
 mod relays;

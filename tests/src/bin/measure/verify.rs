@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
     EbpfLoader,
-    programs::{Program, ProgramError, ProgramInfo},
+    programs::{Program, ProgramInfo},
 };
 use canary_tests::bpffs;
+use canary_userspace::kernel::program::load_program;
 use nix::sys::utsname::uname;
 
 /// Which object, which budgets.
@@ -75,20 +76,8 @@ fn measure(object: &Path) -> Result<Costs> {
 }
 
 fn load(program: &mut Program) -> Result<ProgramInfo> {
-    fn told(
-        loaded: Result<(), ProgramError>,
-        info: impl FnOnce() -> Result<ProgramInfo, ProgramError>,
-    ) -> Result<ProgramInfo> {
-        Ok(loaded.and_then(|()| info())?)
-    }
-    match program {
-        Program::Xdp(program) => told(program.load(), || program.info()),
-        Program::SchedClassifier(program) => told(program.load(), || program.info()),
-        Program::CgroupSockAddr(program) => told(program.load(), || program.info()),
-        Program::SockOps(program) => told(program.load(), || program.info()),
-        Program::TracePoint(program) => told(program.load(), || program.info()),
-        other => bail!("no loader for {:?}", other.prog_type()),
-    }
+    load_program(program)?;
+    Ok(program.info()?)
 }
 
 fn format_budgets(costs: &Costs) -> Result<String> {
