@@ -35,6 +35,35 @@ pub(crate) fn note_client<T: Tables + ?Sized>(
     end(node, segment, &forward, back, End::Client);
 }
 
+/// Notes what a client's packet says of a connection whose answers go past this node.
+///
+/// Its second segment says that it was answered. It has one end alone, so that its own FIN ends it;
+/// what comes later goes on with it, and if it is forgotten meanwhile, the draw is the same.
+#[inline(always)]
+pub(crate) fn note_alone<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    forward: &Entry<'_>,
+    back: &Entry<'_>,
+) {
+    flows::touch(node.tables, forward, node.now);
+    let end = match (segment.is_udp(), segment.has(tcp::RST), segment.has(tcp::FIN)) {
+        (true, ..) => lasting(node, segment, forward),
+        (false, true, _) => Head::RESET,
+        (false, false, true) => Head::OVER,
+        (false, false, false) => 0,
+    };
+    let goes_on = !segment.is_syn() && !segment.has(tcp::RST);
+    let answered = if goes_on { Head::ANSWERED } else { 0 };
+    let clear = if goes_on { Head::AGAIN | Head::RESET } else { 0 };
+    let set = bits_of(segment) | end | answered;
+    for (entry, set) in [(forward, set), (back, set & !(Head::FIN | Head::PAYLOAD))] {
+        if set & !entry.head.0 != 0 || clear & entry.head.0 != 0 {
+            flows::mark(node.tables, entry, set, clear);
+        }
+    }
+}
+
 /// Notes what a backend's packet says of its connection.
 #[inline(always)]
 pub(crate) fn note_server<T: Tables + ?Sized>(
@@ -227,7 +256,7 @@ fn take_time<T: Tables + ?Sized>(node: Node<'_, T>, back: &Entry<'_>, timing: Ti
 /// Moves a counter of a connection's split; one that dialled a backend itself has none.
 #[inline(always)]
 pub(crate) fn count<T: Tables + ?Sized>(node: Node<'_, T>, values: &Values, counter: Counter) {
-    if !values.has(Values::DIRECT) {
+    if !values.has(Values::UNCOUNTED) {
         node.tables.count(values.statistics, counter, 1);
     }
 }
@@ -250,7 +279,7 @@ pub(crate) fn count_payload<T: Tables + ?Sized>(
     values: &Values,
     counter: Counter,
 ) {
-    if payload > 0 && !values.has(Values::DIRECT) {
+    if payload > 0 && !values.has(Values::UNCOUNTED) {
         node.tables.count(values.statistics, counter, u64::from(payload));
     }
 }

@@ -1,15 +1,18 @@
 //! The whole logic in one function, as hosts run it.
 
 use crate::addresses;
-use crate::forward::{of_flow, of_none};
+use crate::directory::Occupant;
+use crate::forward::{of_flow, of_forward, of_none};
 use crate::hooks::is_ours;
 use crate::node::Node;
 use crate::reason::Reason;
 use crate::relay::{self, Relay};
 use crate::route::{Decision, Origin};
 use crate::segment::Segment;
-use crate::start::{Begun, store, trace};
+use crate::service::Picked;
+use crate::start::{Begun, store, store_both, trace};
 use crate::tables::Tables;
+use crate::tunnel::{self, Outer, arrive};
 
 /// What the whole logic decides of a segment.
 #[derive(Clone, Copy)]
@@ -20,6 +23,8 @@ pub(crate) enum Decided {
     Forth(Relay),
     /// It is sent on to a client outside.
     Back(Relay),
+    /// It is sent on to a backend elsewhere within another packet.
+    Within(Outer),
 }
 
 /// Decides what becomes of a packet towards a frontend, and stores what begins with it.
@@ -43,6 +48,11 @@ pub(crate) fn decide<T: Tables + ?Sized>(
     }
     is_ours(node.tables, segment, bits)?;
     match of_flow(node, segment, origin, bits)? {
+        Some(Decision::Forward(route)) if route.wrapped => {
+            let mut outer = Outer::NONE;
+            tunnel::forth(node, segment, origin, &mut outer)?;
+            return Ok(Decided::Within(outer));
+        }
         Some(Decision::Forward(route)) if route.masked => {
             return relay::forth(node, segment, origin).map(Decided::Forth);
         }
@@ -52,6 +62,13 @@ pub(crate) fn decide<T: Tables + ?Sized>(
     let beginning = of_none(node, segment, origin)?;
     match beginning.begun {
         Begun::Passes => Ok(Decided::Here(Decision::Forward(beginning.as_it_is()))),
+        Begun::Flow if beginning.is_wrapped() => {
+            let back = tunnel::back(node, segment, &beginning);
+            store_both(node, segment, &beginning, &back)?;
+            let mut outer = Outer::NONE;
+            tunnel::around(node, beginning.to.address, &mut outer)?;
+            Ok(Decided::Within(outer))
+        }
         Begun::Flow if beginning.is_masked() => {
             relay::store(node, segment, &beginning).map(Decided::Forth)
         }
@@ -63,4 +80,36 @@ pub(crate) fn decide<T: Tables + ?Sized>(
             Err(Reason::Straight)
         }
     }
+}
+
+/// The same of a segment that came within a packet of another node, for the backend that was picked.
+///
+/// # Errors
+///
+/// The [`Reason`] why it is not forwarded.
+#[inline(always)]
+pub(crate) fn decide_arrived<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    picked: Option<Picked>,
+) -> Result<Decided, Reason> {
+    match of_forward(node, segment, Origin::Net, addresses::FRONTEND)? {
+        // It would go from node to node.
+        Some(Decision::Forward(route)) if route.masked => return Err(Reason::FlowLost),
+        Some(decision) => return Ok(Decided::Here(decision)),
+        None => {}
+    }
+    let (Some(Occupant::Frontend(id)), Some(picked)) = (node.find(segment.destination), picked)
+    else {
+        return Err(Reason::FlowLost);
+    };
+    let beginning = arrive::begin(node, segment, id, picked)?;
+    if beginning.is_masked() {
+        return Err(Reason::FlowLost);
+    }
+    let route = match beginning.begun {
+        Begun::Passes | Begun::Trace => beginning.as_it_is(),
+        Begun::Flow => store(node, segment, Origin::Net, &beginning)?,
+    };
+    Ok(Decided::Here(Decision::Forward(route)))
 }

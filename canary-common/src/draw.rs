@@ -1,6 +1,7 @@
 //! The draw for a new flow: a hash that is the same on every node, against a service's record.
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Address, Endpoint};
+use crate::limits::MAX_SPLITS;
 use crate::node::Node;
 use crate::reason::Reason;
 use crate::service::{self, AFFINITY_SOURCE, FOLLOW_WEIGHTS};
@@ -22,6 +23,39 @@ pub fn pick<T: Tables + ?Sized>(
     let seed = node.settings.seed.load();
     let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
     service::pick(node.tables, record, destination.address.version(), hash).ok_or(Reason::BadRecord)
+}
+
+/// The backend at an address that a client is given by the draw, or would be by that of another of
+/// the service's splits; with its split.
+///
+/// Another node may have weights of a moment ago or ahead. So the split may differ, but the place in
+/// it does not, and a backend that is found is one of the service. The draw's own split is looked
+/// at first.
+#[inline(always)]
+#[must_use]
+pub fn at<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    [client, destination]: [Endpoint; 2],
+    service: u32,
+    to: Address,
+) -> Option<service::Picked> {
+    let record = node.tables.record(service)?;
+    let seed = node.settings.seed.load();
+    let hash = flow_hash(seed, client, destination, record.flags & AFFINITY_SOURCE != 0);
+    let version = destination.address.version();
+    let drawn = record.draw(hash)?;
+    for turn in 0..=MAX_SPLITS {
+        let split = if turn == 0 { drawn } else { turn.wrapping_sub(1) };
+        if u32::try_from(split).is_ok_and(|split| split < record.count)
+            && let Some(picked) = service::pick_in(node.tables, record, version, hash, split)
+            && let Some(backend) = node.tables.backend(picked.backend.unwrap_or(u32::MAX))
+            && backend.endpoint().address.words() == to.words()
+            && !backend.is_elsewhere()
+        {
+            return Some(picked);
+        }
+    }
+    None
 }
 
 /// Whether the draw of a flow from a client to a frontend falls to another split than the one that

@@ -175,7 +175,7 @@ fn known<'t, T: Tables + ?Sized>(
     }
     let backend = node.tables.backend(entry.values.backend).ok_or(Reason::BackendGone)?;
     let unanswered_syn = segment.is_syn() && !back.head.has(Head::ANSWERED);
-    if unanswered_syn && !entry.values.has(Values::DIRECT) {
+    if unanswered_syn && !entry.values.has(Values::UNCOUNTED) {
         node.tables.show(entry.values.statistics, Exchange::SynAgain);
     }
     // Who dialled the backend itself stays with it, whatever the service has of it.
@@ -201,11 +201,12 @@ fn known<'t, T: Tables + ?Sized>(
         State::Alive | State::Draining | State::Resting => {}
     }
     let masked = entry.values.has(Values::MASKED);
+    let wrapped = entry.values.has(Values::WRAPPED);
     // What is sent on is noted when its way is known.
     if !masked {
         note_client(node, segment, entry, &back);
     }
-    Ok(Known::Lives(Route { to: backend.endpoint(), port: entry.values.port, masked }))
+    Ok(Known::Lives(Route { to: backend.endpoint(), port: entry.values.port, masked, wrapped }))
 }
 
 /// Whether a flow that is found does not count for this packet.
@@ -236,7 +237,7 @@ fn release<T: Tables + ?Sized>(node: Node<'_, T>, entry: &Entry<'_>, back: Back)
     let lives = entry.head.has(Head::ANSWERED) && !entry.head.ended();
     if node.tables.free_flow(entry.place, entry.head, by, back)
         && lives
-        && !entry.values.has(Values::DIRECT)
+        && !entry.values.has(Values::UNCOUNTED)
     {
         node.tables.pushed_out(entry.values.statistics);
     }

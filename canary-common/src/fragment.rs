@@ -122,7 +122,7 @@ pub(crate) fn request<T: Tables + ?Sized>(
 
 /// What an entry holds of an address: there is no partner, frontend, backend or question.
 #[inline(always)]
-fn of(address: Address) -> Values {
+pub(crate) fn of(address: Address) -> Values {
     let [a, b] = address.words().map(u64::to_ne_bytes);
     let [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]] = [a, b];
     Values {
@@ -136,7 +136,7 @@ fn of(address: Address) -> Values {
 
 /// The address that an entry holds.
 #[inline(always)]
-fn address(values: &Values) -> Address {
+pub(crate) fn address(values: &Values) -> Address {
     let [a, b, c, d] =
         [values.backend, values.frontend, values.partner, values.mark].map(u32::to_ne_bytes);
     match [a, b, c, d].as_flattened().first_chunk() {

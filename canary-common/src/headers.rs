@@ -30,6 +30,8 @@ pub enum Carried {
     Fragment,
     /// ICMP of the packet's own family.
     Icmp,
+    /// A packet of the packet's own family, behind a header without options or extensions.
+    Packet,
     /// Something else.
     Other,
 }
@@ -142,6 +144,17 @@ impl Headers {
         })
     }
 
+    /// Whether nothing stands between the IP header and what it carries.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_bare(&self) -> bool {
+        let len = match self.version {
+            Version::V4 => ipv4::LEN,
+            Version::V6 => ipv6::LEN,
+        };
+        self.l4_at.wrapping_sub(self.l3_at) == len
+    }
+
     /// What to do with the packet.
     #[inline(always)]
     #[must_use]
@@ -152,6 +165,8 @@ impl Headers {
             (Piece::Whole, Version::V4, icmp::V4) | (Piece::Whole, Version::V6, icmp::V6) => {
                 Carried::Icmp
             }
+            (Piece::Whole, Version::V4, ipv4::WITHIN) if self.is_bare() => Carried::Packet,
+            (Piece::Whole, Version::V6, ipv6::WITHIN) if self.is_bare() => Carried::Packet,
             _ => Carried::Other,
         }
     }

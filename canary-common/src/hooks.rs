@@ -16,6 +16,7 @@ use crate::restore::ends;
 use crate::route::{Decision, Ends, Origin, act, act_back, hairpin_address};
 use crate::segment::{self, Segment};
 use crate::tables::Tables;
+use crate::tunnel;
 use crate::wire::{icmp, ipv4, ipv6, tcp};
 
 /// What a first look at a packet gives: in the kernel, all that the plain case needs is in one
@@ -65,7 +66,11 @@ where
         Ok(front) => front,
         Err(reason) => return First::pass(reason),
     };
-    let bits = bits_of(tables, front.address) & relay::bits(origin);
+    let mut bits = bits_of(tables, front.address) & relay::bits(origin);
+    // What else a hook in the driver has sent to a backend of this node is done.
+    if origin == Origin::Behind && !front.is_around_another(packet, l2) {
+        bits &= !addresses::BACKEND;
+    }
     let is_hairpin =
         origin == Origin::Pod && front.address == hairpin_address(front.version).words();
     if bits == 0 && !is_hairpin {
@@ -127,6 +132,7 @@ where
         Ok(Decided::Here(decision)) => inbound_act(packet, segment, origin, decision),
         Ok(Decided::Forth(relay)) => relay::send(packet, segment, relay, false),
         Ok(Decided::Back(relay)) => relay::send(packet, segment, relay, true),
+        Ok(Decided::Within(outer)) => tunnel::send(packet, segment.version, segment.l3_at, &outer),
         Err(Reason::TooLong) => too_long(packet, tables, l2, segment),
         Err(reason) if reason.action() == Action::Refuse => {
             refused(packet, tables, l2, segment, reason)
@@ -379,9 +385,26 @@ impl Front {
     /// Whether the packet carries ICMP of its own family.
     #[inline(always)]
     fn is_icmp<P: Packet + ?Sized>(&self, packet: &P, l2: usize) -> bool {
+        self.carries(packet, l2, [icmp::V4, icmp::V6])
+    }
+
+    /// Whether the packet is whole and carries one of its own family behind a bare header.
+    #[inline(always)]
+    fn is_around_another<P: Packet + ?Sized>(&self, packet: &P, l2: usize) -> bool {
+        self.carries(packet, l2, [ipv4::WITHIN, ipv6::WITHIN])
+            && (self.version == Version::V6
+                || packet.read(l2).is_ok_and(|[first, _]| first == 0x45)
+                    && packet
+                        .read(l2.wrapping_add(ipv4::FRAGMENT_AT))
+                        .is_ok_and(|[flags, offset]| [flags & 0x3f, offset] == [0, 0]))
+    }
+
+    /// Whether the IP header names this protocol of IPv4, or of IPv6.
+    #[inline(always)]
+    fn carries<P: Packet + ?Sized>(&self, packet: &P, l2: usize, [v4, v6]: [u8; 2]) -> bool {
         let (at, wanted) = match self.version {
-            Version::V4 => (ipv4::PROTOCOL_AT, icmp::V4),
-            Version::V6 => (ipv6::NEXT_AT, icmp::V6),
+            Version::V4 => (ipv4::PROTOCOL_AT, v4),
+            Version::V6 => (ipv6::NEXT_AT, v6),
         };
         // Verifier: two bytes, as in `segment::version`.
         packet.read::<2>(l2.wrapping_add(at)).is_ok_and(|[protocol, _]| protocol == wanted)

@@ -55,6 +55,7 @@ pub mod start;
 pub mod stats;
 pub mod straight;
 pub mod tables;
+pub mod tunnel;
 pub mod wire;
 pub mod word;
 #[cfg(test)]

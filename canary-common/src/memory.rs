@@ -221,7 +221,7 @@ impl Tables for Memory {
         self.index.get()
     }
 
-    fn way(&self, _from: Address, to: Address) -> Way {
+    fn way(&self, _from: Address, to: Address, _more: u32) -> Way {
         self.ways.borrow().get(&to).copied().unwrap_or(Way::Open)
     }
 

@@ -1,7 +1,10 @@
 //! The bytes of a packet, wherever it lives.
 
 use crate::checksum::Difference;
+use crate::endpoint::Version;
 use crate::reason::Reason;
+#[cfg(any(test, feature = "user"))]
+use crate::tunnel;
 
 /// What a checksum covers of a changed field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,28 @@ pub trait Packet {
     ///
     /// [`Reason::Truncated`] if it cannot have that length; it is unchanged then.
     fn resize(&mut self, len: usize) -> Result<(), Reason>;
+
+    /// Makes room for an IP header of a family at `offset`, where one of the same family begins; what
+    /// is there then is zero.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] where there can be none; the packet is unchanged then.
+    #[inline(always)]
+    fn insert_header(&mut self, _offset: usize, _version: Version) -> Result<(), Reason> {
+        Err(Reason::Truncated)
+    }
+
+    /// Takes the IP header of a family at `offset` away, behind which another of the same family
+    /// begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if it cannot be; the packet is unchanged then.
+    #[inline(always)]
+    fn remove_header(&mut self, _offset: usize, _version: Version) -> Result<(), Reason> {
+        Err(Reason::Truncated)
+    }
 
     /// Notes a change that no checksum of the packet makes up for: of the addresses of an IPv6
     /// fragment without its transport header. The tcx hooks override this, for an `skb` may bear
@@ -174,6 +199,23 @@ impl Packet for Vec<u8> {
 
     fn resize(&mut self, len: usize) -> Result<(), Reason> {
         Self::resize(self, len, 0);
+        Ok(())
+    }
+
+    fn insert_header(&mut self, offset: usize, version: Version) -> Result<(), Reason> {
+        if offset > Self::len(self) {
+            return Err(Reason::Truncated);
+        }
+        self.splice(offset..offset, core::iter::repeat_n(0, tunnel::header_len(version)));
+        Ok(())
+    }
+
+    fn remove_header(&mut self, offset: usize, version: Version) -> Result<(), Reason> {
+        let end = offset.saturating_add(tunnel::header_len(version));
+        if end > Self::len(self) {
+            return Err(Reason::Truncated);
+        }
+        self.drain(offset..end);
         Ok(())
     }
 

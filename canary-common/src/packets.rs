@@ -239,6 +239,9 @@ pub fn check(packet: &[u8], has_ethernet: bool) -> Result<(), String> {
     if matches!(protocol, ICMP | ICMP_V6) {
         return check_icmp(protocol, [source, destination], segment);
     }
+    if matches!((ip.first().map(|first| first >> 4), protocol), (Some(4), 4) | (Some(6), 41)) {
+        return check(segment, false).map_err(|error| format!("within: {error}"));
+    }
     let port = |at: usize| segment.get(at..)?.first_chunk::<2>().copied();
     let (Some(from), Some(to)) = (port(0), port(2)) else { return Err("no ports".to_owned()) };
     let source = Endpoint { address: source, port: from, protocol };

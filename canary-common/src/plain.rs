@@ -41,7 +41,7 @@ fn entry<'t, H: Headers, T: Tables + ?Sized>(
     let wanted = Head::ANSWERED | if headers.payload() > 0 { Head::PAYLOAD } else { 0 };
     let plain = head.0 & (RARE | wanted) == wanted
         && head.kind() == kind
-        && !entry.values.has(Values::TRANSLATED | Values::DIRECT | Values::MASKED)
+        && !entry.values.has(Values::TRANSLATED | Values::UNCOUNTED | Values::MASKED)
         && head.idle(node.now) < limits::SYN_REUSE_IDLE;
     plain.then_some(entry)
 }

@@ -18,6 +18,7 @@ use crate::restore::ends;
 use crate::route::{Origin, Sent};
 use crate::segment::Segment;
 use crate::tables::Tables;
+use crate::tunnel::{self, Outer, arrive};
 use crate::wire::icmp::Says;
 
 /// Whether a packet that the ordinary way does not take may be one of these.
@@ -82,6 +83,13 @@ where
         Carried::Segment => inbound_segment(packet, tables, l2, origin, bits, &headers),
         Carried::Fragment => {
             if origin.is_net() {
+                let mut outer = Outer::NONE;
+                match Node::new(tables).and_then(|node| tunnel::follow(node, &headers, &mut outer))
+                {
+                    Ok(true) => return tunnel::send(packet, version, l2, &outer),
+                    Ok(false) => {}
+                    Err(reason) => return unforwarded(reason),
+                }
                 match Node::new(tables).and_then(|node| pieces::follow(node, &headers)) {
                     Ok(Some(follows)) => return pieces::send(packet, &headers, &follows),
                     Ok(None) => {}
@@ -93,7 +101,8 @@ where
             sent(follows.and_then(|follows| fragment::act(packet, &headers, &follows)))
         }
         Carried::Icmp => inbound_icmp(packet, tables, l2, origin, &headers),
-        Carried::Other => unforwarded(Reason::NotTcpOrUdp),
+        Carried::Packet if origin.is_net() => arrive::inbound(packet, tables, l2, &headers),
+        Carried::Packet | Carried::Other => unforwarded(Reason::NotTcpOrUdp),
     }
 }
 
@@ -123,6 +132,7 @@ where
             fragment::of_first(node, headers, &segment, origin, &Ok(*decision))
         }
         Ok(Decided::Forth(relay) | Decided::Back(relay)) => pieces::of_first(node, headers, relay),
+        Ok(Decided::Within(outer)) => tunnel::of_first(node, headers, outer),
         Err(_) if bits == addresses::NODE => None,
         Err(reason) => fragment::of_first(node, headers, &segment, origin, &Err(*reason)),
     };
@@ -158,6 +168,14 @@ where
                 Err(reason) => return unforwarded(reason),
             };
             if origin.is_net() {
+                let mut outer = Outer::NONE;
+                match Node::new(tables).and_then(|node| tunnel::about(node, &quote, &mut outer)) {
+                    Ok(true) => {
+                        return tunnel::send(packet, quote.version, quote.l3_at, &outer);
+                    }
+                    Ok(false) => {}
+                    Err(reason) => return unforwarded(reason),
+                }
                 match Node::new(tables).and_then(|node| errors::find(node, &quote)) {
                     Ok(Some(mended)) => return errors::send(packet, &quote, &mended),
                     Ok(None) => {}
@@ -213,7 +231,7 @@ where
     let headers = Headers::read(packet, l2, version).ok()?;
     let segment = match headers.carried() {
         Carried::Segment => Segment::behind(packet, &headers).ok()?,
-        Carried::Other => Segment::without_ports(&headers),
+        Carried::Packet | Carried::Other => Segment::without_ports(&headers),
         Carried::Icmp if icmp::says(packet, &headers) == Ok(Says::EchoRequest) => {
             return Some(echo(packet, tables, l2, &headers));
         }
@@ -262,7 +280,7 @@ where
             sent(follows.and_then(|follows| fragment::act(packet, &headers, &follows)))
         }
         Carried::Icmp => outbound_icmp(packet, tables, &headers),
-        Carried::Other => unrestored(Reason::NotTcpOrUdp),
+        Carried::Packet | Carried::Other => unrestored(Reason::NotTcpOrUdp),
     }
 }
 

@@ -126,6 +126,8 @@ reasons! {
     Expired = 28, "expired", Pass;
     /// A packet to or from a backend elsewhere that is too long for the way: its sender is told.
     TooLong = 29, "too-long", Drop;
+    /// A packet within a packet to a backend, for no frontend that it serves here.
+    Encapsulated = 30, "encapsulated", Pass;
 }
 
 impl Reason {

@@ -24,6 +24,7 @@ use crate::route::Origin;
 use crate::segment::{Segment, Side};
 use crate::start::{Beginning, request, store_both};
 use crate::tables::{Tables, Way};
+use crate::tunnel;
 use crate::wire::icmp::{self, Says};
 use crate::wire::{ipv4, ipv6};
 
@@ -55,14 +56,14 @@ impl Relay {
 }
 
 /// The bits of `ADDRESSES` that count for packets from there: what a pod sends to the node is
-/// never the answer of a backend elsewhere, and what a hook in the driver has sent to a backend
-/// of this node is done.
+/// never the answer of a backend elsewhere, and what goes straight to a backend is done behind a
+/// hook in the driver.
 #[inline(always)]
 pub(crate) const fn bits(origin: Origin) -> u64 {
     match origin {
         Origin::Pod => addresses::ALL & !addresses::NODE,
         Origin::Net => addresses::ALL,
-        Origin::Behind => addresses::FRONTEND | addresses::NODE,
+        Origin::Behind => addresses::ALL & !addresses::TRANSLATED,
     }
 }
 
@@ -150,11 +151,16 @@ pub(crate) fn begin<T: Tables + ?Sized>(
     let Some(source) = node.settings.source(segment.version) else {
         return Err(Reason::NotServedHere);
     };
+    if node.settings.wraps() {
+        // In the middle as well: the backend knows the client itself, by whichever node it comes.
+        way(node, source, to.address, tunnel::more(segment.version))?;
+        return Ok(Values::MASKED | Values::WRAPPED);
+    }
     if is_late(segment) {
         // The backend knows the client by another node's address, or by another port.
         return Err(Reason::FlowLost);
     }
-    way(node, source, to.address)?;
+    way(node, source, to.address, 0)?;
     Ok(Values::MASKED)
 }
 
@@ -256,9 +262,15 @@ pub fn forth<T: Tables + ?Sized>(
         return Err(Reason::Busy);
     }
     let relay = Relay::against(node, &back).ok_or(Reason::Busy)?;
-    way(node, relay.source.address, relay.destination.address)?;
+    way(node, relay.source.address, relay.destination.address, 0)?;
     note_client(node, segment, &entry, &back);
     Ok(relay)
+}
+
+/// Whether the backend knows this node as its client.
+#[inline(always)]
+const fn is_masked(values: &Values) -> bool {
+    values.flags & (Values::MASKED | Values::WRAPPED) == Values::MASKED
 }
 
 /// Both ends of the answer of a backend elsewhere; `None` for a packet that is none.
@@ -276,7 +288,7 @@ pub fn answer<T: Tables + ?Sized>(
     }
     let key = Key::new(segment.source, segment.destination);
     let Some(entry) = node.entry(&key, Client::IsDestination) else { return Ok(None) };
-    if entry.head.kind() != Kind::Return || !entry.values.has(Values::MASKED) {
+    if entry.head.kind() != Kind::Return || !is_masked(&entry.values) {
         return Ok(None);
     }
     // Of datagrams the way forth alone ends: what is under way still comes back.
@@ -289,7 +301,7 @@ pub fn answer<T: Tables + ?Sized>(
         return Err(Reason::FlowLost);
     }
     let relay = Relay::against(node, &forward).ok_or(Reason::Busy)?;
-    way(node, relay.source.address, relay.destination.address)?;
+    way(node, relay.source.address, relay.destination.address, 0)?;
     note_server(node, segment, &forward, &entry);
     Ok(Some(relay))
 }
@@ -330,10 +342,16 @@ fn whole_key<T: Tables + ?Sized>(node: Node<'_, T>, entry: &Entry<'_>) -> Option
     Head(node.tables.load(word)).is_of_same(entry.head).then_some(key)
 }
 
-/// Whether a packet from one address to the other can be sent on from here.
+/// Whether a packet from one address to the other can be sent on from here, with `more` bytes in
+/// front of it.
 #[inline(always)]
-fn way<T: Tables + ?Sized>(node: Node<'_, T>, from: Address, to: Address) -> Result<(), Reason> {
-    match node.tables.way(from, to) {
+pub(crate) fn way<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    from: Address,
+    to: Address,
+    more: u32,
+) -> Result<(), Reason> {
+    match node.tables.way(from, to, more) {
         Way::Open => Ok(()),
         Way::Later => Err(Reason::NotOurs),
         Way::Closed => Err(Reason::NoRoute),

@@ -53,6 +53,8 @@ pub struct Route {
     pub port: [u8; 2],
     /// The backend is elsewhere and sees this node as its client: `relay` says by which port.
     pub masked: bool,
+    /// Beside that: it sees the client itself, in packets within this node's.
+    pub wrapped: bool,
 }
 
 /// Whom an answer comes from and goes to, as its client sees it.

@@ -124,8 +124,20 @@ pub fn pick<T: Tables + ?Sized>(
     version: Version,
     hash: u64,
 ) -> Option<Picked> {
+    pick_in(tables, record, version, hash, record.draw(hash)?)
+}
+
+/// Picks a backend of the client's family in a split of a service.
+#[inline(always)]
+#[must_use]
+pub fn pick_in<T: Tables + ?Sized>(
+    tables: &T,
+    record: &Record,
+    version: Version,
+    hash: u64,
+    split: usize,
+) -> Option<Picked> {
     let [low, _] = halves(hash);
-    let split = record.draw(hash)?;
     let statistics = *record.statistics.get(split)?;
     let [slots4, slots6] = &record.slots;
     let [lengths4, lengths6] = &record.lengths;

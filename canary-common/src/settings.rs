@@ -48,8 +48,10 @@ pub struct Settings {
     pub source_v6: [Word<u32>; 4],
     /// Bits of [`Settings::ALL`] and the others: whose sockets are served, and what is asked for it.
     pub sockets: Word<u32>,
+    /// [`Settings::WRAPS`] or 0: how backends elsewhere are asked for clients outside.
+    pub outside: Word<u32>,
     /// Always 0.
-    pub reserved: [u32; 5],
+    pub reserved: [u32; 4],
 }
 
 assert_map_type!(Settings {
@@ -58,7 +60,7 @@ assert_map_type!(Settings {
     idle: [Word<u32>; 6], ipv6_checksums: Word<u32>, first_port: Word<u32>, ports: Word<u32>,
     sent_back: Word<u32>, observed: Word<u32>, sample: Word<u32>, node_v4: Word<u32>,
     source_v4: Word<u32>, node_v6: [Word<u64>; 2], source_v6: [Word<u32>; 4],
-    sockets: Word<u32>, reserved: [u32; 5],
+    sockets: Word<u32>, outside: Word<u32>, reserved: [u32; 4],
 } is 160 bytes);
 
 /// A state of a flow with an idle limit of its own: an index of [`Settings::idle`].
@@ -85,6 +87,16 @@ impl Settings {
     pub const LOCALS: u32 = 1 << 1;
     /// There is something in `EXCEPTED`.
     pub const EXCEPTED: u32 = 1 << 2;
+
+    /// Clients' packets go to backends elsewhere within packets of this node's, as they are.
+    pub const WRAPS: u32 = 1;
+
+    /// Whether backends elsewhere see a client outside itself, and answer it past this node.
+    #[inline(always)]
+    #[must_use]
+    pub fn wraps(&self) -> bool {
+        self.outside.load() & Self::WRAPS != 0
+    }
 
     /// The limit of a state, in seconds.
     #[inline(always)]

@@ -16,6 +16,7 @@ use crate::reason::Reason;
 use crate::relay;
 use crate::route::{Origin, Route, client};
 use crate::segment::Segment;
+use crate::service::Picked;
 use crate::stats::Counter;
 use crate::tables::Tables;
 use crate::wire::tcp;
@@ -49,10 +50,17 @@ impl Beginning {
     #[inline(always)]
     #[must_use]
     pub const fn as_it_is(&self) -> Route {
-        Route { to: self.to, port: self.values.port, masked: false }
+        Route { to: self.to, port: self.values.port, masked: false, wrapped: false }
     }
 
-    /// Whether the backend is elsewhere and is to see this node as its client.
+    /// Whether its packets go to the backend within packets of this node's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_wrapped(&self) -> bool {
+        self.values.has(Values::WRAPPED)
+    }
+
+    /// Whether the backend is elsewhere, and this node sends its packets on.
     #[inline(always)]
     #[must_use]
     pub const fn is_masked(&self) -> bool {
@@ -88,6 +96,19 @@ pub fn fresh<T: Tables + ?Sized>(
     }
     let service = frontend.service_of(origin.is_net());
     let picked = pick(node, segment.source, segment.destination, service)?;
+    to_picked(node, segment, origin, id, picked, flags)
+}
+
+/// Begins a flow to a backend that was picked.
+#[inline(always)]
+pub(crate) fn to_picked<T: Tables + ?Sized>(
+    node: Node<'_, T>,
+    segment: &Segment,
+    origin: Origin,
+    id: u32,
+    picked: Picked,
+    flags: u32,
+) -> Result<Beginning, Reason> {
     let backend_id = picked.backend.ok_or(Reason::NoBackend)?;
     let backend = node.tables.backend(backend_id).ok_or(Reason::NoBackend)?;
     // A loopback address is reached by the node's own processes alone, which connect to it.
@@ -229,7 +250,7 @@ pub fn finish<T: Tables + ?Sized>(
             link(node.tables, back, place);
             count(node, &beginning.values, Counter::Opened);
             count_bytes(node, segment, &beginning.values, Counter::BytesToBackend);
-            Ok(Route { to: beginning.to, port: forth.values.port, masked: false })
+            Ok(Route { to: beginning.to, port: forth.values.port, masked: false, wrapped: false })
         }
         Err(reason) => {
             release_back(node, back);

@@ -87,8 +87,8 @@ pub trait Tables: Flows {
     fn leads_back(&self, source: &Address, destination: &Address) -> bool;
 
     /// Whether a packet with these addresses that came by this packet's interface can be sent on,
-    /// past the node's own stack.
-    fn way(&self, from: Address, to: Address) -> Way;
+    /// past the node's own stack; `more` is how many bytes will stand in front of it.
+    fn way(&self, from: Address, to: Address, more: u32) -> Way;
 
     /// How long a packet may be for the way that was last found too narrow, from its IP header on.
     fn width(&self) -> u16;

@@ -25,8 +25,10 @@ impl About {
     const IS_BEHIND: u32 = 1 << 6;
     /// It is still the driver's.
     const IS_FRAME: u32 = 1 << 7;
+    /// It came within a packet of another node.
+    const IS_ARRIVED: u32 = 1 << 8;
     /// The bits of `ADDRESSES` follow.
-    const BITS: u32 = 8;
+    const BITS: u32 = 9;
 
     #[inline(always)]
     pub(crate) fn new(version: Version, l2: usize, origin: Origin, bits: u64) -> Self {
@@ -58,6 +60,25 @@ impl About {
         let first = if is_first { Self::IS_FIRST } else { 0 };
         let mute = if is_mute { Self::IS_MUTE } else { 0 };
         Self(self.0 | first | mute)
+    }
+
+    /// The same of what came within it, which is for a frontend.
+    #[inline(always)]
+    pub(crate) fn arrived(self) -> Self {
+        let kept = self.0 & (Self::IS_V6 | Self::HAS_L2);
+        Self(kept | Self::IS_ARRIVED | maps::low(addresses::FRONTEND) << Self::BITS)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_arrived(self) -> bool {
+        self.0 & Self::IS_ARRIVED != 0
+    }
+
+    /// Whether it came within another, or may be around one, behind a hook in the driver: no other
+    /// to a backend is looked at there.
+    #[inline(always)]
+    pub(crate) fn is_within(self) -> bool {
+        self.is_arrived() || self.bits() & addresses::BACKEND != 0
     }
 
     /// The packet that this word, of the scratch row, is about.

@@ -13,8 +13,10 @@ use canary_common::icmp::{Mended, Quote};
 use canary_common::relay::Relay;
 use canary_common::route::{Decision, Ends};
 use canary_common::segment::Segment;
+use canary_common::service::Picked;
 use canary_common::start::Beginning;
 use canary_common::tables::Way;
+use canary_common::tunnel::Outer;
 
 use crate::maps::{Maps, Table, scratch, settings};
 use crate::route::{self, Exit};
@@ -46,6 +48,10 @@ pub(crate) struct Scratch {
     /// Arguments of [`route_back`] and [`route_on`].
     addresses: [Address; 2],
     pub(crate) relay: Relay,
+    /// The packet that this one goes within.
+    pub(crate) outer: Outer,
+    /// The backend that this one came within another for.
+    pub(crate) picked: Option<Picked>,
     /// Bytes of this packet from its IP header on, as they are sent on; 0 for one of any length.
     pub(crate) length: u32,
     /// The way that [`route_on`] found.
@@ -177,16 +183,24 @@ fn route_back(context: *mut c_void, interface: u32) -> u32 {
 /// Whether a packet from one address of the scratch row to the other can be sent on; how, goes to
 /// the scratch row. A function of its own for the same reason.
 #[inline(never)]
-fn route_on(context: *mut c_void, interface: u32) -> u32 {
+fn route_on(context: *mut c_void, interface: u32, more: u32) -> u32 {
     let Some(scratch) = scratch() else { return CLOSED };
     let [from, to] = scratch.addresses;
     let is_frame = steps::about().is_frame();
-    let length = scratch.length;
+    if is_frame && more != 0 {
+        // The hook behind makes room in front of it.
+        return LATER;
+    }
+    let length = if scratch.length == 0 { 0 } else { scratch.length.wrapping_add(more) };
     match route::on(context, interface, [from, to], length, is_frame, &mut scratch.exit) {
         Way::Open => OPEN,
         Way::Later => LATER,
         Way::Closed => CLOSED,
-        Way::Narrow => NARROW,
+        Way::Narrow => {
+            let more = u16::try_from(more).unwrap_or(0);
+            scratch.exit.width = scratch.exit.width.wrapping_sub(more);
+            NARROW
+        }
     }
 }
 
@@ -197,10 +211,10 @@ const NARROW: u32 = 3;
 
 /// Whether a packet can be sent on past the stack; the way stays in the scratch row.
 #[inline(always)]
-pub(crate) fn way(context: *mut c_void, came_by: u32, from: Address, to: Address) -> Way {
+pub(crate) fn way(context: *mut c_void, came_by: u32, ends: [Address; 2], more: u32) -> Way {
     let Some(scratch) = scratch() else { return Way::Closed };
-    scratch.addresses = [from, to];
-    match route_on(context, came_by) {
+    scratch.addresses = ends;
+    match route_on(context, came_by, more) {
         OPEN => Way::Open,
         LATER => Way::Later,
         NARROW => Way::Narrow,

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use canary_common::hooks::{self, First};
+use canary_common::reason::Reason;
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
@@ -11,8 +12,10 @@ use crate::events::{self, Way};
 use crate::rare;
 use crate::relays;
 use crate::steps::{
-    self, ECHO, ERROR, FOLLOWS, FOLLOWS_ON, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT,
+    self, ECHO, ERROR, FOLLOWS, FOLLOWS_ON, FRAGMENT, MASKED, MENDS, NONE, PACKET, QUOTES, SEGMENT,
+    WRAPPED,
 };
+use crate::tunnels;
 use crate::verdict::{PASS, of_frame};
 use crate::xdp::Frame;
 
@@ -66,6 +69,8 @@ fn whole(context: *mut xdp_md) -> u32 {
     match steps::told() {
         NONE => steps::none(context.cast(), Frame::of(context).tables().came_by, true),
         MASKED => _ = inbound_forth(context),
+        // The hook behind makes room in front of it.
+        WRAPPED => _ = wrapped_forth(context),
         _ => {}
     }
     if steps::about().is_first() {
@@ -109,6 +114,21 @@ fn inbound_forth(context: *mut xdp_md) -> u32 {
 }
 
 #[inline(never)]
+fn wrapped_forth(context: *mut xdp_md) -> u32 {
+    tunnels::forth(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn wrapped_follow(context: *mut xdp_md) -> u32 {
+    tunnels::follow(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn wrapped_relate(context: *mut xdp_md) -> u32 {
+    tunnels::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
 fn inbound_send(context: *mut xdp_md) -> u32 {
     let mut frame = Frame::of(context);
     relays::send(&mut frame);
@@ -139,6 +159,9 @@ fn inbound_rare(context: *mut xdp_md) {
         FRAGMENT => {
             outside_follow(context);
             if steps::told() == FRAGMENT {
+                wrapped_follow(context);
+            }
+            if steps::told() == FRAGMENT {
                 inbound_follow(context);
             }
         }
@@ -148,9 +171,14 @@ fn inbound_rare(context: *mut xdp_md) {
                 outside_relate(context);
             }
             if steps::told() == QUOTES {
+                wrapped_relate(context);
+            }
+            if steps::told() == QUOTES {
                 inbound_relate(context);
             }
         }
+        // It is the hook's behind.
+        PACKET => _ = steps::tell(steps::code(Reason::NotOurs)),
         _ => {}
     }
     relays::hush();

@@ -25,6 +25,7 @@ mod sock;
 mod sockops;
 mod steps;
 mod tc;
+mod tunnels;
 mod verdict;
 mod xdp;
 

@@ -321,8 +321,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn way(&self, from: Address, to: Address) -> Way {
-        calls::way(self.context, self.came_by, from, to)
+    fn way(&self, from: Address, to: Address, more: u32) -> Way {
+        calls::way(self.context, self.came_by, [from, to], more)
     }
 
     #[expect(unsafe_code, reason = "reads map memory")]

@@ -16,8 +16,8 @@ use crate::about::About;
 use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
 use crate::steps::{
-    self, BACK, DECIDED, ECHO, ERROR, FOLLOWS, FORTH, FRAGMENT, MENDS, QUOTES, SEGMENT, STORES,
-    about, code, reason, tell, told,
+    self, BACK, DECIDED, ECHO, ERROR, FOLLOWS, FORTH, FRAGMENT, MENDS, PACKET, QUOTES, SEGMENT,
+    STORES, WRAPS, about, code, reason, tell, told,
 };
 
 /// Bytes in front of a packet that these steps may read: headers, and the headers of what is
@@ -56,7 +56,10 @@ pub(crate) fn read<P: Packet>(packet: &P) -> u32 {
             (Ok(Says::Else), false) => code(Reason::NotTcpOrUdp),
             (Err(reason), false) => code(reason),
         }),
-        Carried::Other => tell(code(Reason::NotTcpOrUdp)),
+        Carried::Packet if about.origin().is_net() && !about.is_out() && !about.is_arrived() => {
+            tell(PACKET)
+        }
+        Carried::Packet | Carried::Other => tell(code(Reason::NotTcpOrUdp)),
     }
 }
 
@@ -83,7 +86,8 @@ pub(crate) fn without_ports() -> u32 {
     let about = about();
     let Some(scratch) = maps::scratch() else { return tell(0) };
     let headers = steps::headers(about, scratch);
-    if told() != code(Reason::NotTcpOrUdp) || headers.carried() != Carried::Other {
+    let is_other = told() == code(Reason::NotTcpOrUdp) || told() == PACKET;
+    if !is_other || !matches!(headers.carried(), Carried::Packet | Carried::Other) {
         return tell(0);
     }
     let segment = Segment::without_ports(&headers);
@@ -236,7 +240,7 @@ fn prepare(tables: &Maps, decided: u32) -> u32 {
     } else {
         let decided = match reason(decided) {
             // That is a step of its own.
-            None if matches!(decided, FORTH | BACK) => return tell(0),
+            None if matches!(decided, FORTH | BACK | WRAPS) => return tell(0),
             None => Ok(scratch.decision),
             Some(reason) => Err(reason),
         };

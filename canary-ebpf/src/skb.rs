@@ -1,6 +1,7 @@
 //! The tcx hooks' steps: the plain case in the hook's own function, which pays for no call.
 
 mod outside;
+mod tunnel;
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
@@ -13,7 +14,9 @@ use crate::events::{self, Way};
 use crate::occupant;
 use crate::rare;
 use crate::relays;
-use crate::steps::{self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT};
+use crate::steps::{
+    self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT, WRAPPED, WRAPS,
+};
 use crate::tc::Skb;
 use crate::verdict::{NEXT, of_skb, of_skb_out};
 
@@ -26,12 +29,17 @@ pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
         return NEXT;
     }
     let outcome = match hooks::inbound_plain(&mut skb, &tables, l2, origin) {
+        // It passes, and the hook in front has counted it.
+        First::Done(_) if origin == Origin::Behind => return NEXT,
         First::Done(outcome) => outcome.to_word(),
         First::Whole { version, bits } => {
             let about = About::new(version, l2, origin, bits);
             let outcome = whole(skb.context(), tables.came_by, about);
-            // The hook in front has told.
-            if origin == Origin::Behind && Outcome::of_word(outcome).0 == Verdict::Pass {
+            // So it has this, but what goes within others.
+            if origin == Origin::Behind
+                && Outcome::of_word(outcome).0 == Verdict::Pass
+                && !steps::about().is_within()
+            {
                 return NEXT;
             }
             let outcome = events::look(outcome, tables.came_by, Way::Forth);
@@ -53,6 +61,10 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     if rare::may_be() {
         if is_net {
             outside::read_rare(context);
+            if steps::told() == WRAPS {
+                tunnel::wrap(context);
+                return steps::told();
+            }
             if relays::is_rare_sent_on() {
                 return outside::send_rare(context);
             }
@@ -77,12 +89,17 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     }
     match steps::told() {
         NONE => steps::none(context.cast(), came_by, is_net),
+        WRAPPED | MASKED if is_net && steps::about().is_arrived() => relays::not_of_pod(),
+        WRAPPED if is_net => _ = tunnel::forth(context),
+        WRAPPED => relays::not_of_pod(),
         MASKED if is_net => _ = inbound_forth(context),
         MASKED => relays::not_of_pod(),
         _ => {}
     }
     if steps::about().is_first() {
-        if is_net && relays::is_sent_on() {
+        if is_net && steps::told() == WRAPS {
+            tunnel::remember(context);
+        } else if is_net && relays::is_sent_on() {
             outside::remember(context);
         } else if !is_net || !relays::is_nodes_own() {
             inbound_remember(context);
@@ -90,6 +107,8 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     }
     if steps::is_refused() {
         inbound_refuse(context);
+    } else if is_net && steps::told() == WRAPS {
+        tunnel::wrap(context);
     } else if is_net && relays::is_sent_on() {
         inbound_send(context);
     } else if is_net && relays::is_too_long() {

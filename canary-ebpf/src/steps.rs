@@ -25,6 +25,7 @@ use crate::calls::{self, Scratch};
 use crate::maps::{self, Maps};
 use crate::occupant::occupant;
 use crate::relays;
+use crate::tunnels;
 
 /// No flow is there.
 pub(crate) const NONE: u32 = 0;
@@ -60,6 +61,12 @@ pub(crate) const BACK: u32 = 14;
 pub(crate) const FOLLOWS_ON: u32 = 15;
 /// An ICMP error that is sent on: how it is translated is in the scratch row.
 pub(crate) const MENDS_ON: u32 = 16;
+/// The flow is there, and its packets go to its backend within others.
+pub(crate) const WRAPPED: u32 = 17;
+/// The packet that this one goes within is in the scratch row.
+pub(crate) const WRAPS: u32 = 18;
+/// A packet within a packet.
+pub(crate) const PACKET: u32 = 19;
 /// This and the slot of the reason why not.
 const REASON: u32 = 32;
 
@@ -166,6 +173,7 @@ pub(crate) fn known(tables: &Maps) -> u32 {
         return tell(code(reason));
     }
     match of_forward(node, &scratch.segment, about.origin(), bits) {
+        Ok(Some(Decision::Forward(route))) if route.wrapped => tell(WRAPPED),
         Ok(Some(Decision::Forward(route))) if route.masked => tell(MASKED),
         Ok(Some(decision)) => {
             scratch.decision = decision;
@@ -192,6 +200,7 @@ pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
             return;
         }
         value if Occupant::is_backend(value) => begin_straight(context, came_by),
+        _ if is_net && about().is_arrived() => tunnels::begin(context, came_by),
         _ => begin(context, came_by),
     };
     let mut begun = told();
@@ -204,7 +213,9 @@ pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
     if begun != BEGINS {
         return;
     }
-    if is_net && relays::is_masked() {
+    if is_net && tunnels::is_wrapped() {
+        tunnels::prepare_back();
+    } else if is_net && relays::is_masked() {
         relays::prepare_back(context, came_by);
     } else {
         prepare_back(context, came_by);
@@ -220,7 +231,9 @@ pub(crate) fn none(context: *mut c_void, came_by: u32, is_net: bool) {
     }
     prepare_forth(number);
     finish(calls::put());
-    if is_net {
+    if is_net && tunnels::is_wrapped() {
+        tunnels::begun();
+    } else if is_net {
         relays::begun();
     }
 }
@@ -254,7 +267,7 @@ fn begin_straight(context: *mut c_void, came_by: u32) -> u32 {
 }
 
 #[inline(always)]
-fn keep(scratch: &mut Scratch, beginning: Beginning) -> u32 {
+pub(crate) fn keep(scratch: &mut Scratch, beginning: Beginning) -> u32 {
     scratch.beginning = beginning;
     match beginning.begun {
         Begun::Passes => {

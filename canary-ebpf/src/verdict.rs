@@ -16,10 +16,6 @@ pub(crate) const NEXT: i32 = -1;
 /// The verdict of a tcx hook.
 #[inline(always)]
 pub(crate) fn of_skb(outcome: u32, skb: &Skb, origin: Origin) -> i32 {
-    // The hook in front has counted it.
-    if origin == Origin::Behind && Outcome::of_word(outcome).0 == Verdict::Pass {
-        return NEXT;
-    }
     let sent = match (verdict(outcome), origin) {
         (Verdict::Pass, _) => return NEXT,
         (Verdict::Back, Origin::Pod) => skb.send_to_pod(),

@@ -15,6 +15,7 @@ use crate::error::ConfigError;
 use crate::kernel::namespaces::NETNS_DIRS;
 
 mod http;
+mod outside_return;
 mod ports;
 mod sizes;
 mod socket_lb;
@@ -22,6 +23,7 @@ mod source_address;
 mod uplink_mode;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
+pub use outside_return::OutsideReturn;
 pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
 pub use socket_lb::SocketLb;
@@ -117,6 +119,8 @@ pub struct Settings {
     pub source_ports: SourcePorts,
     /// The node's own addresses from which backends elsewhere are asked for clients outside.
     pub source_address: SourceAddress,
+    /// How answers of backends elsewhere come back to clients outside.
+    pub outside_return: OutsideReturn,
 }
 
 /// What `--help` ends with.
@@ -196,6 +200,10 @@ struct Options {
     /// [default: auto]
     #[arg(long, value_name = "WHICH")]
     source_address: Option<SourceAddress>,
+    /// How answers of backends elsewhere come back to clients outside; the same on every node
+    /// [default: masquerade]
+    #[arg(long, value_name = "HOW")]
+    outside_return: Option<OutsideReturn>,
     /// Cgroup of those sockets [default: the root of the cgroup v2 mount]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
@@ -239,6 +247,7 @@ struct FileSettings {
     netns_dir: Vec<PathBuf>,
     source_ports: Option<SourcePorts>,
     source_address: Option<SourceAddress>,
+    outside_return: Option<OutsideReturn>,
     cgroup: Option<PathBuf>,
     bpffs: Option<PathBuf>,
     node_name: Option<String>,
@@ -291,6 +300,13 @@ fn merge(
         key_file,
         client_ca_file: flags.http_client_ca_file,
     });
+    let source_address = flags.source_address.or(file.source_address).unwrap_or_default();
+    let outside_return = flags.outside_return.or(file.outside_return).unwrap_or_default();
+    if outside_return == OutsideReturn::Ipip && source_address == SourceAddress::None {
+        let text = "--outside-return ipip needs an own address: not --source-address none";
+        let kind = clap::error::ErrorKind::ArgumentConflict;
+        return Err(Arguments::command().error(kind, text).into());
+    }
     Ok(Settings {
         source,
         config_dirs: many(flags.config_dir, file.config_dir, &[CONFIG_DIR]),
@@ -324,7 +340,8 @@ fn merge(
         limits: file.limits,
         idle: file.idle,
         source_ports: flags.source_ports.or(file.source_ports).unwrap_or_default(),
-        source_address: flags.source_address.or(file.source_address).unwrap_or_default(),
+        source_address,
+        outside_return,
     })
 }
 
@@ -409,9 +426,22 @@ mod tests {
         assert_eq!(settings.config_dirs, [PathBuf::from("/etc/canary")]);
         assert_eq!(settings.pod_interfaces, POD_INTERFACES);
         assert_eq!(settings.uplink_mode, UplinkMode::Auto);
+        assert_eq!(settings.outside_return, OutsideReturn::Masquerade);
         assert_eq!(settings.socket_lb, SocketLb::Host);
         assert_eq!(settings.limits.frontends, 65_536);
         assert_eq!(settings.http, None);
+    }
+
+    #[test]
+    fn direct_return_needs_an_own_address() {
+        let (_dir, path) = file("outside_return = \"ipip\"\n");
+        let settings = from(&["--config", &path]).unwrap();
+        assert_eq!(settings.outside_return, OutsideReturn::Ipip);
+
+        let error = from(&["--config", &path, "--source-address", "none"]).unwrap_err();
+
+        assert!(error.to_string().contains("needs an own address"), "{error}");
+        from(&["--outside-return", "gre"]).unwrap_err();
     }
 
     #[test]

@@ -162,7 +162,7 @@ pub fn end_severed<T: Flows + ?Sized>(tables: &T, entry: &Entry<'_>, now: u32) {
         mark(tables, forward, Head::RESET, 0);
     }
     let lives = before.has(Head::ANSWERED) && !before.ended();
-    if lives && !back.values.has(Values::DIRECT) {
+    if lives && !back.values.has(Values::UNCOUNTED) {
         tables.pushed_out(back.values.statistics);
     }
 }

@@ -273,7 +273,9 @@ fn push_out<T: Flows + ?Sized>(
     if other.is_there() && victim.head.kind() == Kind::Forward {
         free(tables, &other, by);
     }
-    if victim.head.has(Head::ANSWERED) && !victim.head.ended() && !victim.values.has(Values::DIRECT)
+    if victim.head.has(Head::ANSWERED)
+        && !victim.head.ended()
+        && !victim.values.has(Values::UNCOUNTED)
     {
         tables.pushed_out(victim.values.statistics);
     }

@@ -38,7 +38,14 @@ impl Values {
     /// outside. The client's own address and port are in the key of the `Return`'s partner.
     // The bit of `PASSES`: no kind has both.
     pub const MASKED: u8 = 1 << 4;
-    /// `Fragment`: its datagram is sent on past the node's stack.
+    /// `Forward` and `Return`, beside [`Values::MASKED`]: the client's packets go to the backend as
+    /// they are, within packets of this node's, and its answers go past this node.
+    // The bit of `RESTORES`: no kind has both.
+    pub const WRAPPED: u8 = 1 << 5;
+    /// Flags of connections that no split's counters know: of those another node counts as well.
+    pub const UNCOUNTED: u8 = Self::DIRECT | Self::WRAPPED;
+    /// `Fragment`: its datagram is sent on past the node's stack; with [`Values::PASSES`] within
+    /// packets of this node's.
     // The bit of `FOLLOWS`: no kind has both.
     pub const AWAY: u8 = 1 << 3;
     /// `Fragment`: its datagram passes as it is.

@@ -3,8 +3,8 @@
 //! One about a question comes to the node's own address, and quotes that and a port of the node's;
 //! one about an answer comes to the frontend. Both ends of either are in the partner's key.
 
-use super::{Relay, way};
-use crate::flows::{Client, Entry, Head, Kind, Values, partner};
+use super::{Relay, is_masked, way};
+use crate::flows::{Client, Entry, Head, Kind, partner};
 use crate::hooks::{Outcome, Verdict};
 use crate::icmp::{Mended, Quote, mend};
 use crate::node::Node;
@@ -32,7 +32,7 @@ pub fn find<T: Tables + ?Sized>(
     let relay = Relay::against(node, &other).ok_or(Reason::Busy)?;
     // Not a router's own address: the same router may be the next hop here, and would take no packet
     // from itself.
-    way(node, relay.source.address, relay.destination.address)?;
+    way(node, relay.source.address, relay.destination.address, 0)?;
     Ok(Some(Mended {
         source: relay.source.address,
         destination: relay.destination.address,
@@ -52,7 +52,7 @@ fn entry<'t, T: Tables + ?Sized>(node: Node<'t, T>, quote: &Quote) -> Option<Ent
         (Client::IsSource, Kind::Forward)
     };
     let entry = node.entry(&key, client)?;
-    (entry.head.kind() == kind && entry.values.has(Values::MASKED)).then_some(entry)
+    (entry.head.kind() == kind && is_masked(&entry.values)).then_some(entry)
 }
 
 /// Rewrites an error that is sent on.

@@ -52,7 +52,8 @@ pub fn follow<T: Tables + ?Sized>(
         return Ok(None);
     };
     let values = entry.values;
-    let is_ours = entry.head.kind() == Kind::Fragment && values.has(Values::AWAY);
+    let is_sent_on = values.has(Values::AWAY) && !values.has(Values::PASSES);
+    let is_ours = entry.head.kind() == Kind::Fragment && is_sent_on;
     if !is_ours || values.interface != 0 || entry.head.idle(node.now) >= FRAGMENT_IDLE {
         return Ok(None);
     }
@@ -65,7 +66,7 @@ pub fn follow<T: Tables + ?Sized>(
     }
     let relay = Relay::against(node, &other).ok_or(Reason::FragmentEarly)?;
     let (source, destination) = (relay.source.address, relay.destination.address);
-    way(node, source, destination)?;
+    way(node, source, destination, 0)?;
     Ok(Some(Follows { source, destination, sent: Sent::On }))
 }
 

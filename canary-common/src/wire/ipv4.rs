@@ -18,6 +18,9 @@ pub const SOURCE_AT: usize = 12;
 /// Offset of the destination address, from the header's first byte.
 pub const DESTINATION_AT: usize = 16;
 
+/// IANA number of an IPv4 packet within another packet (RFC 2003).
+pub const WITHIN: u8 = 4;
+
 /// The fixed 20 bytes of a header, checked on read.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv4Header {

@@ -24,6 +24,9 @@ pub const AUTHENTICATION: u8 = 51;
 /// Next-header number of options for the destination.
 pub const DESTINATION_OPTIONS: u8 = 60;
 
+/// IANA number of an IPv6 packet within another packet (RFC 2473).
+pub const WITHIN: u8 = 41;
+
 /// A header, checked on read.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv6Header {

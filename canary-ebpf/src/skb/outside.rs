@@ -2,22 +2,28 @@
 
 use aya_ebpf::bindings::__sk_buff;
 
-use super::{inbound_follow, inbound_relate, rare_quote, rare_read, rare_segment};
+use super::{inbound_follow, inbound_relate, rare_quote, rare_read, rare_segment, tunnel};
 use crate::rare;
 use crate::relays;
-use crate::steps::{self, ERROR, FOLLOWS_ON, FRAGMENT, QUOTES, SEGMENT};
+use crate::steps::{self, ERROR, FOLLOWS_ON, FRAGMENT, PACKET, QUOTES, SEGMENT};
 use crate::tc::Skb;
 
 /// What the ordinary way does not know and comes by the network: it may be sent on.
 #[inline(always)]
 pub(super) fn read_rare(context: *mut __sk_buff) {
     rare_read(context);
+    if steps::told() == PACKET {
+        tunnel::take_out(context);
+    }
     match steps::told() {
         SEGMENT => {
             rare_segment(context);
         }
         FRAGMENT => {
             follow(context);
+            if steps::told() == FRAGMENT {
+                tunnel::follow(context);
+            }
             if steps::told() == FRAGMENT {
                 inbound_follow(context);
             }
@@ -26,6 +32,9 @@ pub(super) fn read_rare(context: *mut __sk_buff) {
             rare_quote(context);
             if steps::told() == QUOTES {
                 relate(context);
+            }
+            if steps::told() == QUOTES {
+                tunnel::relate(context);
             }
             if steps::told() == QUOTES {
                 inbound_relate(context);

@@ -25,7 +25,7 @@ use super::writer::Writer;
 use crate::compile::{Desired, DesiredService, Warning, socket};
 use crate::entry::TrafficPolicy;
 use crate::plan::Published;
-use crate::settings::SourceAddress;
+use crate::settings::{OutsideReturn, SourceAddress};
 
 /// What is known of addresses until routes or interfaces change.
 #[derive(Debug)]
@@ -44,12 +44,12 @@ pub struct Locality {
 impl Locality {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(virtuals: Virtuals, setting: SourceAddress) -> Self {
+    pub fn new(virtuals: Virtuals, setting: SourceAddress, way: OutsideReturn) -> Self {
         Self {
             addresses: BTreeMap::new(),
             names: BTreeMap::new(),
             virtuals,
-            sources: Sources::new(setting),
+            sources: Sources::new(setting, way),
             warnings: Vec::new(),
             masked: BTreeMap::new(),
         }

@@ -151,7 +151,8 @@ fn hash<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<M
 
 /// Finds out where addresses are.
 fn placed(ebpf: &mut Ebpf, settings: &Settings) -> Result<Locality> {
-    Ok(Locality::new(Virtuals::new(hash(ebpf, "VIRTUALS")?), settings.source_address))
+    let virtuals = Virtuals::new(hash(ebpf, "VIRTUALS")?);
+    Ok(Locality::new(virtuals, settings.source_address, settings.outside_return))
 }
 
 /// Looks into the flow table and the ring of events beside the agent's own work.

@@ -14,8 +14,8 @@ use canary_userspace::datapath::Datapath;
 use canary_userspace::entry::TrafficPolicy;
 use canary_userspace::kernel::Kernel;
 use canary_userspace::settings::{
-    Api, Idle, Limits, LogFormat, Settings, SocketLb, Source, SourceAddress, SourcePorts,
-    UplinkMode,
+    Api, Idle, Limits, LogFormat, OutsideReturn, Settings, SocketLb, Source, SourceAddress,
+    SourcePorts, UplinkMode,
 };
 
 use super::sample::Samples;
@@ -84,6 +84,7 @@ fn settings(bpffs: PathBuf) -> Settings {
         idle: Idle::default(),
         source_ports: SourcePorts::default(),
         source_address: SourceAddress::None,
+        outside_return: OutsideReturn::default(),
     }
 }
 

@@ -2,17 +2,14 @@
 
 use std::{
     io::{self, ErrorKind},
+    net::IpAddr,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use canary_tests::{
-    lab::{
-        Namespace, Router,
-        link::{Checksum, set_checksum_offload},
-        policy::Policy,
-    },
+    lab::{Agent, Namespace, Router},
     scenario::{HOLD, Offer, TIMEOUT},
     workload::{
         Protocol,
@@ -20,7 +17,7 @@ use canary_tests::{
     },
 };
 
-use crate::net::{Net, reason, run};
+use crate::net::{DIRECT, Net, reason, run};
 
 /// They send back what they get; nobody is at the port of the last two.
 const OFFERS: [Offer; 6] = [
@@ -32,8 +29,12 @@ const OFFERS: [Offer; 6] = [
     Offer { service: "closed6", protocol: Protocol::Udp, v6: true, port: 82, pod_port: 9_999 },
 ];
 
-/// MTU of a narrow place: IPv6 has none below 1280.
-const NARROW: u32 = 1_300;
+/// MTU of a narrow place: IPv6 has none below 1280, and 40 bytes are another header's.
+const NARROW: u32 = 1_340;
+
+/// The routes of the first node to the backend of the last, and to the client.
+const TO_BACKEND: [&str; 2] = ["10.244.3.0/24", "fd00:244:3::/64"];
+const TO_CLIENT: [&str; 2] = ["198.18.9.0/24", "2001:db8:9::/64"];
 
 /// Bytes of one exchange, and how many are exchanged: 1 MB.
 const BULK: (usize, usize) = (65_536, 16);
@@ -49,32 +50,64 @@ fn by_tcx_errors_and_fragments_find_their_connection() -> Result<()> {
 #[test]
 fn by_xdp_errors_and_fragments_find_their_connection() -> Result<()> {
     run("xdp-errors", |net| {
-        let client = &net.client.namespace;
-        for namespace in [client, &net.backends[1].pod.namespace] {
-            set_checksum_offload(namespace, "eth0", Checksum::Send, false)?;
-        }
-        let _kept = Policy::receive_all(&net.router.namespace, &Router::interface(1))?;
+        let _kept = net.as_hardware()?;
         all(net, "xdp")
     })
 }
 
+#[test]
+fn by_tcx_they_do_with_direct_return() -> Result<()> {
+    run("direct-tcx-errors", |net| all_direct(net, "tcx"))
+}
+
+#[test]
+fn behind_xdp_they_do_with_direct_return() -> Result<()> {
+    run("direct-xdp-errors", |net| {
+        let _kept = net.as_hardware()?;
+        all_direct(net, "xdp")
+    })
+}
+
 fn all(net: &Net<'_>, mode: &str) -> Result<()> {
-    let _agent = net.agent_for(0, &OFFERS, "", &["--uplink-mode", mode])?;
-    for offer in OFFERS {
-        net.split(0, offer.service, 0)?;
-    }
+    let _agent = begin(net, 0, &["--uplink-mode", mode])?;
     let uplinks = net.labs[0].status()?.interfaces;
     assert!(uplinks.iter().any(|uplink| uplink.name == "eth0" && uplink.hook == mode));
 
     fragments(net)?;
     closed_port(net)?;
-    narrow_places(net)?;
-    narrow_routes(net)
+    let nodes = [false, true].map(|v6| net.nodes[0].address(v6));
+    narrow_places(net, &[questions(net)?, answers(net, nodes)])?;
+    narrow_routes(net, &[TO_BACKEND, TO_CLIENT])
+}
+
+/// A narrow place between the nodes is not heard of: what is too long there is the outer packet.
+fn all_direct(net: &Net<'_>, mode: &str) -> Result<()> {
+    let args = [&DIRECT[..], &["--uplink-mode", mode]].concat();
+    let _agents = [begin(net, 0, &args)?, begin(net, 2, &args)?];
+
+    // The outer header takes room that a whole fragment has not left.
+    let [_, _, v4, v6, ..] = OFFERS;
+    [v4, v6].iter().try_for_each(|offer| learn(net, offer))?;
+    fragments(net)?;
+    closed_port(net)?;
+    let clients = [false, true].map(|v6| net.client_address(v6));
+    narrow_places(net, &[answers(net, clients)])?;
+    narrow_routes(net, &[TO_BACKEND])
+}
+
+/// An agent whose splits have no backend but the last.
+fn begin<'lab>(net: &Net<'lab>, node: usize, args: &[&str]) -> Result<Agent<'lab>> {
+    let agent = net.agent_for(node, &OFFERS, "", args)?;
+    for offer in OFFERS {
+        net.split(node, offer.service, 0)?;
+    }
+    Ok(agent)
 }
 
 /// Datagrams of many fragments, there and back.
 fn fragments(net: &Net<'_>) -> Result<()> {
     let [_, _, v4, v6, ..] = OFFERS;
+    let before = reason(net.labs[0], "fragment-early")?;
     for offer in [v4, v6] {
         for length in [1_473, 8_000, 65_000].into_iter().cycle().take(60) {
             let answer = net.client.namespace.enter(|| question(&offer, length))?;
@@ -82,8 +115,7 @@ fn fragments(net: &Net<'_>) -> Result<()> {
             ensure!(length > 1_473, "{length} bytes of {}", offer.service);
         }
     }
-    let reasons = net.labs[0].status()?.reasons;
-    ensure!(!reasons.contains_key("fragment-early"), "{reasons:?}");
+    assert_eq!(reason(net.labs[0], "fragment-early")?, before);
     Ok(())
 }
 
@@ -103,41 +135,58 @@ fn closed_port(net: &Net<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A narrow place behind the router, on the way to the backend and to the client: whoever sends
-/// what is too long hears of it.
-fn narrow_places(net: &Net<'_>) -> Result<()> {
+/// A narrow place behind the router, in both families.
+struct Narrow<'net> {
+    /// The routes of the router that lead there.
+    ways: [String; 2],
+    /// Who sends there.
+    who: &'net Namespace,
+    /// To whom, as far as the sender knows.
+    to: [IpAddr; 2],
+}
+
+/// One on the way to the backend.
+fn questions<'net>(net: &'net Net<'_>) -> Result<Narrow<'net>> {
     let [v4, v6, ..] = OFFERS;
-    let (client, pod, router) =
-        (&net.client.namespace, &net.backends[1].pod, &net.router.namespace);
-    let [.., node] = net.nodes;
-    let questions = [format!("{} via {}", pod.v4, node.v4), {
-        format!("{} via {}", pod.v6.context("IPv6")?, node.v6)
-    }];
+    let (pod, [.., node]) = (&net.backends[1].pod, net.nodes);
+    let v6_pod = pod.v6.context("IPv6")?;
+    Ok(Narrow {
+        ways: [format!("{} via {}", pod.v4, node.v4), format!("{v6_pod} via {}", node.v6)],
+        who: &net.client.namespace,
+        to: [v4, v6].map(|offer| offer.frontend().ip()),
+    })
+}
+
+/// One on the way to the client, whom the backend knows by these addresses.
+fn answers<'net>(net: &'net Net<'_>, to: [IpAddr; 2]) -> Narrow<'net> {
     let link = Router::interface(9);
-    let answers = [net.client.v4.to_string(), net.client.v6.to_string()]
+    let ways = [net.client.v4.to_string(), net.client.v6.to_string()]
         .map(|address| format!("{address} dev {link}"));
-    let frontends = [v4, v6].map(|offer| offer.frontend().ip());
-    for (ways, who, to) in [
-        (questions, client, frontends),
-        (answers, &pod.namespace, [false, true].map(|v6| net.nodes[0].address(v6))),
-    ] {
+    Narrow { ways, who: &net.backends[1].pod.namespace, to }
+}
+
+/// Whoever sends what is too long for a narrow place hears of it.
+fn narrow_places(net: &Net<'_>, narrow: &[Narrow<'_>]) -> Result<()> {
+    let [v4, v6, ..] = OFFERS;
+    let router = &net.router.namespace;
+    for Narrow { ways, who, to } in narrow {
         router.ip(&ways.clone().map(|way| format!("route add {way} mtu lock {NARROW}")))?;
-        for (offer, to) in [v4, v6].into_iter().zip(to) {
+        for (offer, to) in [v4, v6].into_iter().zip(*to) {
             bulk(net, &offer).with_context(|| format!("{} by {ways:?}", offer.service))?;
             let known = show(who, &["route", "get", &to.to_string()])?;
-            ensure!(known.contains("mtu 1300"), "to {to} by {ways:?}: {known}");
+            let is_known = known.contains(&format!("mtu {NARROW}"));
+            ensure!(is_known, "to {to} by {ways:?}: {known}");
         }
-        router.ip(&ways.map(|way| format!("route del {way}")))?;
+        router.ip(&ways.clone().map(|way| format!("route del {way}")))?;
         forget(net)?;
     }
     Ok(())
 }
 
 /// Routes of the node that are narrow: it says so itself.
-fn narrow_routes(net: &Net<'_>) -> Result<()> {
+fn narrow_routes(net: &Net<'_>, ways: &[[&str; 2]]) -> Result<()> {
     let [v4, v6, udp4, udp6, ..] = OFFERS;
     let lab = net.labs[0];
-    let ways = [["10.244.3.0/24", "fd00:244:3::/64"], ["198.18.9.0/24", "2001:db8:9::/64"]];
     for [to_v4, to_v6] in ways {
         lab.node().ip(&[
             format!("route replace {to_v4} via 198.18.1.254 mtu lock {NARROW}"),
@@ -149,13 +198,7 @@ fn narrow_routes(net: &Net<'_>) -> Result<()> {
             ensure!(reason(lab, "too-long")? > before, "{} to {to_v4}", offer.service);
         }
         for offer in [udp4, udp6] {
-            // Fragments, which need not be kept whole: the client makes others.
-            let ask = || net.client.namespace.enter(|| question(&offer, 8_000));
-            let mut tries = 0;
-            while let Err(error) = ask()? {
-                ensure!(tries < 3, "{} to {to_v4}: {error}", offer.service);
-                tries += 1;
-            }
+            learn(net, &offer).with_context(|| format!("{} to {to_v4}", offer.service))?;
         }
         lab.node().ip(&[format!("route del {to_v4}"), format!("route del {to_v6}")])?;
         forget(net)?;
@@ -172,6 +215,17 @@ fn bulk(net: &Net<'_>, offer: &Offer) -> Result<()> {
         let (mut stream, _) = greet(offer.frontend(), TIMEOUT)?;
         (0..times).try_for_each(|_| Ok(exchange(&mut stream, &question)?))
     })??;
+    Ok(())
+}
+
+/// Asks until the client has heard which fragments are not too long, and makes others.
+fn learn(net: &Net<'_>, offer: &Offer) -> Result<()> {
+    let ask = || net.client.namespace.enter(|| question(offer, 8_000));
+    let mut tries = 0;
+    while let Err(error) = ask()? {
+        ensure!(tries < 3, "{error}");
+        tries += 1;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
     reason = "all of it is test code, and the exemption of the lints covers only test functions"
 )]
 
+mod direct;
 mod errors;
 mod moves;
 mod net;

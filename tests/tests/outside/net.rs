@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use canary_tests::{
-    lab::{Agent, AgentOptions, Lab, Neighbour, Outside, Router},
+    lab::{
+        Agent, AgentOptions, Lab, Neighbour, Outside, Router,
+        link::{Checksum, set_checksum_offload},
+        policy::Policy,
+    },
     scenario::{Backend, HOLD, OFFERS, Offer, Subset, TIMEOUT, VIRTUAL_V4, VIRTUAL_V6, resolver},
     workload::{
         Answers, Protocol,
@@ -14,6 +18,9 @@ use canary_tests::{
 };
 
 const SUBSETS: [Subset; 2] = [Subset { name: "blue", pods: 1 }, Subset { name: "green", pods: 1 }];
+
+/// Backends elsewhere answer clients outside themselves.
+pub(crate) const DIRECT: [&str; 2] = ["--outside-return", "ipip"];
 
 /// Bytes of one exchange, and how many are exchanged: 10 MB.
 const BULK: (usize, usize) = (65_536, 160);
@@ -63,6 +70,26 @@ impl<'lab> Net<'lab> {
     /// Starts the agent of a node with all backends.
     pub(crate) fn agent(&self, node: usize, args: &[&str]) -> Result<Agent<'lab>> {
         self.agent_for(node, &OFFERS, "", args)
+    }
+
+    /// The same with direct return, its uplink hooked like this.
+    pub(crate) fn direct(&self, node: usize, mode: &str) -> Result<Agent<'lab>> {
+        let agent = self.agent(node, &[&DIRECT[..], &["--uplink-mode", mode]].concat())?;
+        let uplinks = self.labs[node].status()?.interfaces;
+        ensure!(
+            uplinks.iter().any(|uplink| uplink.name == "eth0" && uplink.hook == mode),
+            "{uplinks:?}"
+        );
+        Ok(agent)
+    }
+
+    /// Has links behave as hardware does under native XDP: sums are whole, and what a driver sends
+    /// back is received, as long as what is returned is kept.
+    pub(crate) fn as_hardware(&self) -> Result<Policy> {
+        for namespace in [&self.client.namespace, &self.backends[1].pod.namespace] {
+            set_checksum_offload(namespace, "eth0", Checksum::Send, false)?;
+        }
+        Policy::receive_all(&self.router.namespace, &Router::interface(1))
     }
 
     /// The same with these services, and something more in their defaults.

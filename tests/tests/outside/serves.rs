@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
 
 use anyhow::{Result, ensure};
 use canary_tests::{
-    lab::{
-        Router,
-        link::{Checksum, set_checksum_offload},
-        policy::Policy,
-        wait_for,
-    },
+    lab::wait_for,
     scenario::{HOLD, NAMING, TCP4, TIMEOUT},
     workload::{Protocol, hold::hold},
 };
@@ -24,12 +19,7 @@ fn by_tcx_a_backend_here_sees_the_client_and_one_elsewhere_sees_the_node() -> Re
 #[test]
 fn by_xdp_a_backend_here_sees_the_client_and_one_elsewhere_sees_the_node() -> Result<()> {
     run("xdp", |net| {
-        // XDP is for hardware: sums are whole there, and what it sends back is received.
-        let client = &net.client.namespace;
-        for namespace in [client, &net.backends[1].pod.namespace] {
-            set_checksum_offload(namespace, "eth0", Checksum::Send, false)?;
-        }
-        let _kept = Policy::receive_all(&net.router.namespace, &Router::interface(1))?;
+        let _kept = net.as_hardware()?;
         serves(net, "xdp")?;
         // Without the hook behind it: the neighbour is known now, so the driver sends all of it.
         let _agent = net.agent(0, &["--uplink-mode", "xdp"])?;

@@ -10,12 +10,12 @@ use canary_common::{
     hooks::{Outcome, Verdict},
     packets::{
         Draft, check,
-        rare::{fragments, icmp_error},
+        rare::{fragments, frame, icmp_error},
     },
     reason::Reason,
     segment::{Segment, version},
     wire::{
-        ethernet,
+        ethernet, ipv4, ipv6,
         tcp::{ACK, FIN, PSH, RST, SYN},
     },
 };
@@ -50,6 +50,9 @@ struct Relays {
     fault: Option<usize>,
     /// Fragments and errors that were sent on.
     unusual: u32,
+    /// Packets that were put into others, and those that were taken out, by hook.
+    put: BTreeMap<Hook, u32>,
+    taken_out: BTreeMap<Hook, u32>,
 }
 
 impl Relays {
@@ -62,7 +65,17 @@ impl Relays {
             twin.set_source(node(kind).version(), Some(node(kind)))?;
         }
         let dice = Dice(0x7265_6c61);
-        Ok(Self { twin, served, dice, seen: Seen::new(), talks: Vec::new(), fault, unusual: 0 })
+        Ok(Self {
+            twin,
+            served,
+            dice,
+            seen: Seen::new(),
+            talks: Vec::new(),
+            fault,
+            unusual: 0,
+            put: BTreeMap::new(),
+            taken_out: BTreeMap::new(),
+        })
     }
 
     fn play(&mut self) -> Result<()> {
@@ -80,6 +93,7 @@ impl Relays {
             match self.dice.below(8) {
                 0 => self.send_pieces(number, served, hook, &draft)?,
                 1 => self.send_error(number, served, hook)?,
+                2 => self.send_within(number, served, hook)?,
                 _ => self.send(number, served, hook, &draft.build())?,
             }
         }
@@ -90,7 +104,11 @@ impl Relays {
     fn change(&mut self) -> Result<()> {
         let served = self.served[self.dice.below(4)];
         let nth = u32::try_from(self.dice.below(3))?;
-        match self.dice.below(8) {
+        match self.dice.below(10) {
+            8 | 9 => {
+                let wraps = self.dice.below(2) == 0;
+                self.twin.set_wraps(wraps)
+            }
             0..=3 => {
                 let is_elsewhere = self.dice.below(3) > 0;
                 self.twin.set_elsewhere(served.backend_id(nth), is_elsewhere)
@@ -185,6 +203,37 @@ impl Relays {
         self.send(number, served, hook, &error)
     }
 
+    /// What another node sends to a backend within packets of its own, or somebody who lies.
+    fn send_within(&mut self, number: usize, served: Served, hook: Hook) -> Result<()> {
+        let to = served.backend(u32::try_from(self.dice.below(4))?).address;
+        let around = |packet: &[u8]| {
+            let protocol = if served.kind.v6 { ipv6::WITHIN } else { ipv4::WITHIN };
+            let carried = packet.get(ethernet::LEN..).unwrap_or_default();
+            frame(served.kind.at(9, 200, 1).address, to, protocol, carried)
+        };
+        let question = self.question(served).payload(&[5; 90]).build();
+        let inner = match self.dice.below(8) {
+            0 => fragments(&question, u16::try_from(self.dice.below(4))?, 40),
+            1 => {
+                let header = if served.kind.v6 { [1, 4, 0, 0, 0, 0] } else { [3, 3, 0, 0, 0, 0] };
+                let about = reversed(&question)?;
+                vec![icmp_error(served.kind.at(9, 77, 1).address, header, &about, usize::MAX)]
+            }
+            2 => vec![around(&question)],
+            _ => vec![question],
+        };
+        for packet in inner {
+            let mut packet = around(&packet);
+            if self.dice.below(8) == 0 {
+                // The kernel takes no frame without an IP header.
+                let lost = self.dice.below(packet.len() - ethernet::LEN - ipv6::LEN);
+                packet.truncate(packet.len() - lost);
+            }
+            self.send(number, served, hook, &packet)?;
+        }
+        Ok(())
+    }
+
     fn send(&mut self, number: usize, served: Served, hook: Hook, packet: &[u8]) -> Result<()> {
         let addresses = self.addresses(served.kind);
         self.twin.tell_ways(hook, &addresses);
@@ -223,8 +272,14 @@ impl Relays {
         before: &[u8],
     ) -> Result<()> {
         *self.seen.entry((hook, outcome.verdict, outcome.reason)).or_default() += 1;
+        if after.len() < before.len() && outcome == Outcome::ON {
+            *self.taken_out.entry(hook).or_default() += 1;
+        }
         if outcome.verdict != Verdict::Away {
             return Ok(());
+        }
+        if after.len() > before.len() {
+            *self.put.entry(hook).or_default() += 1;
         }
         check(after, true).map_err(|error| anyhow::anyhow!("sent on with a wrong sum: {error}"))?;
         let [was, is] = [before, after].map(|packet| -> Result<Segment> {
@@ -288,6 +343,12 @@ fn the_kernel_sends_on_as_the_host() -> Result<()> {
             let count = of(hook, verdict, reason);
             ensure!(count >= ENOUGH, "{hook:?} {verdict:?} {reason:?}: {count}");
         }
+    }
+    println!("put into others {:?}, taken out {:?}", relays.put, relays.taken_out);
+    for all in [&relays.put, &relays.taken_out] {
+        let hooks: Vec<_> = all.keys().collect();
+        ensure!(hooks == [&Hook::FromNet, &Hook::FromNetRest], "{all:?}");
+        ensure!(all.values().all(|count| *count >= ENOUGH), "{all:?}");
     }
     ensure!(relays.unusual >= ENOUGH, "{} fragments and errors", relays.unusual);
     ensure!(of(Hook::FromPod, Verdict::Away, None) == 0, "a pod is believed to be outside");

@@ -27,6 +27,7 @@ use canary_common::{
     flows::{
         self, Client, EVICTIONS, Entry, Flows as _, Hash, Head, Key, Request, Seed, Stored, Values,
     },
+    headers::{Carried, Headers},
     hooks::{self, Outcome, Verdict},
     interface::Interface,
     memory::Memory,
@@ -34,6 +35,7 @@ use canary_common::{
     rare,
     reason::Reason,
     route::Origin,
+    segment,
     service::Record,
     settings::Settings,
     stats::{COUNTERS, Counts, EXCHANGES, Histograms, SplitRow, Timing},
@@ -519,6 +521,13 @@ impl Twin {
         Ok(())
     }
 
+    /// Whether clients' packets go to backends elsewhere within others.
+    pub(crate) fn set_wraps(&mut self, wraps: bool) -> Result<()> {
+        let word = if wraps { Settings::WRAPS } else { 0 };
+        self.memory.settings.outside.store(word);
+        self.writer.settings.store(0, offset_of!(Settings, outside), word)
+    }
+
     /// Whether a backend is elsewhere.
     pub(crate) fn set_elsewhere(&mut self, backend: u32, is_elsewhere: bool) -> Result<()> {
         let flags = if is_elsewhere { Backend::ELSEWHERE } else { 0 };
@@ -549,7 +558,10 @@ impl Twin {
         } else {
             Outcome { verdict: Verdict::Pass, reason: Some(Reason::NotOurs) }
         };
-        let is_counted = hook != Hook::FromNetRest || outcome.verdict != Verdict::Pass;
+        // The hook in front has counted what passes, but for packets around others.
+        let is_counted = hook != Hook::FromNetRest
+            || outcome.verdict != Verdict::Pass
+            || is_around_another(packet);
         if let Some(reason) = outcome.reason
             && reason.is_counted()
             && is_counted
@@ -850,6 +862,13 @@ fn load_object(pins: &Path) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
+fn is_around_another(packet: &[u8]) -> bool {
+    let packet = &packet.to_vec();
+    let headers = segment::version(packet, ethernet::LEN)
+        .and_then(|version| Headers::read(packet, ethernet::LEN, version));
+    headers.is_ok_and(|headers| headers.carried() == Carried::Packet)
+}
+
 fn hook_on_host(hook: Hook, way: Way, packet: &mut Vec<u8>, memory: &Memory) -> Outcome {
     let l2 = ethernet::LEN;
     // One that the node made, or that goes out where it came in, may be nobody's.
@@ -859,6 +878,10 @@ fn hook_on_host(hook: Hook, way: Way, packet: &mut Vec<u8>, memory: &Memory) -> 
         && let Some(outcome) = rare::unserved(packet, memory, l2)
     {
         return outcome;
+    }
+    if hook == Hook::FromNetXdp && is_around_another(packet) {
+        // It is the hook's behind.
+        return Outcome { verdict: Verdict::Pass, reason: Some(Reason::NotOurs) };
     }
     match hook {
         Hook::FromPod => hooks::inbound(packet, memory, l2, Origin::Pod),

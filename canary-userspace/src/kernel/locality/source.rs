@@ -13,12 +13,14 @@ use crate::compile::Warning;
 use crate::kernel::attach::{Attachments, Found};
 use crate::kernel::writer::Writer;
 use crate::plan::Write;
-use crate::settings::SourceAddress;
+use crate::settings::{OutsideReturn, SourceAddress};
 
 /// The addresses, and where they come from.
 #[derive(Debug)]
 pub(super) struct Sources {
     setting: SourceAddress,
+    /// How backends elsewhere are asked; `None` once the programs were told.
+    way: Option<OutsideReturn>,
     /// IPv4, IPv6.
     chosen: [Option<IpAddr>; 2],
     /// What the programs were told last; `None` before.
@@ -28,8 +30,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(setting: SourceAddress) -> Self {
-        Self { setting, chosen: [None; 2], told: None, strangers: Vec::new() }
+    pub(super) fn new(setting: SourceAddress, way: OutsideReturn) -> Self {
+        Self { setting, way: Some(way), chosen: [None; 2], told: None, strangers: Vec::new() }
     }
 
     /// The address of a family.
@@ -142,6 +144,15 @@ impl Sources {
     ///
     /// If the kernel refuses.
     pub(super) fn tell(&mut self, writer: &mut Writer) -> Result<()> {
+        // Before there is an address for it.
+        if let Some(way) = self.way {
+            let word = match way {
+                OutsideReturn::Masquerade => 0,
+                OutsideReturn::Ipip => Row::WRAPS,
+            };
+            writer.settings.store(0, offset_of!(Row, outside), word)?;
+            self.way = None;
+        }
         if self.told == Some(self.chosen) {
             return Ok(());
         }

@@ -229,7 +229,7 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
         };
         // Of a `return` it was counted when its `forward` went.
         if self.free(entry, why) && !is_back {
-            self.note_end(entry.values.statistics, facts, why);
+            self.note_end(&entry.values, facts, why);
         }
     }
 
@@ -290,7 +290,7 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
         if !self.free(forward, why) {
             return;
         }
-        self.note_end(forward.values.statistics, facts, why);
+        self.note_end(&forward.values, facts, why);
         // An answer that is under way may have touched it: it has lost its partner anyhow.
         self.free(back, Why::Lost);
     }
@@ -298,7 +298,7 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
     /// Ends datagrams' way forth; their answers that are under way still come back.
     fn move_away(&mut self, forward: &Entry<'_>, back: &Entry<'_>, facts: Facts) {
         if self.free(forward, Why::Lost) {
-            self.note_end(forward.values.statistics, facts, Why::Lost);
+            self.note_end(&forward.values, facts, Why::Lost);
             mark(self.given.tables, back, Head::RESET, 0);
         }
     }
@@ -347,12 +347,12 @@ impl<T: Flows + ?Sized> Pass<'_, T> {
         false
     }
 
-    /// Counts the end of a connection that no packet ended.
-    fn note_end(&mut self, statistics: u16, facts: Facts, why: Why) {
-        if facts.ended() {
+    /// Counts the end of a connection that no packet ended; one that another node counts is not.
+    fn note_end(&mut self, values: &Values, facts: Facts, why: Why) {
+        if facts.ended() || values.has(Values::WRAPPED) {
             return;
         }
-        let ends = self.ends.entry(statistics).or_default();
+        let ends = self.ends.entry(values.statistics).or_default();
         if facts.answered {
             add(&mut ends.expired, 1);
         } else if facts.is_tcp() && why == Why::Old {

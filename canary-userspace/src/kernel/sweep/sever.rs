@@ -204,7 +204,7 @@ impl<T: Flows + ?Sized> Place<'_, T> {
                     // Answers that are under way still come back.
                     mark(tables, &back, Head::RESET, 0);
                 }
-                if entry.head.has(Head::ANSWERED) {
+                if entry.head.has(Head::ANSWERED) && !entry.values.has(Values::WRAPPED) {
                     let count = expired.entry(turn.statistics).or_default();
                     *count = count.saturating_add(1);
                 }
