@@ -31,6 +31,7 @@ mod route;
 mod skb;
 mod steps;
 mod tc;
+mod tunnels;
 mod verdict;
 mod xdp;
 

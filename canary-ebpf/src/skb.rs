@@ -96,6 +96,13 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
         MASKED => relays::not_of_pod(),
         _ => {}
     }
+    end(context, is_net);
+    steps::told()
+}
+
+/// Leaves what fragments need that follow, and does what was told.
+#[inline(always)]
+fn end(context: *mut __sk_buff, is_net: bool) {
     if steps::about().is_first() {
         if is_net && steps::told() == WRAPS {
             tunnel::remember(context);
@@ -116,7 +123,6 @@ fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
     } else {
         inbound_act(context);
     }
-    steps::told()
 }
 
 #[inline(never)]

@@ -1,15 +1,11 @@
 //! Packets of the tcx hooks.
 
-use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
-use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
-    BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_FIXED_GSO,
-    BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
-};
+mod room;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_adjust_room,
-    bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes,
-    bpf_skb_pull_data,
+    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_head,
+    bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use canary_common::checksum::{Difference, fold};
@@ -33,9 +29,6 @@ const BPF_F_IPV6: u64 = 1 << 7;
 const DOUBT: u32 = 0xca7a;
 /// Length of an Ethernet header.
 const ETHERNET: u32 = 14;
-/// Lengths of the IP headers that packets go within.
-const V4_LEN: i32 = 20;
-const V6_LEN: i32 = 40;
 /// `TC_ACT_SHOT`.
 const DROP: i64 = 2;
 
@@ -206,16 +199,6 @@ impl Skb {
         scratch.exit.redirect()
     }
 
-    /// Gives the packet more or less room in front of its IP header; segments keep their length.
-    #[expect(unsafe_code, reason = "calls a helper")]
-    #[inline(always)]
-    fn adjust_room(self, length: i32, flags: u32) -> Result<(), Reason> {
-        let flags = u64::from(flags | BPF_F_ADJ_ROOM_FIXED_GSO);
-        // SAFETY: the context is the kernel's own, and what was read of the packet is not used again.
-        let result = unsafe { bpf_skb_adjust_room(self.context, length, BPF_ADJ_ROOM_MAC, flags) };
-        if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
-    }
-
     #[expect(unsafe_code, reason = "calls a helper")]
     #[inline(always)]
     fn pull(self, length: u32) {
@@ -323,20 +306,12 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn insert_header(&mut self, _offset: usize, version: Version) -> Result<(), Reason> {
-        let (length, flags) = match version {
-            Version::V4 => (V4_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4),
-            Version::V6 => (V6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6),
-        };
-        self.adjust_room(length, flags)
+        room::insert(self.context, version)
     }
 
     #[inline(always)]
     fn remove_header(&mut self, _offset: usize, version: Version) -> Result<(), Reason> {
-        let (length, flags) = match version {
-            Version::V4 => (V4_LEN, BPF_F_ADJ_ROOM_DECAP_L3_IPV4),
-            Version::V6 => (V6_LEN, BPF_F_ADJ_ROOM_DECAP_L3_IPV6),
-        };
-        self.adjust_room(length.wrapping_neg(), flags)
+        room::remove(self.context, version)
     }
 
     #[inline(always)]

@@ -15,6 +15,7 @@ use crate::error::ConfigError;
 use crate::kernel::namespaces::NETNS_DIRS;
 
 mod http;
+mod log_format;
 mod outside_return;
 mod ports;
 mod sizes;
@@ -23,6 +24,7 @@ mod source_address;
 mod uplink_mode;
 
 pub use http::{Api, MAX_CONNECTIONS, Policy, Tls, Token};
+pub use log_format::LogFormat;
 pub use outside_return::OutsideReturn;
 pub use ports::SourcePorts;
 pub use sizes::{Idle, Limits};
@@ -40,17 +42,6 @@ pub const SOCKET: &str = "/run/canary/agent.sock";
 pub const BPFFS: &str = "/sys/fs/bpf/canary";
 /// Names of pod interfaces with the usual network plugins.
 pub const POD_INTERFACES: [&str; 5] = ["veth*", "cali*", "lxc*", "eni*", "gke*"];
-
-/// Form of the log on stderr.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Where configuration comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
