@@ -13,6 +13,7 @@ use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::foresee::Foreseen;
 use crate::observe;
 use crate::seen::Wanted;
+use crate::settings::OutsideReturn;
 use crate::sever::{Order, Progress};
 
 /// Counters of one split since the tables were made.
@@ -98,6 +99,15 @@ pub struct SocketsStatus {
     pub namespaces: Option<usize>,
     /// Cgroups that are left out.
     pub excepted: usize,
+}
+
+/// How backends elsewhere are asked for clients outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// The node's own address from which they are.
+    pub source: IpAddr,
+    /// How their answers come back.
+    pub returns: OutsideReturn,
 }
 
 /// A table's size as the kernel accounts it.
@@ -239,9 +249,9 @@ pub trait Datapath: Send {
         SocketsStatus::default()
     }
 
-    /// The node's own address that backends elsewhere see for clients outside that come to a
-    /// frontend; `None` if it has no such backend or is left to others.
-    fn source_of(&self, _frontend: &Endpoint) -> Option<IpAddr> {
+    /// How backends elsewhere are asked for clients outside that come to a frontend; `None` if it
+    /// has no such backend or is left to others.
+    fn outside_of(&self, _frontend: &Endpoint) -> Option<Outside> {
         None
     }
 

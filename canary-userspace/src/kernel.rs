@@ -51,7 +51,6 @@ pub mod writer;
 use std::collections::BTreeMap;
 use std::mem;
 use std::mem::offset_of;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,7 +80,8 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{
-    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, PublishError, SocketsStatus,
+    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, Outside, PublishError,
+    SocketsStatus,
 };
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, plan, plan_some};
@@ -327,8 +327,8 @@ impl Datapath for Kernel {
         self.namespaces.status()
     }
 
-    fn source_of(&self, frontend: &Endpoint) -> Option<IpAddr> {
-        self.locality.source_of(frontend)
+    fn outside_of(&self, frontend: &Endpoint) -> Option<Outside> {
+        self.locality.outside_of(frontend)
     }
 
     fn maps(&self) -> Vec<MapUsage> {

@@ -14,6 +14,7 @@ use crate::compile::{
     self, Desired, DesiredLocal, DesiredService, DesiredSplit, SplitKey, Warning,
 };
 use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage, SocketsStatus};
+use crate::settings::OutsideReturn;
 use crate::source::files::place;
 use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
 
@@ -183,11 +184,13 @@ pub(super) fn frontends(
 ) -> Vec<document::Frontend> {
     let frontend = |frontend: &Endpoint| {
         let socket = compile::socket(frontend);
+        let outside = datapath.outside_of(frontend);
         document::Frontend {
             address: socket.ip().to_string(),
             port: socket.port(),
             protocol: compile::protocol_name(frontend.protocol).to_owned(),
-            source: datapath.source_of(frontend).map(|address| address.to_string()),
+            source: outside.map(|outside| outside.source.to_string()),
+            direct_return: outside.is_some_and(|of| of.returns == OutsideReturn::Ipip),
             internal_traffic_policy: service.internal.word().to_owned(),
             external_traffic_policy: service.external.word().to_owned(),
         }

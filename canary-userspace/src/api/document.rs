@@ -101,6 +101,10 @@ pub struct Frontend {
     /// The node's own address that backends elsewhere see for clients outside, if it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Whether they see the client instead, and answer it past this node: its packets go to them
+    /// within others from that address.
+    #[serde(default, skip_serializing_if = "chain::is_false")]
+    pub direct_return: bool,
     /// Which backends pods and processes of the node are given: `Cluster` for all, `Local` for
     /// those of the node.
     #[serde(default = "all", skip_serializing_if = "is_all")]
@@ -119,6 +123,17 @@ fn is_all(policy: &str) -> bool {
 }
 
 impl Frontend {
+    /// How backends elsewhere are asked for clients outside, in words.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<String> {
+        let source = self.source.as_ref()?;
+        Some(if self.direct_return {
+            format!("elsewhere by IP in IP from {source}")
+        } else {
+            format!("elsewhere as {source}")
+        })
+    }
+
     /// Both policies in words, where not all clients are given all backends.
     #[must_use]
     pub fn policies(&self) -> Option<String> {

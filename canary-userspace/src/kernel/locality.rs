@@ -23,6 +23,7 @@ use super::interfaces::Moved;
 use super::virtuals::Virtuals;
 use super::writer::Writer;
 use crate::compile::{Desired, DesiredService, Warning, socket};
+use crate::datapath::Outside;
 use crate::entry::TrafficPolicy;
 use crate::plan::Published;
 use crate::settings::{OutsideReturn, SourceAddress};
@@ -44,12 +45,12 @@ pub struct Locality {
 impl Locality {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(virtuals: Virtuals, setting: SourceAddress, way: OutsideReturn) -> Self {
+    pub fn new(virtuals: Virtuals, setting: SourceAddress, returns: OutsideReturn) -> Self {
         Self {
             addresses: BTreeMap::new(),
             names: BTreeMap::new(),
             virtuals,
-            sources: Sources::new(setting, way),
+            sources: Sources::new(setting, returns),
             warnings: Vec::new(),
             masked: BTreeMap::new(),
         }
@@ -80,10 +81,11 @@ impl Locality {
         &self.warnings
     }
 
-    /// The own address that backends of a frontend elsewhere see, if it has some that do.
+    /// How backends of a frontend elsewhere are asked, if it has some that are.
     #[must_use]
-    pub fn source_of(&self, frontend: &Endpoint) -> Option<IpAddr> {
-        self.masked.get(frontend).copied()
+    pub fn outside_of(&self, frontend: &Endpoint) -> Option<Outside> {
+        let source = *self.masked.get(frontend)?;
+        Some(Outside { source, returns: self.sources.returns() })
     }
 
     /// Withdraws from the network the frontends that cannot be served with what `desired` leaves

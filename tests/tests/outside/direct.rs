@@ -48,6 +48,11 @@ fn serves(net: &Net<'_>, mode: &str) -> Result<()> {
             let more = since(&before[backend], &net.clients(backend, offer.protocol)?);
             assert_eq!(more, BTreeMap::from([(client, answers.of(name))]), "{offer:?} {name}");
         }
+        let told = net.labs[0].service(offer.service)?.frontends.remove(0);
+        let source = net.nodes[0].address(offer.v6).to_string();
+        assert_eq!((told.source, told.direct_return), (Some(source.clone()), true));
+        let text = net.labs[0].ctl(&["explain", offer.service])?;
+        assert!(text.contains(&format!("elsewhere by IP in IP from {source}")), "{text}");
         // Each is counted once, where its backend is.
         let opened = [opened(net, 0, &offer)?, opened(net, 2, &offer)?];
         let all: u64 = opened.iter().flatten().sum();

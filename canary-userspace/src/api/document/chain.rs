@@ -220,7 +220,7 @@ fn as_go<S: Serializer>(percent: &f64, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 

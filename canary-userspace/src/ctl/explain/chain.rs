@@ -1,5 +1,7 @@
 //! A service's chain: splitters on the way, and where each split leads.
 
+use std::fmt::Write as _;
+
 use crate::api::document::Frontend;
 use crate::api::document::explain::{Explain, Next, Target, Written};
 use crate::ctl::paint::Paint;
@@ -43,11 +45,14 @@ pub(super) fn lines(explain: &Explain, paint: Paint) -> Vec<String> {
 
 /// A virtual address as people write it.
 fn frontend(of: &Frontend) -> String {
-    let Frontend { address, port, protocol, source, .. } = of;
+    let Frontend { address, port, protocol, .. } = of;
     let (open, close) = if address.contains(':') { ("[", "]") } else { ("", "") };
-    let source = source.as_ref().map(|source| format!(" (elsewhere as {source})"));
-    let policies = of.policies().map(|policies| format!(" ({policies})")).unwrap_or_default();
-    format!("{open}{address}{close}:{port}/{protocol}{}{policies}", source.unwrap_or_default())
+    let mut line = format!("{open}{address}{close}:{port}/{protocol}");
+    for remark in [of.elsewhere(), of.policies()].into_iter().flatten() {
+        // Writing to a string cannot fail.
+        _ = write!(line, " ({remark})");
+    }
+    line
 }
 
 /// A tree that is being drawn.

@@ -138,11 +138,8 @@ fn title(service: &Service, paint: Paint) -> String {
             "  {open}{}{close}:{}/{}",
             frontend.address, frontend.port, frontend.protocol
         );
-        if let Some(source) = &frontend.source {
-            _ = write!(title, " (elsewhere as {source})");
-        }
-        if let Some(policies) = frontend.policies() {
-            _ = write!(title, " ({policies})");
+        for remark in [frontend.elsewhere(), frontend.policies()].into_iter().flatten() {
+            _ = write!(title, " ({remark})");
         }
     }
     let origins: Vec<_> =

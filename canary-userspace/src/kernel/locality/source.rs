@@ -19,8 +19,10 @@ use crate::settings::{OutsideReturn, SourceAddress};
 #[derive(Debug)]
 pub(super) struct Sources {
     setting: SourceAddress,
-    /// How backends elsewhere are asked; `None` once the programs were told.
-    way: Option<OutsideReturn>,
+    /// How answers of backends elsewhere come back.
+    returns: OutsideReturn,
+    /// Whether the programs were told.
+    has_told_returns: bool,
     /// IPv4, IPv6.
     chosen: [Option<IpAddr>; 2],
     /// What the programs were told last; `None` before.
@@ -30,8 +32,13 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(setting: SourceAddress, way: OutsideReturn) -> Self {
-        Self { setting, way: Some(way), chosen: [None; 2], told: None, strangers: Vec::new() }
+    pub(super) fn new(setting: SourceAddress, returns: OutsideReturn) -> Self {
+        let (chosen, told, strangers) = ([None; 2], None, Vec::new());
+        Self { setting, returns, has_told_returns: false, chosen, told, strangers }
+    }
+
+    pub(super) const fn returns(&self) -> OutsideReturn {
+        self.returns
     }
 
     /// The address of a family.
@@ -145,13 +152,13 @@ impl Sources {
     /// If the kernel refuses.
     pub(super) fn tell(&mut self, writer: &mut Writer) -> Result<()> {
         // Before there is an address for it.
-        if let Some(way) = self.way {
-            let word = match way {
+        if !self.has_told_returns {
+            let word = match self.returns {
                 OutsideReturn::Masquerade => 0,
                 OutsideReturn::Ipip => Row::WRAPS,
             };
             writer.settings.store(0, offset_of!(Row, outside), word)?;
-            self.way = None;
+            self.has_told_returns = true;
         }
         if self.told == Some(self.chosen) {
             return Ok(());
