@@ -133,7 +133,7 @@ fn unreachable((hook, kind, fate): Cell) -> Option<&'static str> {
     let is_inbound = Hook::INBOUND.contains(&hook);
     match fate {
         Fate::Not(Reason::NotReady) => Some("an array map always has its row of settings"),
-        Fate::Not(Reason::NoRoute | Reason::Expired | Reason::TooLong) => {
+        Fate::Not(Reason::NoRoute | Reason::Expired | Reason::TooLong | Reason::Encapsulated) => {
             Some("only of backends elsewhere, which have traffic of their own")
         }
         Fate::Not(

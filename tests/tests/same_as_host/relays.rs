@@ -336,6 +336,7 @@ fn the_kernel_sends_on_as_the_host() -> Result<()> {
             (Verdict::Pass, Some(Reason::NotOurs)),
             (Verdict::Pass, Some(Reason::NotServedHere)),
             (Verdict::Pass, Some(Reason::Expired)),
+            (Verdict::Pass, Some(Reason::Encapsulated)),
             (Verdict::Drop, Some(Reason::Expired)),
             (Verdict::Drop, Some(Reason::NoRoute)),
             (Verdict::Back, Some(Reason::FlowLost)),
