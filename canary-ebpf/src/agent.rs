@@ -8,7 +8,7 @@ use canary_common::wire::ethernet;
 
 use crate::calls;
 use crate::maps;
-use crate::tc::Skb;
+use crate::skb::Skb;
 
 /// The packet describes no entry: no number of what is stored.
 const MALFORMED: u32 = 0xffff_00ff;

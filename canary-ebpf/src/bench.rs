@@ -46,9 +46,9 @@ use canary_common::reason::Reason;
 use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
+use crate::frame::Frame;
 use crate::maps::Maps;
-use crate::tc::Skb;
-use crate::xdp::Frame;
+use crate::skb::Skb;
 
 /// What the next packet looks like. The agent's side of it is in the benchmark.
 #[repr(C)]
@@ -187,7 +187,7 @@ fn xdp_make(context: XdpContext) -> u32 {
 #[inline(always)]
 fn xdp_inbound(context: XdpContext) -> u32 {
     match make(&mut Frame::new(&context)) {
-        Ok(()) => frame::inbound(&context),
+        Ok(()) => xdp::inbound(&context),
         Err(_) => xdp_action::XDP_ABORTED,
     }
 }
@@ -213,7 +213,7 @@ fn tc_make(context: TcContext) -> i32 {
 #[inline(always)]
 fn tc_inbound(context: TcContext) -> i32 {
     match make(&mut Skb::new(&context)) {
-        Ok(()) => skb::inbound(&context, ethernet::LEN, Origin::Pod),
+        Ok(()) => tc::inbound(&context, ethernet::LEN, Origin::Pod),
         Err(_) => 0,
     }
 }
@@ -223,7 +223,7 @@ fn tc_inbound(context: TcContext) -> i32 {
 #[inline(always)]
 fn tc_outbound(context: TcContext) -> i32 {
     match make(&mut Skb::new(&context)) {
-        Ok(()) => skb::outbound(&context, ethernet::LEN),
+        Ok(()) => tc::outbound(&context, ethernet::LEN),
         Err(_) => 0,
     }
 }

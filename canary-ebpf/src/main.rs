@@ -40,56 +40,56 @@ use canary_common::wire::ethernet;
 #[classifier]
 #[inline(always)]
 fn from_pod(context: TcContext) -> i32 {
-    skb::inbound(&context, ethernet::LEN, Origin::Pod)
+    tc::inbound(&context, ethernet::LEN, Origin::Pod)
 }
 
 /// Node to pod: answers of backends.
 #[classifier]
 #[inline(always)]
 fn to_pod(context: TcContext) -> i32 {
-    skb::outbound(&context, ethernet::LEN)
+    tc::outbound(&context, ethernet::LEN)
 }
 
 /// Network to node, where the driver has no XDP of its own or sums are not checked yet.
 #[classifier]
 #[inline(always)]
 fn from_net(context: TcContext) -> i32 {
-    skb::inbound(&context, ethernet::LEN, Origin::Net)
+    tc::inbound(&context, ethernet::LEN, Origin::Net)
 }
 
 /// Node to network: answers of backends.
 #[classifier]
 #[inline(always)]
 fn to_net(context: TcContext) -> i32 {
-    skb::outbound(&context, ethernet::LEN)
+    tc::outbound(&context, ethernet::LEN)
 }
 
 /// Network to node, for interfaces whose packets begin with the IP header.
 #[classifier]
 #[inline(always)]
 fn from_net_l3(context: TcContext) -> i32 {
-    skb::inbound(&context, 0, Origin::Net)
+    tc::inbound(&context, 0, Origin::Net)
 }
 
 /// Node to network, for interfaces whose packets begin with the IP header.
 #[classifier]
 #[inline(always)]
 fn to_net_l3(context: TcContext) -> i32 {
-    skb::outbound(&context, 0)
+    tc::outbound(&context, 0)
 }
 
 /// Network to node, behind `from_net_xdp`: what only the stack's hook can send on.
 #[classifier]
 #[inline(always)]
 fn from_net_rest(context: TcContext) -> i32 {
-    skb::inbound(&context, ethernet::LEN, Origin::Behind)
+    tc::inbound(&context, ethernet::LEN, Origin::Behind)
 }
 
 /// Network to node, in the driver.
 #[xdp(frags)]
 #[inline(always)]
 fn from_net_xdp(context: XdpContext) -> u32 {
-    frame::inbound(&context)
+    xdp::inbound(&context)
 }
 
 /// Stores an entry of `FLOWS` for the agent, which runs this itself; it is attached nowhere.

@@ -22,7 +22,7 @@ use canary_common::tables::Tables;
 use canary_common::word::Word;
 
 use crate::maps::{self, Maps};
-use crate::tc::wide;
+use crate::skb::wide;
 
 /// The kernel goes on with the call.
 const GO_ON: i32 = 1;

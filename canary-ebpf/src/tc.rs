@@ -1,393 +1,390 @@
-//! Packets of the tcx hooks.
+//! The tcx hooks' steps: the plain case in the hook's own function, which pays for no call.
 
-mod room;
+mod outside;
+mod tunnel;
 
-use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::{
-    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_head,
-    bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
-};
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use canary_common::checksum::{Difference, fold};
-use canary_common::endpoint::Version;
-use canary_common::packet::{Covers, Packet};
-use canary_common::reason::Reason;
-use canary_common::tables::Tables;
+use canary_common::hooks::{self, First, Outcome, Verdict};
+use canary_common::route::Origin;
+use canary_common::tables::Tables as _;
 
-use crate::maps::{self, Maps};
-use crate::memory::{load, store, words};
+use crate::about::About;
+use crate::events::{self, Way};
+use crate::occupant;
+use crate::rare;
+use crate::relays;
+use crate::skb::Skb;
+use crate::steps::{
+    self, ECHO, ERROR, FOLLOWS, FRAGMENT, MASKED, MENDS, NONE, QUOTES, SEGMENT, WRAPPED, WRAPS,
+};
+use crate::verdict::{NEXT, of_skb, of_skb_out};
 
-/// Ethernet, the longest IPv4 header and the fixed TCP header: all that any step reads.
-const HEADERS: u32 = 14 + 60 + 20;
-
-/// An address changes that IPv6's pseudo-header covers (Linux 6.16): without it the kernel
-/// spoils the sum of a packet whose checksum the interface has computed.
-const BPF_F_IPV6: u64 = 1 << 7;
-
-/// What a packet bears from its way in to its way out that is to be looked at once more there; one
-/// that bears it by chance is looked at for nothing.
-const DOUBT: u32 = 0xca7a;
-/// Length of an Ethernet header.
-const ETHERNET: u32 = 14;
-/// `TC_ACT_SHOT`.
-const DROP: i64 = 2;
-
-/// Kinds of packets as the stack tells them (`PACKET_HOST`, `PACKET_OTHERHOST`).
-const PACKET_HOST: u32 = 0;
-const PACKET_OTHERHOST: u32 = 3;
-
-/// A socket buffer.
-#[derive(Clone, Copy)]
-pub(crate) struct Skb {
-    context: *mut __sk_buff,
-}
-
-impl Skb {
-    /// The buffer of a program's context, with its headers where programs can read them: a
-    /// valid packet may arrive with nothing but its Ethernet header there.
-    #[inline(always)]
-    pub(crate) fn new(context: &TcContext) -> Self {
-        let skb = Self { context: context.skb.skb };
-        let wanted = if skb.length() < HEADERS { skb.length() } else { HEADERS };
-        let [data, end] = skb.bounds();
-        if end.wrapping_sub(data) < wide(wanted) {
-            skb.pull(wanted);
-        }
-        skb
-    }
-
-    /// The buffer of a context whose headers are where programs can read them.
-    #[inline(always)]
-    pub(crate) const fn of(context: *mut __sk_buff) -> Self {
-        Self { context }
-    }
-
-    /// Its context.
-    #[inline(always)]
-    pub(crate) const fn context(self) -> *mut __sk_buff {
-        self.context
-    }
-
-    /// The buffer of a program that the agent runs, with all of it where programs can read it.
-    #[inline(always)]
-    pub(crate) fn whole(context: &TcContext) -> Self {
-        let skb = Self { context: context.skb.skb };
-        skb.pull(skb.length());
-        skb
-    }
-
-    /// The tables as a packet on its way in sees them.
-    #[inline(always)]
-    pub(crate) fn tables_in(self) -> Maps {
-        let interface = self.interface();
-        Maps { context: self.context.cast(), interface, came_by: interface }
-    }
-
-    /// The tables as a packet on its way out sees them.
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    pub(crate) fn tables_out(self) -> Maps {
-        // SAFETY: the context is valid for the whole run.
-        let came_by = unsafe { (*self.context).ingress_ifindex };
-        Maps { context: self.context.cast(), interface: self.interface(), came_by }
-    }
-
-    /// Whether the frame is for this node, as far as its addresses and tags say: the stack's own
-    /// word, or, on a port of a bridge, where frames to the bridge are "for another host", the
-    /// bridge's hardware address. A tag that was taken off belongs to another interface.
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    pub(crate) fn is_for_node(self, tables: &Maps) -> bool {
-        // SAFETY: the context is valid for the whole run.
-        let kind = unsafe { (*self.context).pkt_type };
-        // SAFETY: as above.
-        let is_tagged = unsafe { (*self.context).vlan_present } != 0;
-        if is_tagged {
-            return false;
-        }
-        kind == PACKET_HOST || kind == PACKET_OTHERHOST && self.is_to_bridge(tables)
-    }
-
-    #[inline(always)]
-    fn is_to_bridge(self, tables: &Maps) -> bool {
-        let Some(interface) = tables.interface() else { return false };
-        let Ok(mac) = self.read::<6>(0) else { return false };
-        interface.bridge.load() != 0 && interface.is_own(mac)
-    }
-
-    /// Whether it is one that we have sent back by this interface: no answer of a backend.
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    pub(crate) fn is_sent_back(self, tables: &Maps) -> bool {
-        if tables.came_by != tables.interface {
-            return false;
-        }
-        // SAFETY: the context is valid for the whole run.
-        let [word, ..] = unsafe { (*self.context).cb };
-        tables.settings().is_some_and(|settings| settings.sent_back.load() == word)
-    }
-
-    /// Notes on the packet that it may be to a virtual address and nobody's.
-    #[expect(unsafe_code, reason = "writes the context")]
-    #[inline(always)]
-    pub(crate) fn doubt(self) {
-        // SAFETY: the context is valid for the whole run, and the hook may write this field.
-        unsafe { (*self.context).tc_index = DOUBT };
-    }
-
-    /// Whether it is worth a look if a packet on its way out is to a virtual address and nobody's:
-    /// the node made it, it goes out where it came in, or it was noted when it came in.
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    pub(crate) fn is_doubted(self, tables: &Maps) -> bool {
-        // SAFETY: the context is valid for the whole run.
-        let noted = unsafe { (*self.context).tc_index };
-        tables.came_by == 0 || tables.came_by == tables.interface || noted == DOUBT
-    }
-
-    /// Sends a packet on its way out in by the same interface; the verdict to return.
-    #[expect(unsafe_code, reason = "calls a helper")]
-    #[inline(always)]
-    pub(crate) fn send_in(self) -> i64 {
-        // SAFETY: the helper only notes the index for when the program returns.
-        unsafe { bpf_redirect(self.interface(), u64::from(BPF_F_INGRESS)) }
-    }
-
-    /// Sends the packet back to the pod whose interface it came by: into its own end of the
-    /// pair, so that no egress program takes it for an answer. The verdict to return.
-    #[expect(unsafe_code, reason = "calls helpers")]
-    #[inline(always)]
-    pub(crate) fn send_to_pod(self) -> i64 {
-        // SAFETY: the helper changes one field. It fails only for kinds that need no change.
-        let _: i64 = unsafe { bpf_skb_change_type(self.context, PACKET_HOST) };
-        // SAFETY: the helper only notes the index for when the program returns.
-        unsafe { bpf_redirect_peer(self.interface(), 0) }
-    }
-
-    /// Sends the packet out of the interface it came in by, marked; the verdict to return.
-    #[expect(unsafe_code, reason = "writes the context, calls a helper")]
-    #[inline(always)]
-    pub(crate) fn send_to_net(self) -> i64 {
-        let word = self.tables_in().settings().map_or(0, |settings| settings.sent_back.load());
-        // SAFETY: the context is valid for the whole run, and the hook may write this field.
-        unsafe { (*self.context).cb[0] = word };
-        // SAFETY: the helper only notes the index for when the program returns.
-        unsafe { bpf_redirect(self.interface(), 0) }
-    }
-
-    /// Has the first `wanted` bytes, or all there are, where programs can read them.
-    #[inline(always)]
-    pub(crate) fn reach(self, wanted: u32) {
-        let wanted = if self.length() < wanted { self.length() } else { wanted };
-        let [data, end] = self.bounds();
-        if end.wrapping_sub(data) < wide(wanted) {
-            self.pull(wanted);
-        }
-    }
-
-    /// Sends the packet on by the way that was found for it; the verdict to return.
-    ///
-    /// The neighbour is the kernel's to find, which takes an Ethernet header off.
-    #[expect(unsafe_code, reason = "calls helpers")]
-    #[inline(always)]
-    pub(crate) fn send_away(self, l2: usize) -> i64 {
-        let Some(scratch) = maps::scratch() else { return DROP };
-        // SAFETY: the context is the kernel's own.
-        if l2 == 0 && unsafe { bpf_skb_change_head(self.context, ETHERNET, 0) } != 0 {
-            return DROP;
-        }
-        scratch.exit.redirect()
-    }
-
-    #[expect(unsafe_code, reason = "calls a helper")]
-    #[inline(always)]
-    fn pull(self, length: u32) {
-        // SAFETY: the context is the kernel's own. A failure shows as a read that misses.
-        let _: i64 = unsafe { bpf_skb_pull_data(self.context, length) };
-    }
-
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    fn bounds(self) -> [usize; 2] {
-        // SAFETY: the context is valid for the whole run.
-        let data = unsafe { (*self.context).data };
-        // SAFETY: as above.
-        let end = unsafe { (*self.context).data_end };
-        [wide(data), wide(end)]
-    }
-
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    fn length(self) -> u32 {
-        // SAFETY: the context is valid for the whole run.
-        unsafe { (*self.context).len }
-    }
-
-    /// Bytes from its IP header on, as they are sent: several segments in one are taken apart again.
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    pub(crate) fn sent_length(self, l2: usize, payload: u32) -> u32 {
-        let all = self.length().wrapping_sub(if l2 == 0 { 0 } else { ETHERNET });
-        // SAFETY: the context is valid for the whole run.
-        let each = unsafe { (*self.context).gso_size };
-        if each == 0 || each > payload { all } else { all.wrapping_sub(payload).wrapping_add(each) }
-    }
-
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    fn interface(self) -> u32 {
-        // SAFETY: the context is valid for the whole run.
-        unsafe { (*self.context).ifindex }
-    }
-
-    /// The address of `N` bytes at `offset`.
-    #[inline(always)]
-    fn at<const N: usize>(self, offset: usize) -> Result<usize, Reason> {
-        self.within(offset, N)
-    }
-
-    /// The address of `room` bytes at `offset`.
-    #[inline(always)]
-    fn within(self, offset: usize, room: usize) -> Result<usize, Reason> {
-        let [data, end] = self.bounds();
-        // Verifier: one addition, then the check against the very same register.
-        let at = data.wrapping_add(offset);
-        if at.wrapping_add(room) > end { Err(Reason::Truncated) } else { Ok(at) }
-    }
-}
-
-#[expect(clippy::as_conversions, reason = "a usize is 64 bits wide in BPF; From does not know")]
+/// Towards frontends.
 #[inline(always)]
-pub(crate) const fn wide(word: u32) -> usize {
-    word as usize
+pub(crate) fn inbound(context: &TcContext, l2: usize, origin: Origin) -> i32 {
+    let mut skb = Skb::new(context);
+    let tables = skb.tables_in();
+    if !skb.is_for_node(&tables) {
+        return NEXT;
+    }
+    let outcome = match hooks::inbound_plain(&mut skb, &tables, l2, origin) {
+        // It passes, and the hook in front has counted it.
+        First::Done(_) if origin == Origin::Behind => return NEXT,
+        First::Done(outcome) => outcome.to_word(),
+        First::Whole { version, bits } => {
+            let about = About::new(version, l2, origin, bits);
+            let outcome = whole(skb.context(), tables.came_by, about);
+            // So it has this, but what goes within others.
+            if origin == Origin::Behind
+                && Outcome::of_word(outcome).0 == Verdict::Pass
+                && !steps::about().is_within()
+            {
+                return NEXT;
+            }
+            let outcome = events::look(outcome, tables.came_by, Way::Forth);
+            // Verifier: not `bits`, which it would keep apart all the way through.
+            if steps::about().is_to_frontend() && Outcome::is_untouched(outcome) {
+                skb.doubt();
+            }
+            outcome
+        }
+    };
+    of_skb(outcome, &skb, origin)
 }
 
-#[expect(unsafe_code, clippy::as_conversions, reason = "packet memory is reached by address")]
-impl Packet for Skb {
-    #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
-        let at = self.at::<N>(offset)?;
-        // SAFETY: `at` has just checked the bounds.
-        Ok(unsafe { load(at as *const u8) })
-    }
-
-    #[inline(always)]
-    fn peek<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
-        let Ok(offset) = u32::try_from(offset) else { return Err(Reason::Truncated) };
-        let mut bytes = [0; N];
-        let (to, length) = (bytes.as_mut_ptr().cast(), u32::try_from(N).unwrap_or(0));
-        // SAFETY: the helper writes `N` bytes. It reads payload that lies in pages of its own, too.
-        let failed = unsafe { bpf_skb_load_bytes(self.context.cast(), offset, to, length) };
-        if failed == 0 { Ok(bytes) } else { Err(Reason::Truncated) }
-    }
-
-    #[inline(always)]
-    fn words<const W: usize>(&self, offset: usize, room: usize) -> Result<[u64; 8], Reason> {
-        let at = self.within(offset, room)?;
-        // SAFETY: `within` has just checked the bounds.
-        Ok(unsafe { words::<W>(at as *const u8) })
-    }
-
-    #[inline(always)]
-    fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
-        let at = self.at::<N>(offset)?;
-        // SAFETY: `at` has just checked the bounds.
-        unsafe { store(at as *mut u8, bytes) };
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn resize(&mut self, len: usize) -> Result<(), Reason> {
-        let length = u32::try_from(len).map_err(|_| Reason::Truncated)?;
-        // SAFETY: the context is the kernel's own.
-        let result = unsafe { bpf_skb_change_tail(self.context, length, 0) };
-        if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
-    }
-
-    #[inline(always)]
-    fn insert_header(&mut self, _offset: usize, version: Version) -> Result<(), Reason> {
-        room::insert(self.context, version)
-    }
-
-    #[inline(always)]
-    fn remove_header(&mut self, _offset: usize, version: Version) -> Result<(), Reason> {
-        room::remove(self.context, version)
-    }
-
-    #[inline(always)]
-    fn note_change(&mut self, change: Difference) {
-        // SAFETY: the context is the kernel's own. It fails where the `skb` bears no sum.
-        let _: i64 = unsafe { bpf_csum_update(self.context, change.0) };
-    }
-
-    #[inline(always)]
-    fn len(&self) -> usize {
-        wide(self.length())
-    }
-
-    #[inline(always)]
-    fn patch_checksum(
-        &mut self,
-        offset: usize,
-        udp: bool,
-        covers: Covers,
-        change: Difference,
-    ) -> Result<(), Reason> {
-        let mut flags = match covers {
-            Covers::Ipv4Address => u64::from(BPF_F_PSEUDO_HDR),
-            Covers::Ipv6Address => {
-                let known =
-                    self.tables_in().settings().map(|settings| settings.ipv6_checksums.load());
-                u64::from(BPF_F_PSEUDO_HDR) | if known == Some(1) { BPF_F_IPV6 } else { 0 }
+#[inline(always)]
+fn whole(context: *mut __sk_buff, came_by: u32, about: About) -> u32 {
+    steps::start(about);
+    let is_net = about.origin().is_net();
+    read(context);
+    if rare::may_be() {
+        if is_net {
+            outside::read_rare(context);
+            if steps::told() == WRAPS {
+                tunnel::wrap(context);
+                return steps::told();
             }
-            Covers::Segment => 0,
-        };
-        if udp {
-            flags |= u64::from(BPF_F_MARK_MANGLED_0);
+            if relays::is_rare_sent_on() {
+                return outside::send_rare(context);
+            }
+        } else {
+            inbound_rare(context);
         }
-        let offset = u32::try_from(offset).map_err(|_| Reason::Truncated)?;
-        // SAFETY: the context is the kernel's own; the helper checks the offset.
-        let result =
-            unsafe { bpf_l4_csum_replace(self.context, offset, 0, u64::from(change.0), flags) };
-        if result == 0 { Ok(()) } else { Err(Reason::Truncated) }
+        match steps::told() {
+            FOLLOWS | MENDS => return rare_act(context),
+            ECHO => return inbound_echo(context),
+            _ => {}
+        }
     }
+    if is_net && steps::told() == SEGMENT {
+        inbound_answer(context);
+    }
+    if steps::told() == SEGMENT {
+        if !is_net && steps::is_of_hairpin() {
+            inbound_hairpin(context);
+        } else {
+            inbound_known(context);
+        }
+    }
+    match steps::told() {
+        NONE => steps::none(context.cast(), came_by, is_net),
+        WRAPPED | MASKED if is_net && steps::about().is_arrived() => relays::not_of_pod(),
+        WRAPPED if is_net => _ = tunnel::forth(context),
+        WRAPPED => relays::not_of_pod(),
+        MASKED if is_net => _ = inbound_forth(context),
+        MASKED => relays::not_of_pod(),
+        _ => {}
+    }
+    end(context, is_net);
+    steps::told()
+}
 
-    /// Two calls: the sum of a pseudo-header, which a partial checksum is, covers no port.
-    #[inline(always)]
-    fn patch_checksum_of_both(
-        &mut self,
-        offset: usize,
-        udp: bool,
-        covers: Covers,
-        [address, port]: [Difference; 2],
-    ) -> Result<(), Reason> {
-        self.patch_checksum(offset, udp, covers, address)?;
-        self.patch_checksum(offset, udp, Covers::Segment, port)
+/// Leaves what fragments need that follow, and does what was told.
+#[inline(always)]
+fn end(context: *mut __sk_buff, is_net: bool) {
+    if steps::about().is_first() {
+        if is_net && steps::told() == WRAPS {
+            tunnel::remember(context);
+        } else if is_net && relays::is_sent_on() {
+            outside::remember(context);
+        } else if !is_net || !relays::is_nodes_own() {
+            inbound_remember(context);
+        }
     }
+    if steps::is_refused() {
+        inbound_refuse(context);
+    } else if is_net && steps::told() == WRAPS {
+        tunnel::wrap(context);
+    } else if is_net && relays::is_sent_on() {
+        inbound_send(context);
+    } else if is_net && relays::is_too_long() {
+        outside::too_long(context);
+    } else {
+        inbound_act(context);
+    }
+}
 
-    /// One call where it is enough. The kernel takes the change of an address off a sum that is
-    /// whole, and adds it to one that is only the pseudo-header's: what stands there afterwards
-    /// tells which of both it was. The port is ours to patch in the first, and not covered by the
-    /// second. Where both come to the same, it is asked again.
-    #[inline(always)]
-    fn patch_tcp(
-        &mut self,
-        offset: usize,
-        sum: [u8; 2],
-        covers: Covers,
-        [address, port]: [Difference; 2],
-    ) -> Result<(), Reason> {
-        self.patch_checksum(offset, false, covers, address)?;
-        if port == Difference::default() {
-            return Ok(());
+#[inline(never)]
+fn read(context: *mut __sk_buff) -> u32 {
+    steps::read(&Skb::of(context))
+}
+
+#[inline(never)]
+fn inbound_hairpin(context: *mut __sk_buff) -> u32 {
+    steps::hairpin(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_known(context: *mut __sk_buff) -> u32 {
+    steps::known(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_answer(context: *mut __sk_buff) -> u32 {
+    let length = Skb::of(context).sent_length(steps::about().l2(), relays::payload());
+    relays::answer(&Skb::of(context).tables_in(), length)
+}
+
+#[inline(never)]
+fn inbound_forth(context: *mut __sk_buff) -> u32 {
+    relays::forth(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_send(context: *mut __sk_buff) -> u32 {
+    relays::send(&mut Skb::of(context))
+}
+
+#[inline(never)]
+fn inbound_refuse(context: *mut __sk_buff) -> u32 {
+    let mut skb = Skb::of(context);
+    let tables = skb.tables_in();
+    steps::refuse(&mut skb, &tables)
+}
+
+#[inline(never)]
+fn inbound_act(context: *mut __sk_buff) -> u32 {
+    steps::act(&mut Skb::of(context))
+}
+
+/// What the ordinary way does not know: what it is, and what becomes of it.
+#[inline(always)]
+fn inbound_rare(context: *mut __sk_buff) {
+    rare_read(context);
+    match steps::told() {
+        SEGMENT => {
+            rare_segment(context);
         }
-        if matches!(fold(address.0), 0 | 0xffff) {
-            return self.patch_checksum(offset, false, Covers::Segment, port);
+        FRAGMENT => {
+            inbound_follow(context);
         }
-        let whole = address.patch(sum);
-        if self.read::<2>(offset)? == whole {
-            return self.write(offset, port.patch(whole));
+        ERROR => {
+            rare_quote(context);
+            if steps::told() == QUOTES {
+                inbound_relate(context);
+            }
         }
-        Ok(())
+        _ => {}
     }
+}
+
+#[inline(never)]
+fn rare_read(context: *mut __sk_buff) -> u32 {
+    let skb = Skb::of(context);
+    skb.reach(rare::HEADERS);
+    rare::read(&skb)
+}
+
+#[inline(never)]
+fn rare_segment(context: *mut __sk_buff) -> u32 {
+    rare::segment(&Skb::of(context))
+}
+
+#[inline(never)]
+fn inbound_follow(context: *mut __sk_buff) -> u32 {
+    rare::follow(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn rare_quote(context: *mut __sk_buff) -> u32 {
+    rare::quote(&Skb::of(context))
+}
+
+#[inline(never)]
+fn inbound_relate(context: *mut __sk_buff) -> u32 {
+    rare::relate(&Skb::of(context).tables_in())
+}
+
+#[inline(never)]
+fn inbound_echo(context: *mut __sk_buff) -> u32 {
+    let mut skb = Skb::of(context);
+    let tables = skb.tables_in();
+    rare::echo(&mut skb, &tables);
+    steps::told()
+}
+
+#[inline(never)]
+fn inbound_remember(context: *mut __sk_buff) -> u32 {
+    rare::remember(&Skb::of(context).tables_in());
+    0
+}
+
+/// Rewrites what is no segment.
+#[inline(always)]
+fn rare_act(context: *mut __sk_buff) -> u32 {
+    if steps::told() == FOLLOWS {
+        rare_follow(context);
+    } else {
+        rare_mend(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn rare_follow(context: *mut __sk_buff) -> u32 {
+    rare::act(&mut Skb::of(context))
+}
+
+#[inline(never)]
+fn rare_mend(context: *mut __sk_buff) -> u32 {
+    rare::mend(&mut Skb::of(context))
+}
+
+/// Back to clients.
+#[inline(always)]
+pub(crate) fn outbound(context: &TcContext, l2: usize) -> i32 {
+    let mut skb = Skb::new(context);
+    let tables = skb.tables_out();
+    if skb.is_sent_back(&tables) {
+        return NEXT;
+    }
+    if skb.is_doubted(&tables)
+        && let Some((version, address)) = hooks::to_frontend(&skb, &tables, l2)
+        && tables.is_virtual(address)
+    {
+        // The address may be a backend's, too: what is not refused goes its ordinary way.
+        let outcome = unserved(skb.context(), About::new(version, l2, Origin::Net, 0));
+        if outcome != NOTHING {
+            events::look(outcome, tables.interface, Way::Forth);
+            return of_skb_out(outcome, &skb);
+        }
+    }
+    let outcome = match hooks::outbound_plain(&mut skb, &tables, l2) {
+        First::Done(outcome) => outcome.to_word(),
+        First::Whole { version, bits } => {
+            let outcome =
+                whole_out(skb.context(), About::new(version, l2, Origin::Net, bits).out());
+            events::look(outcome, tables.interface, Way::Back)
+        }
+    };
+    of_skb_out(outcome, &skb)
+}
+
+/// The outcome of what is not refused here.
+const NOTHING: u32 = u32::MAX;
+
+/// Refuses a packet to a virtual address that nobody serves.
+#[inline(always)]
+fn unserved(context: *mut __sk_buff, about: About) -> u32 {
+    steps::start(about);
+    rare_read(context);
+    match steps::told() {
+        SEGMENT => {
+            rare_segment(context);
+        }
+        ECHO => return inbound_echo(context),
+        _ => {
+            unserved_other(context);
+        }
+    }
+    if steps::told() != SEGMENT {
+        return NOTHING;
+    }
+    unserved_port(context);
+    if steps::told() == NONE {
+        return NOTHING;
+    }
+    if steps::is_refused() {
+        inbound_refuse(context);
+    } else {
+        inbound_act(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn unserved_other(_: *mut __sk_buff) -> u32 {
+    rare::without_ports()
+}
+
+#[inline(never)]
+fn unserved_port(_: *mut __sk_buff) -> u32 {
+    occupant::closed_port()
+}
+
+#[inline(always)]
+fn whole_out(context: *mut __sk_buff, about: About) -> u32 {
+    steps::start(about);
+    read(context);
+    if rare::may_be() {
+        rare_read(context);
+        match steps::told() {
+            SEGMENT => {
+                rare_segment(context);
+            }
+            FRAGMENT => {
+                outbound_follow(context);
+            }
+            ERROR => {
+                rare_quote(context);
+                if steps::told() == QUOTES {
+                    outbound_relate(context);
+                }
+            }
+            _ => {}
+        }
+        if matches!(steps::told(), FOLLOWS | MENDS) {
+            return rare_act(context);
+        }
+    }
+    if steps::told() == SEGMENT {
+        outbound_known(context);
+    }
+    if steps::is_refused() {
+        // As on the way in: to whom the packet came from.
+        inbound_refuse(context);
+        return steps::told();
+    }
+    if steps::about().is_first() {
+        outbound_remember(context);
+    }
+    outbound_act(context);
+    steps::told()
+}
+
+#[inline(never)]
+fn outbound_follow(context: *mut __sk_buff) -> u32 {
+    rare::follow(&Skb::of(context).tables_out())
+}
+
+#[inline(never)]
+fn outbound_relate(context: *mut __sk_buff) -> u32 {
+    rare::relate(&Skb::of(context).tables_out())
+}
+
+#[inline(never)]
+fn outbound_remember(context: *mut __sk_buff) -> u32 {
+    rare::remember(&Skb::of(context).tables_out());
+    0
+}
+
+#[inline(never)]
+fn outbound_known(context: *mut __sk_buff) -> u32 {
+    steps::known_back(&Skb::of(context).tables_out())
+}
+
+#[inline(never)]
+fn outbound_act(context: *mut __sk_buff) -> u32 {
+    steps::act_back(&mut Skb::of(context))
 }

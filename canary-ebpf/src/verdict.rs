@@ -6,8 +6,8 @@ use canary_common::reason::Reason;
 use canary_common::route::Origin;
 
 use crate::maps;
+use crate::skb::Skb;
 use crate::steps;
-use crate::tc::Skb;
 
 /// `TCX_NEXT`: the next program of the chain, a CNI's policy say, has its turn. `TC_ACT_OK`
 /// would end the chain.

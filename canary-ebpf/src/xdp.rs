@@ -1,147 +1,304 @@
-//! Packets of the XDP hook.
+//! The XDP hook's steps, as in `tc.rs`.
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
-use canary_common::endpoint::Version;
-use canary_common::packet::Packet;
+use canary_common::hooks::{self, First};
 use canary_common::reason::Reason;
-use canary_common::tables::Tables as _;
+use canary_common::route::Origin;
 use canary_common::wire::ethernet;
 
-use crate::maps::Maps;
-use crate::memory::{load, store, words};
-use crate::tc::wide;
+use crate::about::About;
+use crate::events::{self, Way};
+use crate::frame::Frame;
+use crate::rare;
+use crate::relays;
+use crate::steps::{
+    self, ECHO, ERROR, FOLLOWS, FOLLOWS_ON, FRAGMENT, MASKED, MENDS, NONE, PACKET, QUOTES, SEGMENT,
+    WRAPPED,
+};
+use crate::tunnels;
+use crate::verdict::{PASS, of_frame};
 
-/// Length of an IPv6 header.
-const IPV6: u32 = 40;
-
-/// A frame in the driver's memory; its first part, if it has several.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame {
-    context: *mut xdp_md,
+/// Towards frontends.
+#[inline(always)]
+pub(crate) fn inbound(context: &XdpContext) -> u32 {
+    let mut frame = Frame::new(context);
+    let tables = frame.tables();
+    let outcome = match hooks::inbound_plain(&mut frame, &tables, ethernet::LEN, Origin::Net) {
+        First::Done(outcome) => outcome.to_word(),
+        // Not in the plain case: a frame of a flow that this node has does no harm here, and is
+        // another's at most where the interface is promiscuous.
+        First::Whole { version, bits } => {
+            steps::start(About::new(version, ethernet::LEN, Origin::Net, bits).in_driver());
+            if is_for_node(frame.context()) == 0 {
+                return PASS;
+            }
+            events::look(whole(frame.context()), frame.tables().came_by, Way::Forth)
+        }
+    };
+    of_frame(outcome)
 }
 
-impl Frame {
-    /// The frame of a program's context.
-    #[inline(always)]
-    pub(crate) const fn new(context: &XdpContext) -> Self {
-        Self { context: context.ctx }
-    }
-
-    /// The frame of a context.
-    #[inline(always)]
-    pub(crate) const fn of(context: *mut xdp_md) -> Self {
-        Self { context }
-    }
-
-    /// Its context.
-    #[inline(always)]
-    pub(crate) const fn context(self) -> *mut xdp_md {
-        self.context
-    }
-
-    /// The tables as this packet sees them.
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    pub(crate) fn tables(self) -> Maps {
-        // SAFETY: the context is valid for the whole run.
-        let interface = unsafe { (*self.context).ingress_ifindex };
-        Maps { context: self.context.cast(), interface, came_by: interface }
-    }
-
-    /// Whether the frame is for this node: the driver's stack has not looked yet.
-    #[inline(always)]
-    pub(crate) fn is_for_node(self, tables: &Maps) -> bool {
-        let Some(interface) = tables.interface() else { return false };
-        self.read::<6>(0).is_ok_and(|mac| interface.is_own(mac))
-    }
-
-    /// Bytes from its IP header on, as that says: a frame may have several parts.
-    #[inline(always)]
-    pub(crate) fn sent_length(self, version: Version) -> u32 {
-        let Ok([_, _, high, low, a, b]) = self.read::<6>(ethernet::LEN) else { return 0 };
-        match version {
-            Version::V4 => u32::from(u16::from_be_bytes([high, low])),
-            Version::V6 => u32::from(u16::from_be_bytes([a, b])).wrapping_add(IPV6),
-        }
-    }
-
-    #[expect(unsafe_code, reason = "reads the context")]
-    #[inline(always)]
-    fn bounds(self) -> [usize; 2] {
-        // SAFETY: the context is valid for the whole run.
-        let data = unsafe { (*self.context).data };
-        // SAFETY: as above.
-        let end = unsafe { (*self.context).data_end };
-        [wide(data), wide(end)]
-    }
-
-    /// The address of `N` bytes at `offset`.
-    #[inline(always)]
-    fn at<const N: usize>(self, offset: usize) -> Result<usize, Reason> {
-        self.within(offset, N)
-    }
-
-    /// The address of `room` bytes at `offset`.
-    #[inline(always)]
-    fn within(self, offset: usize, room: usize) -> Result<usize, Reason> {
-        let [data, end] = self.bounds();
-        // Verifier: one addition, then the check against the very same register.
-        let at = data.wrapping_add(offset);
-        if at.wrapping_add(room) > end { Err(Reason::Truncated) } else { Ok(at) }
-    }
+/// Whether the frame is for this node, as a number.
+#[inline(never)]
+fn is_for_node(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    u32::from(frame.is_for_node(&frame.tables()))
 }
 
-#[expect(unsafe_code, clippy::as_conversions, reason = "packet memory is reached by address")]
-impl Packet for Frame {
-    #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Reason> {
-        let at = self.at::<N>(offset)?;
-        // SAFETY: `at` has just checked the bounds.
-        Ok(unsafe { load(at as *const u8) })
-    }
-
-    #[inline(always)]
-    fn words<const W: usize>(&self, offset: usize, room: usize) -> Result<[u64; 8], Reason> {
-        let at = self.within(offset, room)?;
-        // SAFETY: `within` has just checked the bounds.
-        Ok(unsafe { words::<W>(at as *const u8) })
-    }
-
-    #[inline(always)]
-    fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Reason> {
-        let at = self.at::<N>(offset)?;
-        // SAFETY: `at` has just checked the bounds.
-        unsafe { store(at as *mut u8, bytes) };
-        Ok(())
-    }
-
-    /// A frame that has no room behind it grows in front, where its Ethernet header moves to;
-    /// what follows is then anything.
-    #[inline(always)]
-    fn resize(&mut self, len: usize) -> Result<(), Reason> {
-        let wanted = i32::try_from(len).map_err(|_| Reason::Truncated)?;
-        let is = i32::try_from(self.len()).map_err(|_| Reason::Truncated)?;
-        let growth = wanted.wrapping_sub(is);
-        // SAFETY: the context is the kernel's own.
-        if unsafe { bpf_xdp_adjust_tail(self.context, growth) } == 0 {
-            return Ok(());
+#[inline(always)]
+fn whole(context: *mut xdp_md) -> u32 {
+    read(context);
+    if rare::may_be() {
+        inbound_rare(context);
+        if relays::is_rare_sent_on() {
+            return rare_send(context);
         }
-        if growth <= 0 {
-            return Err(Reason::Truncated);
+        match steps::told() {
+            FOLLOWS | MENDS => return rare_act(context),
+            ECHO => return inbound_echo(context),
+            _ => {}
         }
-        let header = self.read::<{ ethernet::LEN }>(0)?;
-        // SAFETY: the context is the kernel's own.
-        if unsafe { bpf_xdp_adjust_head(self.context, growth.wrapping_neg()) } != 0 {
-            return Err(Reason::Truncated);
-        }
-        self.write(0, header)
     }
+    if steps::told() == SEGMENT {
+        inbound_answer(context);
+    }
+    if steps::told() == SEGMENT {
+        inbound_known(context);
+    }
+    match steps::told() {
+        NONE => steps::none(context.cast(), Frame::of(context).tables().came_by, true),
+        MASKED => _ = inbound_forth(context),
+        // The hook behind makes room in front of it.
+        WRAPPED => _ = wrapped_forth(context),
+        _ => {}
+    }
+    if steps::about().is_first() {
+        if relays::is_sent_on() {
+            outside_remember(context);
+        } else if !relays::is_nodes_own() {
+            inbound_remember(context);
+        }
+    }
+    if steps::is_refused() {
+        inbound_refuse(context);
+    } else if relays::is_sent_on() {
+        inbound_send(context);
+    } else if relays::is_too_long() {
+        outside_too_long(context);
+    } else {
+        inbound_act(context);
+    }
+    steps::told()
+}
 
-    #[inline(always)]
-    fn len(&self) -> usize {
-        let [data, end] = self.bounds();
-        end.wrapping_sub(data)
+#[inline(never)]
+fn read(context: *mut xdp_md) -> u32 {
+    steps::read(&Frame::of(context))
+}
+
+#[inline(never)]
+fn inbound_known(context: *mut xdp_md) -> u32 {
+    steps::known(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_answer(context: *mut xdp_md) -> u32 {
+    let length = Frame::of(context).sent_length(steps::about().version());
+    relays::answer(&Frame::of(context).tables(), length)
+}
+
+#[inline(never)]
+fn inbound_forth(context: *mut xdp_md) -> u32 {
+    relays::forth(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn wrapped_forth(context: *mut xdp_md) -> u32 {
+    tunnels::forth(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn wrapped_follow(context: *mut xdp_md) -> u32 {
+    tunnels::follow(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn wrapped_relate(context: *mut xdp_md) -> u32 {
+    tunnels::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_send(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send(&mut frame);
+    relays::aim(&mut frame);
+    0
+}
+
+#[inline(never)]
+fn inbound_refuse(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    let tables = frame.tables();
+    steps::refuse(&mut frame, &tables)
+}
+
+#[inline(never)]
+fn inbound_act(context: *mut xdp_md) -> u32 {
+    steps::act(&mut Frame::of(context))
+}
+
+/// What the ordinary way does not know: what it is, and what becomes of it.
+#[inline(always)]
+fn inbound_rare(context: *mut xdp_md) {
+    rare_read(context);
+    match steps::told() {
+        SEGMENT => {
+            rare_segment(context);
+        }
+        FRAGMENT => {
+            outside_follow(context);
+            if steps::told() == FRAGMENT {
+                wrapped_follow(context);
+            }
+            if steps::told() == FRAGMENT {
+                inbound_follow(context);
+            }
+        }
+        ERROR => {
+            rare_quote(context);
+            if steps::told() == QUOTES {
+                outside_relate(context);
+            }
+            if steps::told() == QUOTES {
+                wrapped_relate(context);
+            }
+            if steps::told() == QUOTES {
+                inbound_relate(context);
+            }
+        }
+        // It is the hook's behind.
+        PACKET => _ = steps::tell(steps::code(Reason::NotOurs)),
+        _ => {}
     }
+    relays::hush();
+}
+
+#[inline(never)]
+fn outside_follow(context: *mut xdp_md) -> u32 {
+    let length = Frame::of(context).sent_length(steps::about().version());
+    relays::follow(&Frame::of(context).tables(), length)
+}
+
+#[inline(never)]
+fn outside_relate(context: *mut xdp_md) -> u32 {
+    relays::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn outside_too_long(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    let tables = frame.tables();
+    relays::too_long(&mut frame, &tables)
+}
+
+#[inline(always)]
+fn outside_remember(context: *mut xdp_md) {
+    let decided = steps::told();
+    outside_prepare(context);
+    rare::store();
+    steps::tell(decided);
+}
+
+#[inline(never)]
+fn outside_prepare(context: *mut xdp_md) -> u32 {
+    relays::remember(&Frame::of(context).tables())
+}
+
+/// Rewrites what is no segment and is sent on.
+#[inline(always)]
+fn rare_send(context: *mut xdp_md) -> u32 {
+    if steps::told() == FOLLOWS_ON {
+        outside_piece(context);
+    } else {
+        outside_error(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn outside_piece(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send_piece(&mut frame);
+    relays::aim(&mut frame);
+    0
+}
+
+#[inline(never)]
+fn outside_error(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    relays::send_error(&mut frame);
+    relays::aim(&mut frame);
+    0
+}
+
+#[inline(never)]
+fn rare_read(context: *mut xdp_md) -> u32 {
+    let frame = Frame::of(context);
+    rare::read(&frame)
+}
+
+#[inline(never)]
+fn rare_segment(context: *mut xdp_md) -> u32 {
+    rare::segment(&Frame::of(context))
+}
+
+#[inline(never)]
+fn inbound_follow(context: *mut xdp_md) -> u32 {
+    rare::follow(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn rare_quote(context: *mut xdp_md) -> u32 {
+    rare::quote(&Frame::of(context))
+}
+
+#[inline(never)]
+fn inbound_relate(context: *mut xdp_md) -> u32 {
+    rare::relate(&Frame::of(context).tables())
+}
+
+#[inline(never)]
+fn inbound_echo(context: *mut xdp_md) -> u32 {
+    let mut frame = Frame::of(context);
+    let tables = frame.tables();
+    rare::echo(&mut frame, &tables);
+    steps::told()
+}
+
+#[inline(never)]
+fn inbound_remember(context: *mut xdp_md) -> u32 {
+    rare::remember(&Frame::of(context).tables());
+    0
+}
+
+/// Rewrites what is no segment.
+#[inline(always)]
+fn rare_act(context: *mut xdp_md) -> u32 {
+    if steps::told() == FOLLOWS {
+        rare_follow(context);
+    } else {
+        rare_mend(context);
+    }
+    steps::told()
+}
+
+#[inline(never)]
+fn rare_follow(context: *mut xdp_md) -> u32 {
+    rare::act(&mut Frame::of(context))
+}
+
+#[inline(never)]
+fn rare_mend(context: *mut xdp_md) -> u32 {
+    rare::mend(&mut Frame::of(context))
 }

@@ -37,7 +37,7 @@ pub(super) fn count_split(statistics: u16, counter: Counter, by: u64) {
 pub(super) fn count_evicted(rank: u64) {
     if let Some(slots) = own_row(&EVICTIONS, 0)
         // Verifier: as for the steps of histograms.
-        && let Some(slot) = slots.get_mut(black_box(crate::tc::wide(low(rank))))
+        && let Some(slot) = slots.get_mut(black_box(crate::skb::wide(low(rank))))
     {
         *slot = slot.wrapping_add(1);
     }

@@ -5,8 +5,8 @@ use aya_ebpf::bindings::__sk_buff;
 use super::{inbound_follow, inbound_relate, rare_quote, rare_read, rare_segment, tunnel};
 use crate::rare;
 use crate::relays;
+use crate::skb::Skb;
 use crate::steps::{self, ERROR, FOLLOWS_ON, FRAGMENT, PACKET, QUOTES, SEGMENT};
-use crate::tc::Skb;
 
 /// What the ordinary way does not know and comes by the network: it may be sent on.
 #[inline(always)]

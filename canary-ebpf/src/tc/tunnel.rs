@@ -4,8 +4,8 @@ use aya_ebpf::bindings::__sk_buff;
 
 use super::{inbound_follow, inbound_relate, rare_quote, rare_read};
 use crate::rare;
+use crate::skb::Skb;
 use crate::steps::{self, ERROR, FOLLOWS, FRAGMENT, MENDS, PACKET, QUOTES, SEGMENT};
-use crate::tc::Skb;
 use crate::tunnels;
 
 /// Takes a packet out of the one around it and tells what it is, if it is served here; else it
