@@ -1,11 +1,11 @@
-//! The loop: one task owns what is wanted and what is in force; everybody else sends it requests.
+//! What is wanted and what is in force: one task owns it; everybody else sends it requests.
 
 mod change;
 mod checks;
 mod explain;
 mod flow;
 mod follow;
-mod heap;
+pub(crate) mod heap;
 mod import;
 mod ledger;
 #[cfg(test)]
@@ -23,54 +23,33 @@ mod undo;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
 
 use self::checks::Unsaved;
-use self::follow::{Followed, next_news};
+use self::follow::Followed;
+pub(crate) use self::follow::next_news;
 pub use self::refusal::{Kind, Refusal};
-pub use self::report::Measured;
 pub use self::sever::{Released, Wanted};
-use self::start::Started;
+pub(crate) use self::start::Started;
 use self::state::State;
 pub use self::through::{Report, Ticket};
 pub use self::topics::{Topic, Topics, Watch};
-use crate::api::{self, Listeners, Security};
-use crate::audit::{Author, Intent};
 use crate::catalog::Node;
 use crate::compile::{Compiler, Names};
 use crate::datapath::Datapath;
 use crate::health::Checks;
-use crate::settings::Settings;
-use crate::source::EntryKey;
+use crate::source::{EntryKey, Indices};
 use crate::store::{Log, Past, Store, Write};
 
-/// Time between two ticks of the datapath.
-const TICK: Duration = Duration::from_millis(100);
 /// Time before a publication that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Indices that are taken from the store at once.
 const RESERVE: u64 = 1024;
 /// Requests that may wait for the loop before clients wait.
 const REQUESTS_WAITING: usize = 64;
-
-/// When a config entry was made and last changed, as indices of writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Indices {
-    /// Index of the write that made it.
-    pub create: u64,
-    /// Index of the last change.
-    pub modify: u64,
-}
 
 /// How the files are.
 #[derive(Debug, Default)]
@@ -118,7 +97,7 @@ pub struct Agent {
 }
 
 /// A request to the loop.
-type Request = Box<dyn FnOnce(&mut Agent) + Send>;
+pub(crate) type Request = Box<dyn FnOnce(&mut Agent) + Send>;
 
 /// Sends requests to the loop.
 #[derive(Clone, Debug)]
@@ -127,6 +106,12 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// A handle, and the requests that come by it and its copies.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (requests, received) = mpsc::channel(REQUESTS_WAITING);
+        (Self { requests }, received)
+    }
+
     /// Runs `work` in the loop, between two of its steps, and returns what it gives.
     ///
     /// # Errors
@@ -145,114 +130,9 @@ impl Handle {
     }
 }
 
-/// Runs the agent until SIGTERM or SIGINT; the datapath goes on without it.
-///
-/// # Errors
-///
-/// Why it could not start, or could not go on.
-pub fn run(
-    settings: &Settings,
-    open: impl FnOnce(&Settings) -> anyhow::Result<Box<dyn Datapath>>,
-) -> anyhow::Result<()> {
-    // One thread: nothing here is worth a second one's memory.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async move {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        };
-        // The store's lock comes first: who does not get it must not touch the tables.
-        let opened = Store::open(&settings.data_dir)?;
-        // Then all that can be wrong with the settings: a refused start leaves the node as it was.
-        let security = Security::load(&settings.api)?;
-        let listeners = Listeners::bind(&settings.socket, settings.http).await?;
-        let datapath =
-            open(settings).inspect_err(|_| _ = std::fs::remove_file(&settings.socket))?;
-        serve(settings, opened, datapath, listeners, security, stop).await
-    })
-}
-
-/// Runs the agent until `stop` is done, on what is open already.
-///
-/// # Errors
-///
-/// Why it could not start.
-pub async fn serve(
-    settings: &Settings,
-    opened: crate::store::Opened,
-    datapath: Box<dyn Datapath>,
-    listeners: Listeners,
-    security: Security,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let Started { mut agent, mut changes, mut news } = Agent::start(settings, opened, datapath)?;
-    let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
-    let router = api::router(Handle { requests: sender }, Arc::clone(&security.gate));
-    let server = listeners.serve(router, security, settings.api.max_connections);
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    #[expect(deprecated, reason = "an `OwnedFd` names the same file for as long as it lives")]
-    let events = agent.datapath.events().map(AsyncFd::new).transpose()?;
-    heap::give_back();
-
-    tokio::pin!(stop);
-    let mut is_ready = false;
-    loop {
-        if !is_ready && agent.datapath.revision() > 0 {
-            is_ready = true;
-            notify(&[NotifyState::Ready]);
-            tracing::info!(revision = agent.datapath.revision(), "ready");
-        }
-        tokio::select! {
-            () = &mut stop => break,
-            Some(request) = requests.recv() => request(&mut agent),
-            Some(change) = changes.recv() => {
-                let rest = std::iter::from_fn(|| changes.try_recv().ok());
-                agent.note_health(std::iter::once(change).chain(rest).collect());
-            }
-            heard = next_news(news.as_mut()) => agent.hear(heard),
-            _ = hangup.recv() => {
-                server.reload();
-                agent.reload_on_signal();
-            }
-            _ = ticks.tick() => agent.tick(),
-            ready = readable(events.as_ref()) => {
-                // Ready again only when something comes after this: clear first, then read.
-                ready?.clear_ready();
-                agent.tick();
-            }
-        }
-    }
-
-    notify(&[NotifyState::Stopping]);
-    agent.save_checks(true);
-    agent.keep_followed_now();
-    drop(server);
-    tracing::info!(
-        "stopping; the datapath keeps forwarding as last published: `canaryctl detach` removes it"
-    );
-    Ok(())
-}
-
-/// Waits for the datapath to have news; for ever if it never has some.
-async fn readable(events: Option<&AsyncFd<OwnedFd>>) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
-    match events {
-        Some(events) => events.readable().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd could not be told");
-    }
-}
-
 impl Agent {
     /// Time-driven work.
-    fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.datapath.tick();
         if self.late.as_ref().is_some_and(|(_, due)| Instant::now() >= *due) {
             self.catch_up(None);
@@ -260,16 +140,6 @@ impl Agent {
         self.deregister_overdue(tokio::time::Instant::now());
         self.save_checks(false);
         self.keep_followed(Instant::now());
-    }
-
-    fn reload_on_signal(&mut self) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => notify(&[NotifyState::Reloading, now]),
-            Err(error) => tracing::warn!(%error, "read the monotonic clock"),
-        }
-        // A refusal is in the log and in status; there is nobody to answer.
-        _ = self.reload(&Intent::of(Author::Signal));
-        notify(&[NotifyState::Ready]);
     }
 
     /// Wakes who watches what has changed in the registrations of `services`, or of all, their
@@ -294,6 +164,11 @@ impl Agent {
             Ok(()) => self.reserved = reserved,
             Err(error) => tracing::warn!(%error, "the index may go back at the next start"),
         }
+    }
+
+    /// The tables, for whoever waits for them.
+    pub(crate) fn datapath(&self) -> &dyn Datapath {
+        &*self.datapath
     }
 
     /// The indices that queries watch.

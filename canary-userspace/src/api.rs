@@ -8,7 +8,6 @@ mod catalog;
 mod chain;
 mod checks;
 mod config;
-pub mod document;
 mod filter;
 mod flow;
 mod flows;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::document::Moved;
+use crate::document::Moved;
 
 /// Who asked for a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

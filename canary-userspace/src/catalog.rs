@@ -1,17 +1,13 @@
-//! What runs where: instances, their health, and the whole picture a source yields.
+//! What runs where: instances, their checks and their health.
 
 mod check;
 mod definition;
-mod file;
 mod pairs;
 mod render;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::entry::reference::Entries;
-use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 use crate::error::Position;
 
 pub use check::{
@@ -19,7 +15,6 @@ pub use check::{
     SERVICE_MAINTENANCE, Thresholds, Tls,
 };
 pub use definition::{lone_check, maintenance, parse_check, parse_registration, service};
-pub use file::{FileContent, Services, content, parse_file};
 pub use pairs::Pairs;
 pub use render::{to_agent_json, to_check_definition, to_definition, to_maintenance};
 
@@ -181,54 +176,6 @@ pub struct Node {
     pub address: String,
     /// Free pairs from `--node-meta`.
     pub meta: Pairs<String>,
-}
-
-/// Everything the compiler needs to know: one whole, consistent picture.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
-    /// This node.
-    pub node: Arc<Node>,
-    /// Resolvers by service.
-    pub resolvers: BTreeMap<String, Sourced<Resolver>>,
-    /// Splitters by service.
-    pub splitters: BTreeMap<String, Sourced<Splitter>>,
-    /// Defaults by service.
-    pub defaults: BTreeMap<String, Sourced<ServiceDefaults>>,
-    /// Defaults of all services, under the name `global`.
-    pub proxies: BTreeMap<String, Sourced<ProxyDefaults>>,
-    /// Instances, sorted by (service, id).
-    pub instances: Vec<Registered>,
-}
-
-impl<'e> Entries<'e> for &'e Snapshot {
-    fn resolver(&self, service: &str) -> Option<&'e Resolver> {
-        self.resolvers.get(service).map(|entry| &entry.value)
-    }
-
-    fn splitter(&self, service: &str) -> Option<&'e Splitter> {
-        self.splitters.get(service).map(|entry| &entry.value)
-    }
-}
-
-impl Snapshot {
-    /// The instances registered as `service`, by id.
-    #[must_use]
-    pub fn instances_of(&self, service: &str) -> &[Registered] {
-        let name = |registered: &Registered| registered.instance.service.as_str().cmp(service);
-        let from = self.instances.partition_point(|one| name(one).is_lt());
-        let rest = self.instances.get(from..).unwrap_or_default();
-        let count = rest.partition_point(|one| name(one).is_eq());
-        rest.get(..count).unwrap_or_default()
-    }
-
-    /// The protocol of `service` in lower case: its own, else that of all, else `tcp`.
-    #[must_use]
-    pub fn protocol(&self, service: &str) -> &str {
-        let own = self.defaults.get(service).map(|entry| entry.value.protocol.as_str());
-        let of_all = || self.proxies.get("global").map(|entry| entry.value.protocol.as_str());
-        let named = |protocol: &&str| !protocol.is_empty();
-        own.filter(named).or_else(|| of_all().filter(named)).unwrap_or("tcp")
-    }
 }
 
 #[cfg(test)]

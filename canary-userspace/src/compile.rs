@@ -32,9 +32,9 @@ pub use self::compiler::{Compiler, Names};
 pub use self::document::discovery_chain;
 pub use self::explain::explain;
 pub use self::sentences::Sentences;
-use crate::catalog::Snapshot;
 use crate::entry::reference::Target;
 use crate::entry::{TrafficPolicy, Units};
+use crate::snapshot::Snapshot;
 
 /// The service that each frontend in force belongs to.
 pub type Claims = BTreeMap<Endpoint, String>;

@@ -24,6 +24,7 @@ pub mod explain;
 pub mod export;
 pub mod failure;
 pub mod flows;
+mod frontend;
 pub mod history;
 pub mod import;
 pub mod input;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use canary_common::endpoint::Endpoint;
 use tokio::sync::oneshot;
 
-use crate::api::document::flows::Flows;
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
+use crate::document::flows::Flows;
 use crate::foresee::Foreseen;
 use crate::observe;
 use crate::seen::Wanted;

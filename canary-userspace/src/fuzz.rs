@@ -6,7 +6,8 @@
 
 mod near;
 
-use crate::catalog::{self, FileContent};
+use crate::catalog;
+use crate::content::{self, FileContent};
 use crate::entry::{self, Entry};
 use crate::error::{ConfigError, Position};
 use crate::filter::{Filter, ListFilter, Shape};
@@ -18,7 +19,7 @@ use crate::filter::{Filter, ListFilter, Shape};
 /// If an error has no place in the text, or an entry that is accepted does not read back from
 /// what is shown of it.
 pub fn file(text: &[u8]) {
-    match catalog::parse_file(text) {
+    match content::parse_file(text) {
         Ok(content) => {
             for part in content.parts() {
                 if let FileContent::Entry(decoded) = part {

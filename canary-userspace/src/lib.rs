@@ -1,15 +1,18 @@
-//! The canary agent and its command line, as a library of rooms.
+//! The canary agent and its command line, as a library.
 //!
-//! Arrows point one way: `syntax` and `filter` know nothing, `entry` and `catalog` use them,
-//! `compile` and `plan` are pure, `kernel` alone talks to BPF, `agent` and `api` are the edge.
+//! Imports go one way, as `arrows.txt` beside the manifest lists them: from what is written and
+//! registered, by what follows from it, to the edge. `kernel` alone talks to BPF.
 
 pub mod agent;
 pub mod api;
 pub mod audit;
 pub mod catalog;
 pub mod compile;
+pub mod content;
 pub mod ctl;
+pub mod daemon;
 pub mod datapath;
+pub mod document;
 pub mod entry;
 pub mod error;
 pub mod filter;
@@ -25,6 +28,7 @@ pub mod plan;
 pub mod seen;
 pub mod settings;
 pub mod sever;
+pub mod snapshot;
 pub mod source;
 pub mod store;
 pub mod syntax;

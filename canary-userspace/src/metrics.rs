@@ -1,11 +1,22 @@
 //! Prometheus text of what is in force and what was counted.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use crate::agent::Measured;
-use crate::api::document::{Flows, Map, Split, Status};
 use crate::compile::SplitKey;
 use crate::datapath::{Counters, Histogram};
+use crate::document::{Flows, Map, Split, Status};
+
+/// What the datapath has counted, read once for a whole document.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// Counters by split.
+    pub counters: BTreeMap<SplitKey, Counters>,
+    /// Live flows of leaving backends by split.
+    pub draining: BTreeMap<SplitKey, u64>,
+    /// Queries that wait for a change.
+    pub waiting: usize,
+}
 
 /// The content type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -17,8 +17,8 @@ use canary_common::reason::{Action, Reason};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::api::document::observe::{Event, Lost};
 use crate::compile::SplitKey;
+use crate::document::observe::{Event, Lost};
 use crate::seen::Whose;
 
 /// Observers at once.

@@ -12,7 +12,6 @@ use clap::{Args, CommandFactory, Parser, ValueEnum};
 use serde::Deserialize;
 
 use crate::error::ConfigError;
-use crate::kernel::namespaces::NETNS_DIRS;
 
 mod http;
 mod log_format;
@@ -42,6 +41,9 @@ pub const SOCKET: &str = "/run/canary/agent.sock";
 pub const BPFFS: &str = "/sys/fs/bpf/canary";
 /// Names of pod interfaces with the usual network plugins.
 pub const POD_INTERFACES: [&str; 5] = ["veth*", "cali*", "lxc*", "eni*", "gke*"];
+
+/// Directories in which files stand for network namespaces, where no setting says otherwise.
+pub const NETNS_DIRS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 
 /// Where configuration comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]

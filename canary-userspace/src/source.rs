@@ -13,7 +13,6 @@ use std::time::Instant;
 use axum::body::Bytes;
 use tokio::task::AbortHandle;
 
-use crate::agent::Indices;
 use crate::catalog::{Instance, LoneCheck, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
@@ -21,6 +20,15 @@ use crate::error::Position;
 
 /// Identity of a config entry: kind, then name.
 pub type EntryKey = (String, String);
+
+/// When a config entry was made and last changed, as indices of writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Indices {
+    /// Index of the write that made it.
+    pub create: u64,
+    /// Index of the last change.
+    pub modify: u64,
+}
 
 /// The kind of resolvers.
 pub const RESOLVER: &str = "service-resolver";

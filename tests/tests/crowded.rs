@@ -9,7 +9,7 @@ use canary_tests::{
     workload::{Answers, Crowd, Ports, Protocol, Server, ServerOptions},
 };
 use canary_userspace::{
-    api::document::{Flows, Map},
+    document::{Flows, Map},
     kernel::sizes,
 };
 

@@ -8,7 +8,7 @@ use canary_tests::{
     scenario::{HOLD, Scenario, Subset, TIMEOUT},
     workload::client::greet,
 };
-use canary_userspace::api::document::flow::ExplainFlow;
+use canary_userspace::document::flow::ExplainFlow;
 
 /// Connections that are compared.
 const FLOWS: usize = 60;

@@ -32,7 +32,7 @@ use canary_tests::{
     workload::{Crowd, Ports, Protocol, connect_many},
 };
 use canary_userspace::{
-    api::document::{
+    document::{
         flows::Flows,
         observe::{Event, Lost},
     },

@@ -8,7 +8,7 @@ use canary_tests::{
     scenario::{HOLD, Offer, Scenario, Subset, TCP4, TCP6, TIMEOUT, UDP4, UDP6},
     workload::{Script, connect_many},
 };
-use canary_userspace::api::document::flows::Flows;
+use canary_userspace::document::flows::Flows;
 
 const SUBSETS: [Subset; 2] = [Subset { name: "blue", pods: 1 }, Subset { name: "green", pods: 1 }];
 

@@ -13,7 +13,7 @@ use canary_tests::{
     scenario::{HOLD, Offer, Subset, TIMEOUT, definition, resolver},
     workload::{Answers, Crowd, Ports, Protocol, Server, ServerOptions},
 };
-use canary_userspace::api::document::Severing;
+use canary_userspace::document::Severing;
 
 const STREAMS: Offer = Offer { service: "streams", ..HOLD };
 const STREAMS6: Offer = Offer { service: "streams6", v6: true, ..STREAMS };

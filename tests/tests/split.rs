@@ -102,7 +102,7 @@ fn share(scenario: &Scenario<'_>, weights: &[(&str, f64)]) -> Result<()> {
         let got = answers.of(subset);
         let expected = interval(CONNECTIONS, weight / 100.0, RISK);
         assert!(expected.contains(&got), "{subset} got {got}, which is outside {expected:?}");
-        let opened = |service: &canary_userspace::api::document::Service| {
+        let opened = |service: &canary_userspace::document::Service| {
             let split = service.splits.iter().find(|split| split.subset == *subset).unwrap();
             (split.connections.opened, split.connections.established)
         };

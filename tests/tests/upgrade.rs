@@ -20,7 +20,7 @@ use canary_tests::{
     scenario::{Backend, Scenario, Subset, TCP4, TIMEOUT, VIRTUAL_V4},
     workload::connect_many,
 };
-use canary_userspace::api::document::flow::ExplainFlow;
+use canary_userspace::document::flow::ExplainFlow;
 
 /// `BPF_F_MMAPABLE`.
 const MMAPABLE: u32 = 1 << 10;

@@ -29,7 +29,7 @@ pub(super) struct Unsaved {
 
 impl Agent {
     /// Takes note of what checks found, and publishes if that changes somebody's health.
-    pub(super) fn note_health(&mut self, changes: Vec<Change>) {
+    pub(crate) fn note_health(&mut self, changes: Vec<Change>) {
         let noted: Vec<_> =
             changes.into_iter().filter_map(|change| self.checks.record(change)).collect();
         self.note(noted);
@@ -125,7 +125,7 @@ impl Agent {
     }
 
     /// Keeps states of checks for the next start, now or when it is time.
-    pub(super) fn save_checks(&mut self, now: bool) {
+    pub(crate) fn save_checks(&mut self, now: bool) {
         let due = self.unsaved.saved.is_none_or(|saved| saved.elapsed() >= SAVE_EVERY);
         if self.unsaved.states.is_empty() || !(now || due) {
             return;

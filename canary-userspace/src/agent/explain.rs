@@ -1,9 +1,9 @@
 //! Chains as documents, with what only the agent knows.
 
 use super::{Agent, Refusal, report};
-use crate::api::document::chain::DiscoveryChain;
-use crate::api::document::explain::Explain;
 use crate::compile;
+use crate::document::chain::DiscoveryChain;
+use crate::document::explain::Explain;
 
 impl Agent {
     /// The chain of `service` in Consul's shape.

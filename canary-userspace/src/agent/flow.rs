@@ -6,9 +6,9 @@ use canary_common::endpoint::Endpoint;
 
 use super::Agent;
 use super::refusal::Refusal;
-use crate::api::document::flow::{Bounds, ExplainFlow, Known, Slot};
 use crate::compile::{DesiredService, DesiredSplit, protocol_name, socket};
 use crate::datapath::Look;
+use crate::document::flow::{Bounds, ExplainFlow, Known, Slot};
 use crate::foresee::Foreseen;
 
 impl Agent {

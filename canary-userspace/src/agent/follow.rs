@@ -18,11 +18,11 @@ use super::change::{Entries, Scope};
 use super::refusal::Refusal;
 use super::through::Planned;
 use super::{Agent, RETRY};
-use crate::api::document::Applied;
 use crate::audit::{Action, Author, Intent};
 use crate::catalog::Node;
 use crate::compile::{Compiler, Desired, DesiredService, Names, Warning};
 use crate::datapath::PublishError;
+use crate::document::Applied;
 use crate::source::consul::Writer;
 use crate::source::{Condition, EntryKey, Following, News, PROXY, Row, Update};
 use crate::store::Write;
@@ -104,7 +104,7 @@ impl Followed {
 }
 
 /// The next news of a source; never if none is followed, or it has ended.
-pub(super) async fn next_news(news: Option<&mut mpsc::Receiver<News>>) -> News {
+pub(crate) async fn next_news(news: Option<&mut mpsc::Receiver<News>>) -> News {
     match news {
         Some(news) => match news.recv().await {
             Some(news) => news,
@@ -125,7 +125,7 @@ impl Agent {
     }
 
     /// Takes in what the source says.
-    pub(super) fn hear(&mut self, news: News) {
+    pub(crate) fn hear(&mut self, news: News) {
         match news {
             News::Condition(condition) => {
                 if let Some(followed) = &mut self.followed {
@@ -315,7 +315,7 @@ impl Agent {
     }
 
     /// Writes down what is to be kept, before the agent goes.
-    pub(super) fn keep_followed_now(&mut self) {
+    pub(crate) fn keep_followed_now(&mut self) {
         let waits = |followed: &Followed| followed.keep_at.is_some();
         if self.followed.as_ref().is_some_and(waits) {
             self.keep_followed(Instant::now() + KEEP_EVERY);

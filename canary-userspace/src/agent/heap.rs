@@ -6,7 +6,7 @@
 /// definitions for a moment: tens of MiB that would stay with an agent which lives for months and
 /// reloads seldom. Takes a few milliseconds. Other C libraries return memory by themselves.
 #[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "no library offers malloc_trim"))]
-pub(super) fn give_back() {
+pub(crate) fn give_back() {
     // SAFETY: it takes no pointer, and locks whatever it walks.
     #[cfg(target_env = "gnu")]
     unsafe {

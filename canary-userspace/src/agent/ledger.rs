@@ -5,15 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use super::Agent;
 use super::change::Entries;
 use super::checks::to_stored;
 use super::split::{moves, weights_of};
 use super::state::{Edit, InstanceMove};
-use super::{Agent, Indices};
 use crate::audit::{Action, Altered, Author, CHECK, REGISTRATION, Record};
 use crate::catalog::{Instance, LoneCheck, Origin, Sourced, to_definition};
 use crate::entry::{self, Entry};
-use crate::source::{EntryKey, KINDS};
+use crate::source::{EntryKey, Indices, KINDS};
 use crate::store::{Past, Stored, Write};
 
 /// What a change means for the store and for the agent's records.
@@ -33,7 +33,7 @@ pub(super) struct Ledger {
     past: Vec<(String, Past)>,
     /// What is different.
     pub(super) altered: Vec<Altered>,
-    weights: BTreeMap<String, Vec<crate::api::document::Moved>>,
+    weights: BTreeMap<String, Vec<crate::document::Moved>>,
     record: Option<Record>,
 }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use canary_common::endpoint::Endpoint;
 use tokio::sync::oneshot;
 
-use crate::api::document::flows::{Flow, Flows};
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{Counters, Datapath, InterfaceStatus, Look, MapUsage, PublishError};
+use crate::document::flows::{Flow, Flows};
 use crate::foresee::Foreseen;
 use crate::observe;
 use crate::observe::Hub;

@@ -5,11 +5,11 @@ use super::change::Change;
 use super::refusal::Refusal;
 use super::state::Edit;
 use super::verbs::of_file;
-use crate::api::document::Changed;
 use crate::audit::{Action, Author, Intent};
 use crate::catalog::{
     Health, Instance, LoneCheck, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE,
 };
+use crate::document::Changed;
 use crate::health::NotSet;
 
 impl Agent {

@@ -8,26 +8,14 @@ use canary_common::layout::LAYOUT_VERSION;
 
 use super::Agent;
 use super::follow::Followed;
-use crate::api::document;
 use crate::catalog::Origin;
-use crate::compile::{
-    self, Desired, DesiredLocal, DesiredService, DesiredSplit, SplitKey, Warning,
-};
+use crate::compile::{self, Desired, DesiredLocal, DesiredService, DesiredSplit, Warning};
 use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage, SocketsStatus};
+use crate::document;
+use crate::metrics::Measured;
 use crate::settings::OutsideReturn;
 use crate::source::files::place;
 use crate::source::{DEFAULTS, RESOLVER, SPLITTER};
-
-/// What the datapath has counted, read once for a whole document.
-#[derive(Debug, Default)]
-pub struct Measured {
-    /// Counters by split.
-    pub counters: BTreeMap<SplitKey, Counters>,
-    /// Live flows of leaving backends by split.
-    draining: BTreeMap<SplitKey, u64>,
-    /// Queries that wait for a change.
-    pub waiting: usize,
-}
 
 /// Where sockets of pods and of the node reach a service beside its frontends.
 fn locals(desired: &Desired, service: &str) -> Vec<document::Local> {

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use super::ledger::now_ms;
 use super::refusal::Refusal;
 use super::{Agent, Handle};
-use crate::api::document::{self, Changed, Warning};
 use crate::audit::{Action, Intent, Record, Severed};
 use crate::compile::{DesiredService, SplitKey, socket};
+use crate::document::{self, Changed, Warning};
 use crate::sever::{Order, Progress, Rate, Stage, Which};
 use crate::store::Write;
 

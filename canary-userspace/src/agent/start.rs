@@ -13,7 +13,7 @@ use super::change::Entries;
 use super::checks::{Unsaved, stored_check};
 use super::follow::Followed;
 use super::state::{Edit, State};
-use super::{Agent, Indices, SourceState, Topics};
+use super::{Agent, SourceState, Topics};
 use crate::audit::{Action, Author};
 use crate::catalog::{DATACENTER, Node, Origin, Pairs, Sourced, parse_registration};
 use crate::compile::Compiler;
@@ -22,16 +22,16 @@ use crate::entry;
 use crate::error::{ConfigError, Position};
 use crate::health::{Change as HealthChange, Checks, Remembered};
 use crate::settings::{Settings, Source};
-use crate::source::{Definitions, Following, News, consul, files};
+use crate::source::{Definitions, Following, Indices, News, consul, files};
 use crate::store::{Contents, Opened, SourceFile, Stored, Write};
 
 /// An agent, and what it is to listen to.
-pub(super) struct Started {
-    pub(super) agent: Agent,
+pub(crate) struct Started {
+    pub(crate) agent: Agent,
     /// Of its checks.
-    pub(super) changes: mpsc::Receiver<HealthChange>,
+    pub(crate) changes: mpsc::Receiver<HealthChange>,
     /// Of the source it follows.
-    pub(super) news: Option<mpsc::Receiver<News>>,
+    pub(crate) news: Option<mpsc::Receiver<News>>,
 }
 
 impl Agent {
@@ -41,7 +41,7 @@ impl Agent {
     ///
     /// Why no revision can be in force: the configuration cannot be used, and there is none of
     /// before.
-    pub(super) fn start(
+    pub(crate) fn start(
         settings: &Settings,
         opened: Opened,
         datapath: Box<dyn Datapath>,

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;
 
-use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Snapshot, Sourced};
+use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::entry::Entry;
+use crate::snapshot::Snapshot;
 use crate::source::{
     DEFAULTS, Definitions, EntryKey, PROXY, RESOLVER, SPLITTER, SplitPlaces, key_of,
 };

@@ -16,13 +16,13 @@ use super::change::Change;
 use super::follow::Followed;
 use super::refusal::Refusal;
 use super::state::Edit;
-use super::{Agent, Handle, Indices};
-use crate::api::document::{Applied, Changed, Warning};
+use super::{Agent, Handle};
 use crate::audit::{Action, Altered, Author};
 use crate::compile::{Compiler, Names};
+use crate::document::{Applied, Changed, Warning};
 use crate::entry::{self, Entry};
 use crate::source::consul::{Answered, Writer};
-use crate::source::{DEFAULTS, EntryKey, PROXY, RESOLVER, SPLITTER};
+use crate::source::{DEFAULTS, EntryKey, Indices, PROXY, RESOLVER, SPLITTER};
 
 /// Time for a write to come back from the source and be in force.
 const BACK_WITHIN: Duration = Duration::from_secs(5);

@@ -6,14 +6,14 @@ use super::change::Change;
 use super::refusal::Refusal;
 use super::start::lines;
 use super::state::Edit;
-use super::{Agent, Indices, heap};
-use crate::api::document::{Applied, Changed};
+use super::{Agent, heap};
 use crate::audit::{Action, Intent};
 use crate::catalog::{Origin, Registered, Sourced};
 use crate::compile::Warning;
+use crate::document::{Applied, Changed};
 use crate::entry::Entry;
 use crate::source::files::{self, place};
-use crate::source::{EntryKey, key_of};
+use crate::source::{EntryKey, Indices, key_of};
 
 impl Agent {
     /// Writes a config entry and says what moved; `None` if `cas` names another state than the

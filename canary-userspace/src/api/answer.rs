@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer as _};
 use serde_json::{Serializer, Value};
 
-use super::document::Changed;
 use crate::agent::{Kind, Refusal};
+use crate::document::Changed;
 use crate::filter::ListFilter;
 
 /// Reads a parameter that is there or not: `?name`, `?name=true`, `?name=false`.

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{OwnError, flag, json};
 use super::author::{Asked, SourceToken};
-use super::document::{Changed, Rollback, SplitChange, Warning};
 use crate::agent::{Agent, Handle, Refusal, Released, Ticket, Wanted};
 use crate::audit::Intent;
+use crate::document::{Changed, Rollback, SplitChange, Warning};
 use crate::sever::Rate;
 
 /// Everything.

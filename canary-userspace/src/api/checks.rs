@@ -13,13 +13,14 @@ use super::answer::{Document, Error, with_changed};
 use super::query::Asked;
 use super::rows::CheckRow;
 use super::{author, blocking};
-use crate::agent::{Handle, Indices, Refusal, Topic};
+use crate::agent::{Handle, Refusal, Topic};
 use crate::catalog::{
     CheckState, Health, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE, parse_check,
     to_agent_json,
 };
 use crate::error::ConfigError;
 use crate::filter::Shape;
+use crate::source::Indices;
 use crate::syntax;
 
 /// A body that is refused: Consul's words where a rule is broken.

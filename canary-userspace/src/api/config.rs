@@ -10,10 +10,10 @@ use super::answer::{Document, Error, json, with_changed, with_warnings};
 use super::author::SourceToken;
 use super::query::Asked;
 use super::{author, blocking};
-use crate::agent::{Handle, Indices, Refusal, Ticket, Topic};
+use crate::agent::{Handle, Refusal, Ticket, Topic};
 use crate::entry::{self, Decoded, Entry};
 use crate::filter::Shape;
-use crate::source::{EntryKey, KINDS};
+use crate::source::{EntryKey, Indices, KINDS};
 
 /// Kinds that Consul has and this agent does not serve: there is never one.
 const UNSERVED_KINDS: [&str; 15] = [

@@ -9,11 +9,11 @@ use serde_json::Map;
 
 use super::answer::{Document, Error, flag, json as answer, with_changed, with_warnings};
 use super::checks::undecoded;
-use super::document::Warning;
 use super::query::Asked;
 use super::{author, blocking};
 use crate::agent::{Handle, Refusal, Topic};
 use crate::catalog::{Registered, parse_registration, to_agent_json};
+use crate::document::Warning;
 use crate::filter::Shape;
 
 /// Whether checks that a registration does not name go.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::agent::{Agent, Indices};
+use crate::agent::Agent;
 use crate::catalog::{CheckState, Instance, Node, Pairs, Registered, Weights};
+use crate::source::Indices;
 use crate::syntax::format_duration;
 
 /// A node, as in `/v1/catalog/nodes`.

@@ -33,8 +33,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{Listeners, Security};
-use crate::agent;
 use crate::agent::memory::Memory;
+use crate::daemon;
 use crate::settings::Settings;
 use crate::store::{Opened, Store};
 
@@ -139,7 +139,7 @@ impl Place {
         let task = tokio::spawn(async move {
             let stop = async { _ = stopped.await };
             let security = Security::load(&settings.api)?;
-            agent::serve(&settings, opened, datapath, listeners, security, stop).await
+            daemon::serve(&settings, opened, datapath, listeners, security, stop).await
         });
         Running { socket, stop, task }
     }

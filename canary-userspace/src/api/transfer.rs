@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::answer::{OwnError, flag, json};
 use super::author::{Asked, SourceToken};
 use super::canary::decode;
-use super::document::Import;
 use crate::agent::{Handle, Ticket};
+use crate::document::Import;
 use crate::store::SourceFile;
 
 /// Bytes of an import's body at most: what 5,000 services of 20 instances take.
@@ -47,7 +47,7 @@ pub(super) async fn import(
 ) -> Result<Response, OwnError> {
     let replace = flag("replace", replace.as_deref())?;
     let Import { files } = decode(&body)?;
-    let source = |file: super::document::File| SourceFile {
+    let source = |file: crate::document::File| SourceFile {
         path: file.path,
         content: file.content.into_bytes(),
     };

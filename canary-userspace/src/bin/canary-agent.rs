@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use canary_userspace::agent;
+use canary_userspace::daemon;
 use canary_userspace::datapath::Datapath;
 use canary_userspace::kernel::{Kernel, doctor};
 use canary_userspace::settings::{LogFormat, Settings, SettingsError};
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Ok(Box::new(Kernel::open(settings)?))
     };
     // First, for without rights even the store cannot be opened, which says less.
-    let ran = doctor::check_rights().and_then(|()| agent::run(&settings, open));
+    let ran = doctor::check_rights().and_then(|()| daemon::run(&settings, open));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

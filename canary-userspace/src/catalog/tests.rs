@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::content::{FileContent, parse_file};
 
 const BLOCK: &str = r#"service {
   name = "payments"

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fraction::Fraction;
 use super::shares;
-use crate::catalog::Snapshot;
 use crate::entry::reference::{self, Asked, Entries, Target};
 use crate::entry::{LoadBalancer, Policy, Split, Units, WHOLE, circular};
+use crate::snapshot::Snapshot;
 
 /// Targets that a service's record in the tables holds.
 pub const MAX_TARGETS: usize = 16;

@@ -16,7 +16,7 @@ use super::members::Members;
 use super::{
     Claims, Compiled, DesiredService, Refused, Shown, Warning, families, frontends, service,
 };
-use crate::catalog::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// Names of services.
 pub type Names = BTreeSet<String>;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::chain::{Chain, Chains, Leaf};
-use crate::api::document::chain::{
+use crate::catalog::DATACENTER;
+use crate::document::chain::{
     Chain as Document, Definition, DiscoveryChain, Failover, HashPolicy, LeastRequestConfig,
     LoadBalancer, Node, Resolver, RingHashConfig, Split, Subset, Target as TargetDocument,
 };
-use crate::catalog::{DATACENTER, Snapshot};
 use crate::entry::reference::{self, Entries, Target};
 use crate::entry::{self, Policy, Units};
+use crate::snapshot::Snapshot;
 use crate::syntax::format_duration;
 
 /// Consul's time for a connection to open where no resolver says one.

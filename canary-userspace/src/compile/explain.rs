@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::chain::{Chain, Chains, hashes};
 use super::members::{Members, weigh};
 use super::{Affinity, families, frontends, protocol_name, service};
-use crate::api::document::explain::{
+use crate::catalog::{CheckState, Health, Registered};
+use crate::document::explain::{
     Check, Explain, Instance, Leaf, Level, Next, Splitter, Target as TargetDocument, Written,
 };
-use crate::catalog::{CheckState, Health, Registered, Snapshot};
 use crate::entry::reference::{self, Asked, Entries, Target};
 use crate::entry::{LoadBalancer, Policy, Units};
 use crate::filter::why;
+use crate::snapshot::Snapshot;
 
 /// Explains `service`, but for what only the agent knows: frontends, warnings, the revision.
 #[must_use]

@@ -7,9 +7,10 @@ use canary_common::endpoint::Endpoint;
 use super::address::{Shown, endpoint};
 use super::locals::{self, Want};
 use super::{Warning, frontends, members};
-use crate::catalog::{Snapshot, VIRTUAL_PREFIX};
+use crate::catalog::VIRTUAL_PREFIX;
 use crate::entry::reference::Entries;
 use crate::entry::{FailoverTarget, reference};
+use crate::snapshot::Snapshot;
 
 /// Which entries a name has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use canary_common::endpoint::{Endpoint, TCP, UDP};
 
 use super::Warning;
 use super::address::Shown;
-use crate::catalog::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// The protocol that `service` is reached with.
 pub(super) fn protocol(snapshot: &Snapshot, service: &str) -> u8 {

@@ -8,7 +8,7 @@ use canary_common::endpoint::Endpoint;
 use super::address::endpoint;
 use super::facts::Facts;
 use super::{Compiler, DesiredLocal, Names, Shown, Warning, frontends};
-use crate::catalog::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// An instance's wish to reach a service at a loopback address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

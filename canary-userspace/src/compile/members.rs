@@ -7,10 +7,11 @@ use canary_common::endpoint::Endpoint;
 
 use super::address::{Shown, endpoint};
 use super::{DesiredBackend, Warning, families};
-use crate::catalog::{Health, Registered, Snapshot};
+use crate::catalog::{Health, Registered};
 use crate::entry::Subset;
 use crate::entry::reference::{Entries, Target};
 use crate::filter::Filter;
+use crate::snapshot::Snapshot;
 
 /// Most that an instance weighs, as in Consul.
 const MAX_WEIGHT: u32 = 128;

@@ -10,11 +10,11 @@ use super::members::Members;
 use super::{
     Affinity, DesiredBackend, DesiredService, DesiredSplit, SplitKey, Warning, frontends, shares,
 };
-use crate::catalog::Snapshot;
 use crate::entry::reference::{Entries, Target};
 use crate::entry::{
     EXTERNAL_POLICY, FOLLOW_WEIGHTS, INTERNAL_POLICY, LoadBalancer, Splitter, Units,
 };
+use crate::snapshot::Snapshot;
 
 /// A leaf with its backends.
 struct Served<'a> {

@@ -4,8 +4,8 @@ use super::client::Answer;
 use super::console::Console;
 use super::failure::Failure;
 use super::table::{Column, Table};
-use crate::api::document::Applied;
 use crate::audit::REGISTRATION;
+use crate::document::Applied;
 
 /// Prints how much is different, what, and the agent's warnings; `would` begins where nothing
 /// was done.

@@ -21,7 +21,7 @@ pub use self::watching::{Flows, Observe, Top, Whose, parameter};
 use super::access::Access;
 use super::address::{Address, DEFAULT_AGENT};
 use super::paint::Color;
-use crate::kernel::namespaces::NETNS_DIRS;
+use crate::settings::NETNS_DIRS;
 use crate::settings::{BPFFS, POD_INTERFACES};
 
 /// Steers canary releases on this node: who gets how much of a service's new connections.

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::console::Console;
 use super::failure::Failure;
 use super::status;
-use crate::api::document::Status;
+use crate::document::Status;
 use crate::kernel::doctor::{Finding, Scope, Verdict, examine};
 
 /// The report as a document.

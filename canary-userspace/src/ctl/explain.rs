@@ -12,8 +12,8 @@ use super::args;
 use super::client::{Client, escape};
 use super::console::Console;
 use super::failure::Failure;
-use crate::api::document::explain::Explain;
-use crate::api::document::flow::ExplainFlow;
+use crate::document::explain::Explain;
+use crate::document::flow::ExplainFlow;
 
 /// Explains a service or a flow.
 ///

@@ -12,8 +12,8 @@ use super::client::{Client, escape, reason};
 use super::console::Console;
 use super::failure::Failure;
 use super::validate::count;
-use crate::api::document;
 use crate::audit::{CHECK, REGISTRATION};
+use crate::document;
 
 /// What files of maintenance modes begin with.
 const MAINTENANCE: &str = "maintenance";

@@ -7,7 +7,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::near::service_hint;
 use super::table::{Column, Table};
-use crate::api::document::flows::{Flow, Flows};
+use crate::document::flows::{Flow, Flows};
 
 /// Entries that are asked for at once: neither side holds more in memory.
 const PAGE: u64 = 1_000;

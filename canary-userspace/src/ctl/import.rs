@@ -8,7 +8,7 @@ use super::excerpt;
 use super::failure::Failure;
 use super::paint::Paint;
 use super::validate::collect;
-use crate::api::document;
+use crate::document;
 use crate::error::{ConfigError, Position};
 use crate::store::SourceFile;
 use crate::syntax;

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::console::Console;
 use super::failure::Failure;
 use super::table::{Column, Table, bytes};
-use crate::api::document::{Flows, Map};
+use crate::document::{Flows, Map};
 
 /// Shows the tables.
 ///

@@ -6,7 +6,7 @@ use super::client::Answer;
 use super::console::Console;
 use super::failure::Failure;
 use super::sever;
-use crate::api::document::{Changed, Moved};
+use crate::document::{Changed, Moved};
 
 /// Prints the line and the agent's warnings; `would` begins it where nothing was done.
 ///

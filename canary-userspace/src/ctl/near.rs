@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::failure::Failure;
 use super::{config, status};
-use crate::api::document::Status;
+use crate::document::Status;
 use crate::source::RESOLVER;
 
 /// The name nearest to `name`, if it is near enough to be meant: a third of its letters at most,

@@ -10,7 +10,7 @@ use super::ends::ended;
 use super::failure::Failure;
 use super::near::service_hint;
 use super::paint::Paint;
-use crate::api::document::observe::{Event, Lost};
+use crate::document::observe::{Event, Lost};
 
 /// Shows events until somebody has seen enough.
 ///

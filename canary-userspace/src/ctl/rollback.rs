@@ -5,7 +5,7 @@ use super::client::{Client, escape, with_query};
 use super::console::Console;
 use super::failure::Failure;
 use super::{moved, sever};
-use crate::api::document;
+use crate::document;
 
 /// Rolls a service back and says what moved.
 ///

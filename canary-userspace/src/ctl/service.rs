@@ -11,7 +11,8 @@ use super::excerpt;
 use super::failure::Failure;
 use super::table::{Column, Table};
 use super::{input, moved};
-use crate::catalog::{FileContent, parse_file, to_definition};
+use crate::catalog::to_definition;
+use crate::content::{FileContent, parse_file};
 use crate::error::ConfigError;
 use crate::filter::{ListFilter, Shape};
 

@@ -8,8 +8,8 @@ use super::args::Sever;
 use super::client::{Client, escape, with_query};
 use super::console::Console;
 use super::failure::Failure;
-use crate::api::document::{SeveredSplit, Severing};
 use crate::audit::Severed;
+use crate::document::{SeveredSplit, Severing};
 use crate::sever::Rate;
 
 /// Time between two looks at how far it is.

@@ -8,7 +8,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::table::{Column, Table};
 use super::{moved, near, status};
-use crate::api::document::{SplitChange, Status, Weight, Weights};
+use crate::document::{SplitChange, Status, Weight, Weights};
 
 /// Shows the weights in force, of one service or of all.
 ///
@@ -82,7 +82,7 @@ fn path(service: &str) -> String {
 
 fn weights_of(status: Status) -> Vec<Weights> {
     let revision = status.revision;
-    let weights = |service: crate::api::document::Service| Weights {
+    let weights = |service: crate::document::Service| Weights {
         service: service.service,
         splits: service
             .splits

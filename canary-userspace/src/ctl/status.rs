@@ -16,7 +16,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::near::nearest;
 use super::paint::Paint;
-use crate::api::document::{Service, Status};
+use crate::document::{Service, Status};
 
 /// The whole status.
 pub const PATH: &str = "/v1/canary/status";

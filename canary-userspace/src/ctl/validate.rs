@@ -14,7 +14,7 @@ use super::console::Console;
 use super::excerpt;
 use super::failure::Failure;
 use super::input;
-use crate::catalog::FileContent;
+use crate::content::FileContent;
 use crate::error::{ConfigError, Position};
 use crate::source::files;
 use crate::store::SourceFile;

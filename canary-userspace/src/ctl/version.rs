@@ -7,7 +7,7 @@ use super::client::Client;
 use super::console::Console;
 use super::failure::Failure;
 use super::status;
-use crate::api::document::Status;
+use crate::document::Status;
 
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

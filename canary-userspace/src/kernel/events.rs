@@ -21,8 +21,8 @@ use super::listing::Names;
 use super::load;
 use super::mapped::Mapped;
 use super::names::TableNames;
-use crate::api::document::observe as document;
 use crate::compile::{protocol_name, socket};
+use crate::document::observe as document;
 use crate::observe::{Demand, Hub, Seen, Subscription, Wanted};
 use crate::seen::{EVENTS, word};
 

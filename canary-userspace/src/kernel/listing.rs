@@ -7,8 +7,8 @@ use canary_common::flows::{Entry, Flows, Head, Kind, Values, find_at, key_of, pa
 use canary_common::settings::Idle;
 
 use super::sweep::{Facts, of_lone};
-use crate::api::document::flows as document;
 use crate::compile::{SplitKey, protocol_name, socket};
+use crate::document::flows as document;
 use crate::seen::{KINDS, STATES, Wanted, word};
 
 /// Names for the numbers that entries and events hold.

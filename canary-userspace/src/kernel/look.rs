@@ -8,8 +8,8 @@ use super::events::Events;
 use super::flows::FlowTable;
 use super::names::TableNames;
 use super::{listing, node};
-use crate::api::document::flows as document;
 use crate::datapath::Look;
+use crate::document::flows as document;
 use crate::observe;
 use crate::seen::Wanted;
 

@@ -168,9 +168,6 @@ impl Namespaces {
     }
 }
 
-/// Directories in which files stand for network namespaces, where no setting says otherwise.
-pub const NETNS_DIRS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
-
 /// How many namespaces are found for interfaces of pods, and those for which none is.
 ///
 /// # Errors

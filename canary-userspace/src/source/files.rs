@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Definitions, SplitPlace, key_of};
-use crate::catalog::{FileContent, Origin, Sourced, parse_file};
+use crate::catalog::{Origin, Sourced};
 use crate::compile::Warning;
+use crate::content::{FileContent, parse_file};
 use crate::entry::Decoded;
 use crate::error::{ConfigError, Position};
 use crate::store::SourceFile;

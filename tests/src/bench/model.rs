@@ -8,10 +8,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
-use canary_userspace::catalog::{Registered, Snapshot};
+use canary_userspace::catalog::Registered;
 use canary_userspace::compile::compile;
 use canary_userspace::entry::Entry;
 use canary_userspace::filter::Filter;
+use canary_userspace::snapshot::Snapshot;
 use canary_userspace::source::{Definitions, files};
 
 use super::sample::Samples;

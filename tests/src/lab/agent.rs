@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use canary_userspace::api::document::{Service, Status};
+use canary_userspace::document::{Service, Status};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 

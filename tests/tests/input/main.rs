@@ -17,7 +17,7 @@ use canary_tests::{
     scenario::{HOLD, Scenario, Subset, TCP4, TIMEOUT},
     workload::{connect_many, hold::hold},
 };
-use canary_userspace::api::document::{Service, Status};
+use canary_userspace::document::{Service, Status};
 
 /// One pod a subset is enough: all that is asked here is whether traffic goes on.
 const SUBSETS: [Subset; 2] = [Subset { name: "blue", pods: 1 }, Subset { name: "green", pods: 1 }];

@@ -13,7 +13,7 @@ use canary_tests::{
     scenario::{Backend, Scenario, TCP4, TIMEOUT},
     workload::connect_many,
 };
-use canary_userspace::api::document::Status;
+use canary_userspace::document::Status;
 use nix::{
     mount::{MntFlags, umount2},
     net::if_::if_nametoindex,

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::State;
-use crate::catalog::{Instance, Origin, Registered, Snapshot};
+use crate::catalog::{Instance, Origin, Registered};
 use crate::compile::Names;
 use crate::entry::{self, GraphError, Part};
 use crate::error::ConfigError;
+use crate::snapshot::Snapshot;
 use crate::source::SplitPlaces;
 use crate::source::files::place;
 

@@ -304,11 +304,11 @@ fn nothing_is_attached_before_the_settings_are_known_to_hold() {
         (["--config", file.to_str().unwrap()], "token \"a\": secret or secret_file is required"),
         (["--http", &address], "Address already in use"),
     ] {
-        let run = agent::run(&place.settings_with(&more), |_| panic!("the kernel was touched"));
+        let run = daemon::run(&place.settings_with(&more), |_| panic!("the kernel was touched"));
         let error = format!("{:#}", run.unwrap_err());
         assert!(error.contains(text), "{error}");
     }
     let refused = |_: &_| anyhow::bail!("the pins are taken");
-    agent::run(&place.settings_with(&[]), refused).unwrap_err();
+    daemon::run(&place.settings_with(&[]), refused).unwrap_err();
     assert!(!socket.exists(), "nobody listens there");
 }

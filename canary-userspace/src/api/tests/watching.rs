@@ -6,8 +6,8 @@ use canary_common::reason::Reason;
 use canary_common::settings::Idle;
 
 use super::*;
-use crate::api::document::flows::Flow;
-use crate::api::document::observe::Event;
+use crate::document::flows::Flow;
+use crate::document::observe::Event;
 use crate::observe::Seen;
 use crate::seen::Wanted;
 

@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::catalog::{
-    Check, FileContent, GrpcProbe, Health, HttpProbe, LoneCheck, Probe, Services, Thresholds, Tls,
-    parse_file, to_check_definition, to_definition,
+    Check, GrpcProbe, Health, HttpProbe, LoneCheck, Probe, Thresholds, Tls, to_check_definition,
+    to_definition,
 };
+use crate::content::{FileContent, Services, parse_file};
 
 /// The checks of a service `web` with id `w`, its `check` fields being `fields`.
 fn checks(fields: &str) -> Vec<Arc<Check>> {

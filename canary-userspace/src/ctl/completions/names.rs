@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use crate::api::document::Weights;
 use crate::ctl::address::DEFAULT_AGENT;
 use crate::ctl::client::{Client, escape};
 use crate::ctl::config::{kind_path, path};
+use crate::document::Weights;
 use crate::source::{KINDS, RESOLVER, SPLITTER};
 
 /// Time that an agent has for all that is asked: a person is typing.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::api::document::{Backends, Service};
 use crate::ctl::client::{Answer, Client, escape, with_query};
 use crate::ctl::failure::Failure;
 use crate::ctl::paint::Paint;
 use crate::ctl::status;
 use crate::ctl::table::{Column, Table};
+use crate::document::{Backends, Service};
 use crate::entry::{self, Entry, Failover, Redirect, Resolver, Split, Splitter, Units};
 use crate::source::RESOLVER;
 

@@ -1,14 +1,12 @@
 //! A service's chain: splitters on the way, and where each split leads.
 
-use std::fmt::Write as _;
-
-use crate::api::document::Frontend;
-use crate::api::document::explain::{Explain, Next, Target, Written};
+use crate::ctl::frontend;
 use crate::ctl::paint::Paint;
+use crate::document::explain::{Explain, Next, Target, Written};
 
 /// Facts of the service, then its chain as a tree.
 pub(super) fn lines(explain: &Explain, paint: Paint) -> Vec<String> {
-    let frontends: Vec<_> = explain.frontends.iter().map(frontend).collect();
+    let frontends: Vec<_> = explain.frontends.iter().map(frontend::line).collect();
     let frontends = if frontends.is_empty() {
         "no virtual address: nothing connects to it".to_owned()
     } else {
@@ -41,18 +39,6 @@ pub(super) fn lines(explain: &Explain, paint: Paint) -> Vec<String> {
     }
     tree.lines.push(String::new());
     tree.lines
-}
-
-/// A virtual address as people write it.
-fn frontend(of: &Frontend) -> String {
-    let Frontend { address, port, protocol, .. } = of;
-    let (open, close) = if address.contains(':') { ("[", "]") } else { ("", "") };
-    let mut line = format!("{open}{address}{close}:{port}/{protocol}");
-    for remark in [of.elsewhere(), of.policies()].into_iter().flatten() {
-        // Writing to a string cannot fail.
-        _ = write!(line, " ({remark})");
-    }
-    line
 }
 
 /// A tree that is being drawn.

@@ -1,8 +1,8 @@
 //! One flow: its hash, the split and the slot that it draws, and the backend.
 
-use crate::api::document::explain::Target;
-use crate::api::document::flow::ExplainFlow;
 use crate::ctl::paint::Paint;
+use crate::document::explain::Target;
+use crate::document::flow::ExplainFlow;
 
 use super::chain::name;
 

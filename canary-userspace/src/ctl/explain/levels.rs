@@ -1,8 +1,8 @@
 //! Each leaf of a chain: who serves it, at which level, and who does not, and why.
 
-use crate::api::document::explain::{Instance, Leaf, Level};
 use crate::ctl::paint::{Paint, harmless};
 use crate::ctl::table::{Column, Table};
+use crate::document::explain::{Instance, Leaf, Level};
 
 /// Members of a level, and others beside them, that are shown unless all are wanted.
 const SHOWN: [usize; 2] = [50, 10];

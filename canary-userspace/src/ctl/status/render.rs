@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::api::document::{Connections, Quantiles, Service, Sockets, Split, Status};
+use crate::ctl::frontend;
 use crate::ctl::paint::Paint;
 use crate::ctl::table::{Column, Table, bytes, micros};
+use crate::document::{Connections, Quantiles, Service, Sockets, Split, Status};
 
 /// Share of a subset's connections, in percent, from which a kind of trouble is worth a word.
 const NOTEWORTHY: u64 = 1;
@@ -130,17 +131,8 @@ fn services(status: &Status, paint: Paint) -> Vec<String> {
 fn title(service: &Service, paint: Paint) -> String {
     let mut title = paint.bold(&service.service);
     for frontend in &service.frontends {
-        let brackets = frontend.address.contains(':');
-        let (open, close) = if brackets { ("[", "]") } else { ("", "") };
         // Writing to a string cannot fail.
-        _ = write!(
-            title,
-            "  {open}{}{close}:{}/{}",
-            frontend.address, frontend.port, frontend.protocol
-        );
-        for remark in [frontend.elsewhere(), frontend.policies()].into_iter().flatten() {
-            _ = write!(title, " ({remark})");
-        }
+        _ = write!(title, "  {}", frontend::line(frontend));
     }
     let origins: Vec<_> =
         service.origin.iter().map(|(entry, origin)| format!("{entry}: {origin}")).collect();

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::story::{Lab, example};
-use crate::api::document::flows::Flow;
 use crate::compile::SplitKey;
+use crate::document::flows::Flow;
 
 const BAD: &str = "kind = \"service-splitter\"\nname = \"payments\"\nsplits = [\n  \
                    { weight = 90, service_subset = \"blue\" },\n  \

@@ -9,11 +9,11 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{Ran, canaryctl};
-use crate::agent;
 use crate::agent::memory::Memory;
 use crate::api::{Listeners, Security};
 use crate::ctl::console::Console;
 use crate::ctl::consul;
+use crate::daemon;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -49,7 +49,7 @@ impl Lab {
         tokio::spawn(async move {
             let stop = async { _ = stopped.await };
             let security = Security::load(&settings.api)?;
-            agent::serve(&settings, store, datapath, listeners, security, stop).await
+            daemon::serve(&settings, store, datapath, listeners, security, stop).await
         });
         let lab = Self { directory, memory, _stop: stop };
         assert_eq!(lab.run(&["status", "--wait"]).await.code, 0);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
-use crate::api::document::{Quantiles, Service, Split, Status};
 use crate::ctl::status::{name, quantiles};
 use crate::ctl::table::{Column, bytes};
+use crate::document::{Quantiles, Service, Split, Status};
 
 /// A status, and when it was so.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use ratatui::backend::TestBackend;
 use serde_json::json;
 
 use super::*;
-use crate::api::document::Status;
 use crate::ctl::server::{Reply, Server};
 use crate::ctl::tests::canaryctl;
+use crate::document::Status;
 
 /// A split: opened, refused, bytes from clients, healthy backends.
 fn split(

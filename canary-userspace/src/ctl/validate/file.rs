@@ -1,7 +1,8 @@
 //! Every mistake of one file: what is wrong is cut out and the rest read again.
 
 use super::{Finding, hints};
-use crate::catalog::{self, FileContent};
+use crate::content;
+use crate::content::FileContent;
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Data, Item, Value};
 
@@ -18,7 +19,7 @@ pub(super) fn read(text: &[u8]) -> (Option<FileContent>, Vec<Finding>) {
     let mut errors: Vec<Finding> = Vec::new();
     let mut patched = false;
     while errors.len() < MAX_ERRORS {
-        let error = match catalog::content(&root) {
+        let error = match content::of(&root) {
             Ok(content) if errors.is_empty() => return (Some(content), errors),
             Ok(_) => break,
             Err(error) => first_of_many(error),

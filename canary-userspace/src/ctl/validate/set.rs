@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Finding, Findings, hints};
-use crate::catalog::{Health, Origin, Registered, Snapshot, Sourced};
+use crate::catalog::{Health, Origin, Registered, Sourced};
 use crate::compile::{Claims, compile};
 use crate::ctl::near::nearest;
 use crate::entry::{self, Entry, GraphError, Part, Resolver, Splitter, Subset, check_graph};
 use crate::error::ConfigError;
+use crate::snapshot::Snapshot;
 use crate::source::Definitions;
 
 /// Where splitters and the targets of their splits are.

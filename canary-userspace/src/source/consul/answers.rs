@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::client::Fault;
-use crate::agent::Indices;
 use crate::catalog::{
     CheckState, Health, Instance, Node, Origin, Pairs, Registered, VIRTUAL_PREFIX, Weights,
 };
 use crate::compile::Warning;
 use crate::entry::{self, Entry};
+use crate::source::Indices;
 
 /// Where everything comes from that is read here.
 pub(super) const ORIGIN: Origin = Origin::Followed("consul");

@@ -17,7 +17,6 @@ use serde_json::Value;
 
 pub use self::sockets::{Local, Sockets};
 pub use self::split::{Backends, Bytes, Connections, Quantiles, Retransmits, Split};
-use crate::entry::TrafficPolicy;
 
 /// `GET /v1/canary/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +88,11 @@ pub struct Service {
     pub splits: Vec<Split>,
 }
 
+/// The traffic policies of a frontend.
+pub const CLUSTER: &str = "Cluster";
+/// The other.
+pub const LOCAL: &str = "Local";
+
 /// A virtual address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Frontend {
@@ -115,36 +119,11 @@ pub struct Frontend {
 }
 
 fn all() -> String {
-    TrafficPolicy::Cluster.word().to_owned()
+    CLUSTER.to_owned()
 }
 
 fn is_all(policy: &str) -> bool {
-    policy == TrafficPolicy::Cluster.word()
-}
-
-impl Frontend {
-    /// How backends elsewhere are asked for clients outside, in words.
-    #[must_use]
-    pub fn elsewhere(&self) -> Option<String> {
-        let source = self.source.as_ref()?;
-        Some(if self.direct_return {
-            format!("elsewhere by IP in IP from {source}")
-        } else {
-            format!("elsewhere as {source}")
-        })
-    }
-
-    /// Both policies in words, where not all clients are given all backends.
-    #[must_use]
-    pub fn policies(&self) -> Option<String> {
-        let local = TrafficPolicy::Local.word();
-        match (self.internal_traffic_policy == local, self.external_traffic_policy == local) {
-            (false, false) => None,
-            (true, false) => Some("internal: Local".to_owned()),
-            (false, true) => Some("external: Local".to_owned()),
-            (true, true) => Some("internal and external: Local".to_owned()),
-        }
-    }
+    policy == CLUSTER
 }
 
 /// A sentence about a service, or about the node when `service` is empty.

@@ -1,6 +1,6 @@
 //! What a file of the configuration directory holds.
 
-use super::{Instance, LoneCheck, definition};
+use crate::catalog::{self, Instance, LoneCheck};
 use crate::entry::{self, Decoded};
 use crate::error::{ConfigError, Position};
 use crate::syntax::{self, Data, Item, Remarks, Value};
@@ -46,7 +46,7 @@ pub struct Services {
 ///
 /// What is wrong and where; the caller adds the file's name.
 pub fn parse_file(text: &[u8]) -> Result<FileContent, ConfigError> {
-    content(&syntax::parse_set(text)?)
+    of(&syntax::parse_set(text)?)
 }
 
 /// What a parsed file holds.
@@ -54,7 +54,7 @@ pub fn parse_file(text: &[u8]) -> Result<FileContent, ConfigError> {
 /// # Errors
 ///
 /// As [`parse_file`], but for syntax.
-pub fn content(root: &Value) -> Result<FileContent, ConfigError> {
+pub fn of(root: &Value) -> Result<FileContent, ConfigError> {
     match &root.data {
         Data::List(elements) => {
             elements.iter().map(one).collect::<Result<_, _>>().map(FileContent::Many)
@@ -87,12 +87,12 @@ fn one(root: &Value) -> Result<FileContent, ConfigError> {
             // A block starts at its name, an element of a list at its brace.
             let start = if listed { value.position } else { item.position };
             if is_service(item) {
-                let instance = definition::service(value, &path, &mut remarks)?;
+                let instance = catalog::service(value, &path, &mut remarks)?;
                 services.instances.push((instance, start));
             } else if is_maintenance(item) {
-                let mode = definition::maintenance(value, &path, &mut remarks)?;
+                let mode = catalog::maintenance(value, &path, &mut remarks)?;
                 services.checks.push((mode, start));
-            } else if let Some(check) = definition::lone_check(value, &path, &mut remarks)? {
+            } else if let Some(check) = catalog::lone_check(value, &path, &mut remarks)? {
                 services.checks.push((check, start));
             }
         }
