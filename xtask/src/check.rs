@@ -1,5 +1,6 @@
 //! Format, lints and the rules of the house that a program can see.
 
+mod arrows;
 mod house;
 
 use std::{fs, process::Command};
@@ -64,6 +65,7 @@ fn house_rules(workspace: &Workspace) -> Result<()> {
             faults.extend(house::faults(file, &text));
         }
     }
+    faults.extend(arrows::faults(workspace)?);
     if faults.is_empty() {
         return Ok(());
     }
