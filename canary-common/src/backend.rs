@@ -130,6 +130,13 @@ impl Backend {
         self.flags.load() & Self::ELSEWHERE != 0
     }
 
+    /// Tells whether it is on this node, at an address.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_here_at(&self, address: Address) -> bool {
+        self.endpoint().address.words() == address.words() && !self.is_elsewhere()
+    }
+
     /// Where the instance serves.
     #[inline(always)]
     #[must_use]

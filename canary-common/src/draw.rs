@@ -49,8 +49,7 @@ pub fn at<T: Tables + ?Sized>(
         if u32::try_from(split).is_ok_and(|split| split < record.count)
             && let Some(picked) = service::pick_in(node.tables, record, version, hash, split)
             && let Some(backend) = node.tables.backend(picked.backend.unwrap_or(u32::MAX))
-            && backend.endpoint().address.words() == to.words()
-            && !backend.is_elsewhere()
+            && backend.is_here_at(to)
         {
             return Some(picked);
         }

@@ -5,7 +5,7 @@ use crate::endpoint::{Address, TCP, UDP, Version};
 use crate::limits::{MAX_EXTENSIONS, MAX_EXTENSIONS_LEN};
 use crate::packet::Packet;
 use crate::reason::Reason;
-use crate::wire::{icmp, ipv4, ipv6};
+use crate::wire::{header_len, icmp, ipv4, ipv6};
 
 /// Longest packet whose length an IP header can say; a longer one says 0 (BIG TCP).
 const MAX_TOLD: usize = 0xffff;
@@ -144,15 +144,11 @@ impl Headers {
         })
     }
 
-    /// Whether nothing stands between the IP header and what it carries.
+    /// Tells whether nothing stands between the IP header and what it carries.
     #[inline(always)]
     #[must_use]
     pub const fn is_bare(&self) -> bool {
-        let len = match self.version {
-            Version::V4 => ipv4::LEN,
-            Version::V6 => ipv6::LEN,
-        };
-        self.l4_at.wrapping_sub(self.l3_at) == len
+        self.l4_at.wrapping_sub(self.l3_at) == header_len(self.version)
     }
 
     /// What to do with the packet.

@@ -4,7 +4,7 @@ use crate::checksum::Difference;
 use crate::endpoint::Version;
 use crate::reason::Reason;
 #[cfg(any(test, feature = "user"))]
-use crate::tunnel;
+use crate::wire::header_len;
 
 /// What a checksum covers of a changed field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,12 +206,12 @@ impl Packet for Vec<u8> {
         if offset > Self::len(self) {
             return Err(Reason::Truncated);
         }
-        self.splice(offset..offset, core::iter::repeat_n(0, tunnel::header_len(version)));
+        self.splice(offset..offset, core::iter::repeat_n(0, header_len(version)));
         Ok(())
     }
 
     fn remove_header(&mut self, offset: usize, version: Version) -> Result<(), Reason> {
-        let end = offset.saturating_add(tunnel::header_len(version));
+        let end = offset.saturating_add(header_len(version));
         if end > Self::len(self) {
             return Err(Reason::Truncated);
         }

@@ -84,11 +84,10 @@ where
         Carried::Fragment => {
             if origin.is_net() {
                 let mut outer = Outer::NONE;
-                match Node::new(tables).and_then(|node| tunnel::follow(node, &headers, &mut outer))
-                {
-                    Ok(true) => return tunnel::send(packet, version, l2, &outer),
-                    Ok(false) => {}
-                    Err(reason) => return unforwarded(reason),
+                let goes =
+                    Node::new(tables).and_then(|node| tunnel::follow(node, &headers, &mut outer));
+                if let Some(outcome) = wrapped(packet, version, l2, goes, &outer) {
+                    return outcome;
                 }
                 match Node::new(tables).and_then(|node| pieces::follow(node, &headers)) {
                     Ok(Some(follows)) => return pieces::send(packet, &headers, &follows),
@@ -169,12 +168,10 @@ where
             };
             if origin.is_net() {
                 let mut outer = Outer::NONE;
-                match Node::new(tables).and_then(|node| tunnel::about(node, &quote, &mut outer)) {
-                    Ok(true) => {
-                        return tunnel::send(packet, quote.version, quote.l3_at, &outer);
-                    }
-                    Ok(false) => {}
-                    Err(reason) => return unforwarded(reason),
+                let goes =
+                    Node::new(tables).and_then(|node| tunnel::about(node, &quote, &mut outer));
+                if let Some(outcome) = wrapped(packet, headers.version, l2, goes, &outer) {
+                    return outcome;
                 }
                 match Node::new(tables).and_then(|node| errors::find(node, &quote)) {
                     Ok(Some(mended)) => return errors::send(packet, &quote, &mended),
@@ -301,9 +298,25 @@ where
     }
 }
 
+/// The outcome of a packet if it goes within another, or would and cannot.
+#[inline(always)]
+fn wrapped<P: Packet + ?Sized>(
+    packet: &mut P,
+    version: Version,
+    l2: usize,
+    goes: Result<bool, Reason>,
+    outer: &Outer,
+) -> Option<Outcome> {
+    match goes {
+        Ok(true) => Some(tunnel::send(packet, version, l2, outer)),
+        Ok(false) => None,
+        Err(reason) => Some(unforwarded(reason)),
+    }
+}
+
 /// The outcome of what was sent, or of why not.
 #[inline(always)]
-fn sent(sent: Result<Sent, Reason>) -> Outcome {
+pub(crate) fn sent(sent: Result<Sent, Reason>) -> Outcome {
     match sent {
         Ok(sent) => Outcome::of(sent),
         Err(reason) => unforwarded(reason),

@@ -267,7 +267,7 @@ pub fn forth<T: Tables + ?Sized>(
     Ok(relay)
 }
 
-/// Whether the backend knows this node as its client.
+/// Tells whether the backend knows this node as its client.
 #[inline(always)]
 const fn is_masked(values: &Values) -> bool {
     values.flags & (Values::MASKED | Values::WRAPPED) == Values::MASKED
@@ -342,8 +342,8 @@ fn whole_key<T: Tables + ?Sized>(node: Node<'_, T>, entry: &Entry<'_>) -> Option
     Head(node.tables.load(word)).is_of_same(entry.head).then_some(key)
 }
 
-/// Whether a packet from one address to the other can be sent on from here, with `more` bytes in
-/// front of it.
+/// Tells whether a packet from one address to the other can be sent on from here, with `more` bytes
+/// in front of it.
 #[inline(always)]
 pub(crate) fn way<T: Tables + ?Sized>(
     node: Node<'_, T>,

@@ -91,7 +91,7 @@ impl Settings {
     /// Clients' packets go to backends elsewhere within packets of this node's, as they are.
     pub const WRAPS: u32 = 1;
 
-    /// Whether backends elsewhere see a client outside itself, and answer it past this node.
+    /// Tells whether backends elsewhere see a client outside itself, and answer it past this node.
     #[inline(always)]
     #[must_use]
     pub fn wraps(&self) -> bool {

@@ -53,14 +53,14 @@ impl Beginning {
         Route { to: self.to, port: self.values.port, masked: false, wrapped: false }
     }
 
-    /// Whether its packets go to the backend within packets of this node's.
+    /// Tells whether its packets go to the backend within packets of this node's.
     #[inline(always)]
     #[must_use]
     pub const fn is_wrapped(&self) -> bool {
         self.values.has(Values::WRAPPED)
     }
 
-    /// Whether the backend is elsewhere, and this node sends its packets on.
+    /// Tells whether the backend is elsewhere, and this node sends its packets on.
     #[inline(always)]
     #[must_use]
     pub const fn is_masked(&self) -> bool {

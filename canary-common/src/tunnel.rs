@@ -25,7 +25,7 @@ use crate::route::Origin;
 use crate::segment::{Segment, hop};
 use crate::start::{Beginning, request};
 use crate::tables::Tables;
-use crate::wire::{ipv4, ipv6};
+use crate::wire::{header_len, ipv4, ipv6};
 
 pub mod arrive;
 
@@ -48,24 +48,11 @@ impl Outer {
     pub const NONE: Self = Self { source: Address([0; 16]), destination: Address([0; 16]) };
 }
 
-/// Length of the header in front of a packet that goes within another.
+/// Length of the header in front of a packet that goes within another, as [`Tables::way`] wants it.
 #[inline(always)]
 #[must_use]
-pub const fn header_len(version: Version) -> usize {
-    match version {
-        Version::V4 => ipv4::LEN,
-        Version::V6 => ipv6::LEN,
-    }
-}
-
-/// The same as [`Tables::way`] wants it.
-#[inline(always)]
-#[must_use]
-pub const fn more(version: Version) -> u32 {
-    match version {
-        Version::V4 => 20,
-        Version::V6 => 40,
-    }
+pub fn more(version: Version) -> u32 {
+    u32::try_from(header_len(version)).unwrap_or(0)
 }
 
 /// Leaves the packet around those to a backend.
@@ -231,26 +218,25 @@ pub fn send<P: Packet + ?Sized>(
     }
 }
 
-/// A length that a header cannot say is 0, as of any packet that is so long before it is cut.
+/// The length that the outer header says. One that no header can say is 0, as of any packet that is
+/// so long before it is cut.
 #[inline(always)]
-const fn told(length: [u8; 2], more: u16) -> [u8; 2] {
+fn told(length: [u8; 2], version: Version) -> [u8; 2] {
+    let more = u16::try_from(header_len(version)).unwrap_or(0);
     match u16::from_be_bytes(length) {
         0 => [0, 0],
-        length => match length.checked_add(more) {
-            Some(sum) => sum.to_be_bytes(),
-            None => [0, 0],
-        },
+        length => length.checked_add(more).map_or([0, 0], u16::to_be_bytes),
     }
 }
 
-/// The outer header has the class of the inner one and bears no mark of congestion, which nobody
-/// would take over (RFC 6040, section 4.3: compatibility mode). It may not be cut on its way.
+/// Puts an outer header in front: with the class of the inner one and no mark of congestion, which
+/// the other node would not take over (RFC 6040, section 4.3: compatibility mode). It may not be cut.
 #[expect(clippy::many_single_char_names, reason = "a letter a byte, in order")]
 #[inline(always)]
 fn put_v4<P: Packet + ?Sized>(packet: &mut P, l3_at: usize, outer: &Outer) -> Result<(), Reason> {
     const CUT_NEVER: u8 = 0x40;
     let [_, class, high, low] = packet.read::<4>(l3_at)?;
-    let [high, low] = told([high, low], 20);
+    let [high, low] = told([high, low], Version::V4);
     let [a, b, c, d] = outer.source.last_four();
     let [e, f, g, h] = outer.destination.last_four();
     let (class, protocol) = (class & 0xfc, ipv4::WITHIN);
@@ -265,7 +251,7 @@ fn put_v4<P: Packet + ?Sized>(packet: &mut P, l3_at: usize, outer: &Outer) -> Re
 #[inline(always)]
 fn put_v6<P: Packet + ?Sized>(packet: &mut P, l3_at: usize, outer: &Outer) -> Result<(), Reason> {
     let [first, class, _, _, high, low] = packet.read::<6>(l3_at)?;
-    let [high, low] = told([high, low], 40);
+    let [high, low] = told([high, low], Version::V6);
     packet.insert_header(l3_at, Version::V6)?;
     packet.write(l3_at, [first, class & 0xc0, 0, 0, high, low, ipv6::WITHIN, TTL])?;
     packet.write(l3_at.wrapping_add(ipv6::SOURCE_AT), outer.source.0)?;

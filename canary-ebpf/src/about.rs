@@ -74,8 +74,8 @@ impl About {
         self.0 & Self::IS_ARRIVED != 0
     }
 
-    /// Whether it came within another, or may be around one, behind a hook in the driver: no other
-    /// to a backend is looked at there.
+    /// Tells whether it came within another, or may be around one, behind a hook in the driver: no
+    /// other to a backend is looked at there.
     #[inline(always)]
     pub(crate) fn is_within(self) -> bool {
         self.is_arrived() || self.bits() & addresses::BACKEND != 0

@@ -209,16 +209,16 @@ const fn failed() -> u32 {
 pub(crate) fn remember(tables: &Maps) {
     let decided = told();
     prepare(tables, decided);
-    store();
-    tell(decided);
+    store(decided);
 }
 
-/// Stores the entry that was prepared, if it is to be.
+/// Stores the entry that was prepared, if it is to be, and tells again what was decided before.
 #[inline(always)]
-pub(crate) fn store() {
+pub(crate) fn store(decided: u32) {
     if told() == STORES {
         calls::put();
     }
+    tell(decided);
 }
 
 /// Makes room for the entry of the scratch row, and tells whether it is to be stored.

@@ -12,6 +12,7 @@ use canary_common::reason::Reason;
 use canary_common::route::Origin;
 use canary_common::segment::Segment;
 use canary_common::tunnel::{self, arrive};
+use canary_common::wire::header_len;
 use canary_common::wire::icmp::Says;
 
 use crate::maps::{self, Maps};
@@ -128,7 +129,7 @@ pub(crate) fn inner<P: Packet>(packet: &P) -> u32 {
     let about = about();
     let Some(scratch) = maps::scratch() else { return tell(code(Reason::NotReady)) };
     let l3_at = about.l2();
-    let l4_at = l3_at.wrapping_add(tunnel::header_len(about.version()));
+    let l4_at = l3_at.wrapping_add(header_len(about.version()));
     let outer = Headers { l3_at, l4_at, version: about.version(), ..scratch.headers };
     scratch.outer.destination = outer.destination;
     let inner = match arrive::inner(packet, &outer) {

@@ -206,8 +206,7 @@ fn outside_too_long(context: *mut xdp_md) -> u32 {
 fn outside_remember(context: *mut xdp_md) {
     let decided = steps::told();
     outside_prepare(context);
-    rare::store();
-    steps::tell(decided);
+    rare::store(decided);
 }
 
 #[inline(never)]

@@ -166,7 +166,7 @@ impl Agent {
         }
     }
 
-    /// The tables, for whoever waits for them.
+    /// The tables, for their events and their revision.
     pub(crate) fn datapath(&self) -> &dyn Datapath {
         &*self.datapath
     }

@@ -88,10 +88,8 @@ pub struct Service {
     pub splits: Vec<Split>,
 }
 
-/// The traffic policies of a frontend.
-pub const CLUSTER: &str = "Cluster";
-/// The other.
-pub const LOCAL: &str = "Local";
+/// The traffic policy that is left out.
+const CLUSTER: &str = "Cluster";
 
 /// A virtual address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::segment;
 use crate::wire::{icmp, ipv4, ipv6};
 
-/// Which end of a packet says whether it is ours.
+/// The end of a packet that says whether it is ours.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Towards {
     Destination,
@@ -48,13 +48,14 @@ impl Front {
         Ok(Self { version, address })
     }
 
-    /// Whether the packet carries ICMP of its own family.
+    /// Tells whether the packet carries ICMP of its own family.
     #[inline(always)]
     pub(super) fn is_icmp<P: Packet + ?Sized>(&self, packet: &P, l2: usize) -> bool {
         self.carries(packet, l2, [icmp::V4, icmp::V6])
     }
 
-    /// Whether the packet is whole and carries one of its own family behind a bare header.
+    /// Tells whether the packet is whole and carries one of its own family behind a bare header, as
+    /// [`crate::headers::Carried::Packet`] says it after a walk.
     #[inline(always)]
     pub(super) fn is_around_another<P: Packet + ?Sized>(&self, packet: &P, l2: usize) -> bool {
         self.carries(packet, l2, [ipv4::WITHIN, ipv6::WITHIN])
@@ -65,7 +66,7 @@ impl Front {
                         .is_ok_and(|[flags, offset]| [flags & 0x3f, offset] == [0, 0]))
     }
 
-    /// Whether the IP header names this protocol of IPv4, or of IPv6.
+    /// Tells whether the IP header names this protocol of IPv4, or of IPv6.
     #[inline(always)]
     fn carries<P: Packet + ?Sized>(&self, packet: &P, l2: usize, [v4, v6]: [u8; 2]) -> bool {
         let (at, wanted) = match self.version {

@@ -32,6 +32,13 @@ pub fn frame(source: Address, destination: Address, protocol: u8, carried: &[u8]
     frame
 }
 
+/// A frame whose packet is the one of another frame within a packet between two addresses.
+#[must_use]
+pub fn around(source: Address, destination: Address, inner: &[u8]) -> Vec<u8> {
+    let protocol = if source.as_v4().is_some() { ipv4::WITHIN } else { ipv6::WITHIN };
+    frame(source, destination, protocol, inner.get(L3_AT..).unwrap_or_default())
+}
+
 /// An ICMP message, its checksum right: type, code and the rest of the header, then what follows.
 #[must_use]
 pub fn icmp(source: Address, destination: Address, header: [u8; 6], rest: &[u8]) -> Vec<u8> {

@@ -5,7 +5,6 @@
 //! another of its splits, for the nodes may differ in the weights for a moment. What it carries is
 //! then served as if it had come without it.
 
-use super::header_len;
 use crate::decide::{Decided, decide_arrived};
 use crate::directory::Occupant;
 use crate::draw;
@@ -18,15 +17,17 @@ use crate::icmp::{self, Quote};
 use crate::interface::Interface;
 use crate::node::Node;
 use crate::packet::Packet;
+use crate::rare::sent;
 use crate::reason::Reason;
-use crate::route::{Origin, Sent};
+use crate::route::Origin;
 use crate::segment::Segment;
 use crate::service::Picked;
 use crate::start::{Beginning, to_picked};
 use crate::tables::Tables;
+use crate::wire::header_len;
 use crate::wire::icmp::Says;
 
-/// What the inner packet is.
+/// An inner packet that is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Within {
     /// TCP or UDP; if no flow is there, it begins one to what was picked.
@@ -50,8 +51,8 @@ pub fn inner<P: Packet + ?Sized>(packet: &P, outer: &Headers) -> Result<Headers,
     if length > outer.length { Err(Reason::Malformed) } else { Ok(inner) }
 }
 
-/// Whether a segment that came within a packet to `to` is served there; what was picked, in case no
-/// flow is there.
+/// Tells whether a segment that came within a packet to `to` is served there, and what was picked, in
+/// case no flow is there.
 ///
 /// # Errors
 ///
@@ -74,7 +75,7 @@ pub fn look<T: Tables + ?Sized>(
     Ok(picked)
 }
 
-/// Whether a flow is there between two ends, and its backend at an address of this node.
+/// Tells whether a flow is there between two ends, and its backend at an address of this node.
 #[inline(always)]
 fn is_known<T: Tables + ?Sized>(
     node: Node<'_, T>,
@@ -84,7 +85,8 @@ fn is_known<T: Tables + ?Sized>(
     let Some(entry) = node.entry(&Key::new(client, frontend), Client::IsSource) else {
         return false;
     };
-    entry.head.kind() == Kind::Forward && is_at(node, entry.values.backend, to)
+    let backend = node.tables.backend(entry.values.backend);
+    entry.head.kind() == Kind::Forward && backend.is_some_and(|backend| backend.is_here_at(to))
 }
 
 /// Begins what comes within a packet of another node, to the backend that it came for.
@@ -106,15 +108,7 @@ pub fn begin<T: Tables + ?Sized>(
     to_picked(node, segment, Origin::Net, id, picked, flags)
 }
 
-/// Whether a backend has an address, and is of this node.
-#[inline(always)]
-fn is_at<T: Tables + ?Sized>(node: Node<'_, T>, id: u32, to: Address) -> bool {
-    node.tables.backend(id).is_some_and(|backend| {
-        backend.endpoint().address.words() == to.words() && !backend.is_elsewhere()
-    })
-}
-
-/// The same of any packet.
+/// Tells what the inner packet is, if it is served at `to`.
 #[inline(always)]
 fn look_at<P, T>(
     packet: &P,
@@ -163,7 +157,7 @@ where
     let by = header_len(outer.version);
     let inner = Headers { l3_at: outer.l3_at, l4_at: inner.l4_at.wrapping_sub(by), ..inner };
     match within {
-        Within::Segment(picked) => segment(packet, tables, l2, &inner, picked),
+        Within::Segment(picked) => segment(packet, node, l2, &inner, picked),
         Within::Follows => sent(
             fragment::follow(node, &inner, Origin::Net, Way::In)
                 .and_then(|follows| fragment::act(packet, &inner, &follows)),
@@ -178,7 +172,7 @@ where
 #[inline(always)]
 fn segment<P, T>(
     packet: &mut P,
-    tables: &T,
+    node: Node<'_, T>,
     l2: usize,
     headers: &Headers,
     picked: Option<Picked>,
@@ -187,10 +181,8 @@ where
     P: Packet + ?Sized,
     T: Tables + ?Sized,
 {
-    let (segment, node) = match Segment::behind(packet, headers)
-        .and_then(|segment| Ok((segment, Node::new(tables)?)))
-    {
-        Ok(both) => both,
+    let segment = match Segment::behind(packet, headers) {
+        Ok(segment) => segment,
         Err(reason) => return unforwarded(reason),
     };
     let decided = decide_arrived(node, &segment, picked);
@@ -205,14 +197,6 @@ where
     }
     match decided {
         Err(reason) if !fragment::can_be_answered(headers, &segment) => unforwarded(reason),
-        decided => inbound_end(packet, tables, l2, Origin::Net, &segment, decided),
-    }
-}
-
-#[inline(always)]
-fn sent(sent: Result<Sent, Reason>) -> Outcome {
-    match sent {
-        Ok(sent) => Outcome::of(sent),
-        Err(reason) => unforwarded(reason),
+        decided => inbound_end(packet, node.tables, l2, Origin::Net, &segment, decided),
     }
 }

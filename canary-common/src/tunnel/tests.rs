@@ -8,7 +8,7 @@ use crate::addresses;
 use crate::backend::{Backend, Frontend};
 use crate::endpoint::Endpoint;
 use crate::packets::Draft;
-use crate::packets::rare::frame;
+use crate::packets::rare::around;
 use crate::settings::Settings;
 use crate::wire::ethernet;
 use crate::world::{BLUE, Kind as Protocol, World, ends};
@@ -68,8 +68,7 @@ fn taken_out(world: &World, packet: &Vec<u8>) -> (Outer, Vec<u8>) {
 
 /// The packet of a frame within one to an address, as an entrance sends it.
 fn within(world: &World, packet: &[u8], to: Address) -> Vec<u8> {
-    let protocol = if world.kind.v6 { ipv6::WITHIN } else { ipv4::WITHIN };
-    frame(node(world), to, protocol, &packet[ethernet::LEN..])
+    around(node(world), to, packet)
 }
 
 /// A frame with one hop less.

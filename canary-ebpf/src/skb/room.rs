@@ -8,29 +8,31 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::bpf_skb_adjust_room;
 use canary_common::endpoint::Version;
 use canary_common::reason::Reason;
-
-/// Lengths of IP headers.
-const V4_LEN: i32 = 20;
-const V6_LEN: i32 = 40;
+use canary_common::wire::header_len;
 
 /// Makes room for an IP header in front of the packet's own.
 #[inline(always)]
 pub(super) fn insert(context: *mut __sk_buff, version: Version) -> Result<(), Reason> {
-    let (length, flags) = match version {
-        Version::V4 => (V4_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4),
-        Version::V6 => (V6_LEN, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6),
+    let flags = match version {
+        Version::V4 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
+        Version::V6 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
     };
-    adjust(context, length, flags)
+    adjust(context, length(version), flags)
 }
 
 /// Takes the IP header in front away.
 #[inline(always)]
 pub(super) fn remove(context: *mut __sk_buff, version: Version) -> Result<(), Reason> {
-    let (length, flags) = match version {
-        Version::V4 => (V4_LEN, BPF_F_ADJ_ROOM_DECAP_L3_IPV4),
-        Version::V6 => (V6_LEN, BPF_F_ADJ_ROOM_DECAP_L3_IPV6),
+    let flags = match version {
+        Version::V4 => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
+        Version::V6 => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
     };
-    adjust(context, length.wrapping_neg(), flags)
+    adjust(context, length(version).wrapping_neg(), flags)
+}
+
+#[inline(always)]
+fn length(version: Version) -> i32 {
+    i32::try_from(header_len(version)).unwrap_or(0)
 }
 
 /// Segments keep their length.

@@ -67,8 +67,7 @@ pub(super) fn too_long(context: *mut __sk_buff) -> u32 {
 pub(super) fn remember(context: *mut __sk_buff) {
     let decided = steps::told();
     prepare(context);
-    rare::store();
-    steps::tell(decided);
+    rare::store(decided);
 }
 
 #[inline(never)]

@@ -91,8 +91,7 @@ pub(super) fn wrap(context: *mut __sk_buff) -> u32 {
 pub(super) fn remember(context: *mut __sk_buff) {
     let decided = steps::told();
     prepare(context);
-    rare::store();
-    steps::tell(decided);
+    rare::store(decided);
 }
 
 #[inline(never)]

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::document::{Frontend, LOCAL};
+use crate::document::Frontend;
+use crate::entry::TrafficPolicy;
 
 pub(super) fn line(of: &Frontend) -> String {
     let Frontend { address, port, protocol, .. } = of;
@@ -28,7 +29,7 @@ fn elsewhere(of: &Frontend) -> Option<String> {
 /// Both policies, where not all clients are given all backends.
 fn policies(of: &Frontend) -> Option<String> {
     let policies = [&of.internal_traffic_policy, &of.external_traffic_policy];
-    match policies.map(|policy| policy == LOCAL) {
+    match policies.map(|policy| policy == TrafficPolicy::Local.word()) {
         [false, false] => None,
         [true, false] => Some("internal: Local".to_owned()),
         [false, true] => Some("external: Local".to_owned()),

@@ -13,7 +13,7 @@ use canary_tests::{
     },
 };
 
-use crate::net::{Net, reason, run, since};
+use crate::net::{Net, direct, reason, run, since};
 
 /// The weight of `blue`, on each node that draws or takes out.
 fn split(net: &Net<'_>, nodes: &[usize], service: &str, blue: u8) -> Result<()> {
@@ -34,8 +34,9 @@ fn behind_xdp_backends_here_and_elsewhere_see_the_client_and_answer_it() -> Resu
 }
 
 fn serves(net: &Net<'_>, mode: &str) -> Result<()> {
-    let agent = net.direct(0, mode)?;
-    let _other = net.direct(2, mode)?;
+    let agent = net.agent(0, &direct(mode))?;
+    let _other = net.agent(2, &direct(mode))?;
+    [0, 2].iter().try_for_each(|node| net.check_hook(*node, mode))?;
     for offer in NAMING {
         split(net, &[0, 2], offer.service, 50)?;
         let before = [net.clients(0, offer.protocol)?, net.clients(1, offer.protocol)?];
@@ -97,7 +98,8 @@ fn opened(net: &Net<'_>, node: usize, offer: &Offer) -> Result<[u64; 2]> {
 #[test]
 fn a_connection_that_moves_to_another_node_goes_on() -> Result<()> {
     run("direct-ecmp", |net| {
-        let _agents = [net.direct(0, "tcx")?, net.direct(1, "tcx")?, net.direct(2, "tcx")?];
+        let agent = |node| net.agent(node, &direct("tcx"));
+        let _agents = [agent(0)?, agent(1)?, agent(2)?];
         for offer in [TCP4, TCP6, HOLD] {
             split(net, &[0, 1, 2], offer.service, 50)?;
         }

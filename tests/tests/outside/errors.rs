@@ -17,7 +17,7 @@ use canary_tests::{
     },
 };
 
-use crate::net::{DIRECT, Net, reason, run};
+use crate::net::{Net, direct, reason, run};
 
 /// They send back what they get; nobody is at the port of the last two.
 const OFFERS: [Offer; 6] = [
@@ -29,8 +29,10 @@ const OFFERS: [Offer; 6] = [
     Offer { service: "closed6", protocol: Protocol::Udp, v6: true, port: 82, pod_port: 9_999 },
 ];
 
-/// MTU of a narrow place: IPv6 has none below 1280, and 40 bytes are another header's.
-const NARROW: u32 = 1_340;
+/// MTU of a narrow place: IPv6 has none below 1280.
+const NARROW: u32 = 1_300;
+/// The same where 40 bytes are another header's.
+const NARROW_DIRECT: u32 = 1_340;
 
 /// The routes of the first node to the backend of the last, and to the client.
 const TO_BACKEND: [&str; 2] = ["10.244.3.0/24", "fd00:244:3::/64"];
@@ -70,29 +72,32 @@ fn behind_xdp_they_do_with_direct_return() -> Result<()> {
 
 fn all(net: &Net<'_>, mode: &str) -> Result<()> {
     let _agent = begin(net, 0, &["--uplink-mode", mode])?;
-    let uplinks = net.labs[0].status()?.interfaces;
-    assert!(uplinks.iter().any(|uplink| uplink.name == "eth0" && uplink.hook == mode));
+    net.check_hook(0, mode)?;
 
     fragments(net)?;
+    let reasons = net.labs[0].status()?.reasons;
+    ensure!(!reasons.contains_key("fragment-early"), "{reasons:?}");
     closed_port(net)?;
     let nodes = [false, true].map(|v6| net.nodes[0].address(v6));
-    narrow_places(net, &[questions(net)?, answers(net, nodes)])?;
-    narrow_routes(net, &[TO_BACKEND, TO_CLIENT])
+    narrow_places(net, NARROW, &[questions(net)?, answers(net, nodes)])?;
+    narrow_routes(net, NARROW, &[TO_BACKEND, TO_CLIENT])
 }
 
 /// A narrow place between the nodes is not heard of: what is too long there is the outer packet.
 fn all_direct(net: &Net<'_>, mode: &str) -> Result<()> {
-    let args = [&DIRECT[..], &["--uplink-mode", mode]].concat();
-    let _agents = [begin(net, 0, &args)?, begin(net, 2, &args)?];
+    let _agents = [begin(net, 0, &direct(mode))?, begin(net, 2, &direct(mode))?];
+    [0, 2].iter().try_for_each(|node| net.check_hook(*node, mode))?;
 
     // The outer header takes room that a whole fragment has not left.
     let [_, _, v4, v6, ..] = OFFERS;
     [v4, v6].iter().try_for_each(|offer| learn(net, offer))?;
+    let before = reason(net.labs[0], "fragment-early")?;
     fragments(net)?;
+    assert_eq!(reason(net.labs[0], "fragment-early")?, before);
     closed_port(net)?;
     let clients = [false, true].map(|v6| net.client_address(v6));
-    narrow_places(net, &[answers(net, clients)])?;
-    narrow_routes(net, &[TO_BACKEND])
+    narrow_places(net, NARROW_DIRECT, &[answers(net, clients)])?;
+    narrow_routes(net, NARROW_DIRECT, &[TO_BACKEND])
 }
 
 /// An agent whose splits have no backend but the last.
@@ -107,7 +112,6 @@ fn begin<'lab>(net: &Net<'lab>, node: usize, args: &[&str]) -> Result<Agent<'lab
 /// Datagrams of many fragments, there and back.
 fn fragments(net: &Net<'_>) -> Result<()> {
     let [_, _, v4, v6, ..] = OFFERS;
-    let before = reason(net.labs[0], "fragment-early")?;
     for offer in [v4, v6] {
         for length in [1_473, 8_000, 65_000].into_iter().cycle().take(60) {
             let answer = net.client.namespace.enter(|| question(&offer, length))?;
@@ -115,7 +119,6 @@ fn fragments(net: &Net<'_>) -> Result<()> {
             ensure!(length > 1_473, "{length} bytes of {}", offer.service);
         }
     }
-    assert_eq!(reason(net.labs[0], "fragment-early")?, before);
     Ok(())
 }
 
@@ -139,9 +142,9 @@ fn closed_port(net: &Net<'_>) -> Result<()> {
 struct Narrow<'net> {
     /// The routes of the router that lead there.
     ways: [String; 2],
-    /// Who sends there.
+    /// The sender.
     who: &'net Namespace,
-    /// To whom, as far as the sender knows.
+    /// The receiver's addresses, as the sender knows them.
     to: [IpAddr; 2],
 }
 
@@ -166,15 +169,15 @@ fn answers<'net>(net: &'net Net<'_>, to: [IpAddr; 2]) -> Narrow<'net> {
 }
 
 /// Whoever sends what is too long for a narrow place hears of it.
-fn narrow_places(net: &Net<'_>, narrow: &[Narrow<'_>]) -> Result<()> {
+fn narrow_places(net: &Net<'_>, mtu: u32, narrow: &[Narrow<'_>]) -> Result<()> {
     let [v4, v6, ..] = OFFERS;
     let router = &net.router.namespace;
     for Narrow { ways, who, to } in narrow {
-        router.ip(&ways.clone().map(|way| format!("route add {way} mtu lock {NARROW}")))?;
+        router.ip(&ways.clone().map(|way| format!("route add {way} mtu lock {mtu}")))?;
         for (offer, to) in [v4, v6].into_iter().zip(*to) {
             bulk(net, &offer).with_context(|| format!("{} by {ways:?}", offer.service))?;
             let known = show(who, &["route", "get", &to.to_string()])?;
-            let is_known = known.contains(&format!("mtu {NARROW}"));
+            let is_known = known.contains(&format!("mtu {mtu}"));
             ensure!(is_known, "to {to} by {ways:?}: {known}");
         }
         router.ip(&ways.clone().map(|way| format!("route del {way}")))?;
@@ -184,13 +187,13 @@ fn narrow_places(net: &Net<'_>, narrow: &[Narrow<'_>]) -> Result<()> {
 }
 
 /// Routes of the node that are narrow: it says so itself.
-fn narrow_routes(net: &Net<'_>, ways: &[[&str; 2]]) -> Result<()> {
+fn narrow_routes(net: &Net<'_>, mtu: u32, ways: &[[&str; 2]]) -> Result<()> {
     let [v4, v6, udp4, udp6, ..] = OFFERS;
     let lab = net.labs[0];
     for [to_v4, to_v6] in ways {
         lab.node().ip(&[
-            format!("route replace {to_v4} via 198.18.1.254 mtu lock {NARROW}"),
-            format!("route replace {to_v6} via 2001:db8:1::fe mtu lock {NARROW}"),
+            format!("route replace {to_v4} via 198.18.1.254 mtu lock {mtu}"),
+            format!("route replace {to_v6} via 2001:db8:1::fe mtu lock {mtu}"),
         ])?;
         for offer in [v4, v6] {
             let before = reason(lab, "too-long")?;

@@ -19,8 +19,10 @@ use canary_tests::{
 
 const SUBSETS: [Subset; 2] = [Subset { name: "blue", pods: 1 }, Subset { name: "green", pods: 1 }];
 
-/// Backends elsewhere answer clients outside themselves.
-pub(crate) const DIRECT: [&str; 2] = ["--outside-return", "ipip"];
+/// Has backends elsewhere answer clients outside themselves, and uplinks hooked like this.
+pub(crate) const fn direct(mode: &str) -> [&str; 4] {
+    ["--outside-return", "ipip", "--uplink-mode", mode]
+}
 
 /// Bytes of one exchange, and how many are exchanged: 10 MB.
 const BULK: (usize, usize) = (65_536, 160);
@@ -72,15 +74,12 @@ impl<'lab> Net<'lab> {
         self.agent_for(node, &OFFERS, "", args)
     }
 
-    /// The same with direct return, its uplink hooked like this.
-    pub(crate) fn direct(&self, node: usize, mode: &str) -> Result<Agent<'lab>> {
-        let agent = self.agent(node, &[&DIRECT[..], &["--uplink-mode", mode]].concat())?;
+    /// Makes sure that the uplink of a node is hooked like this.
+    pub(crate) fn check_hook(&self, node: usize, mode: &str) -> Result<()> {
         let uplinks = self.labs[node].status()?.interfaces;
-        ensure!(
-            uplinks.iter().any(|uplink| uplink.name == "eth0" && uplink.hook == mode),
-            "{uplinks:?}"
-        );
-        Ok(agent)
+        let mut uplink = uplinks.iter().filter(|uplink| uplink.name == "eth0");
+        ensure!(uplink.any(|uplink| uplink.hook == mode), "{uplinks:?}");
+        Ok(())
     }
 
     /// Has links behave as hardware does under native XDP: sums are whole, and what a driver sends

@@ -38,8 +38,7 @@ fn by_xdp_a_backend_here_sees_the_client_and_one_elsewhere_sees_the_node() -> Re
 fn serves(net: &Net<'_>, mode: &str) -> Result<()> {
     let lab = net.labs[0];
     let agent = net.agent(0, &["--uplink-mode", mode])?;
-    let uplinks = lab.status()?.interfaces;
-    assert!(uplinks.iter().any(|uplink| uplink.name == "eth0" && uplink.hook == mode));
+    net.check_hook(0, mode)?;
 
     for offer in NAMING {
         net.split(0, offer.service, 50)?;

@@ -10,12 +10,12 @@ use canary_common::{
     hooks::{Outcome, Verdict},
     packets::{
         Draft, check,
-        rare::{fragments, frame, icmp_error},
+        rare::{around, fragments, icmp_error},
     },
     reason::Reason,
     segment::{Segment, version},
     wire::{
-        ethernet, ipv4, ipv6,
+        ethernet, ipv6,
         tcp::{ACK, FIN, PSH, RST, SYN},
     },
 };
@@ -105,10 +105,6 @@ impl Relays {
         let served = self.served[self.dice.below(4)];
         let nth = u32::try_from(self.dice.below(3))?;
         match self.dice.below(10) {
-            8 | 9 => {
-                let wraps = self.dice.below(2) == 0;
-                self.twin.set_wraps(wraps)
-            }
             0..=3 => {
                 let is_elsewhere = self.dice.below(3) > 0;
                 self.twin.set_elsewhere(served.backend_id(nth), is_elsewhere)
@@ -126,6 +122,10 @@ impl Relays {
             6 => {
                 let source = (self.dice.below(4) > 0).then(|| node(served.kind));
                 self.twin.set_source(node(served.kind).version(), source)
+            }
+            7 | 8 => {
+                let wraps = self.dice.below(2) == 0;
+                self.twin.set_wraps(wraps)
             }
             _ => self.twin.pass_time(u32::try_from(self.dice.below(40))?),
         }
@@ -203,14 +203,10 @@ impl Relays {
         self.send(number, served, hook, &error)
     }
 
-    /// What another node sends to a backend within packets of its own, or somebody who lies.
+    /// Packets within packets to a backend, as another node sends them, or a liar.
     fn send_within(&mut self, number: usize, served: Served, hook: Hook) -> Result<()> {
         let to = served.backend(u32::try_from(self.dice.below(4))?).address;
-        let around = |packet: &[u8]| {
-            let protocol = if served.kind.v6 { ipv6::WITHIN } else { ipv4::WITHIN };
-            let carried = packet.get(ethernet::LEN..).unwrap_or_default();
-            frame(served.kind.at(9, 200, 1).address, to, protocol, carried)
-        };
+        let from = served.kind.at(9, 200, 1).address;
         let question = self.question(served).payload(&[5; 90]).build();
         let inner = match self.dice.below(8) {
             0 => fragments(&question, u16::try_from(self.dice.below(4))?, 40),
@@ -219,11 +215,11 @@ impl Relays {
                 let about = reversed(&question)?;
                 vec![icmp_error(served.kind.at(9, 77, 1).address, header, &about, usize::MAX)]
             }
-            2 => vec![around(&question)],
+            2 => vec![around(from, to, &question)],
             _ => vec![question],
         };
         for packet in inner {
-            let mut packet = around(&packet);
+            let mut packet = around(from, to, &packet);
             if self.dice.below(8) == 0 {
                 // The kernel takes no frame without an IP header.
                 let lost = self.dice.below(packet.len() - ethernet::LEN - ipv6::LEN);

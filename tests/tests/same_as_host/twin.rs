@@ -521,7 +521,7 @@ impl Twin {
         Ok(())
     }
 
-    /// Whether clients' packets go to backends elsewhere within others.
+    /// Has clients' packets go to backends elsewhere within others, or not.
     pub(crate) fn set_wraps(&mut self, wraps: bool) -> Result<()> {
         let word = if wraps { Settings::WRAPS } else { 0 };
         self.memory.settings.outside.store(word);

@@ -21,8 +21,6 @@ pub(super) struct Sources {
     setting: SourceAddress,
     /// How answers of backends elsewhere come back.
     returns: OutsideReturn,
-    /// Whether the programs were told.
-    has_told_returns: bool,
     /// IPv4, IPv6.
     chosen: [Option<IpAddr>; 2],
     /// What the programs were told last; `None` before.
@@ -33,8 +31,7 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(setting: SourceAddress, returns: OutsideReturn) -> Self {
-        let (chosen, told, strangers) = ([None; 2], None, Vec::new());
-        Self { setting, returns, has_told_returns: false, chosen, told, strangers }
+        Self { setting, returns, chosen: [None; 2], told: None, strangers: Vec::new() }
     }
 
     pub(super) const fn returns(&self) -> OutsideReturn {
@@ -152,14 +149,11 @@ impl Sources {
     /// If the kernel refuses.
     pub(super) fn tell(&mut self, writer: &mut Writer) -> Result<()> {
         // Before there is an address for it.
-        if !self.has_told_returns {
-            let word = match self.returns {
-                OutsideReturn::Masquerade => 0,
-                OutsideReturn::Ipip => Row::WRAPS,
-            };
-            writer.settings.store(0, offset_of!(Row, outside), word)?;
-            self.has_told_returns = true;
-        }
+        let word = match self.returns {
+            OutsideReturn::Masquerade => 0,
+            OutsideReturn::Ipip => Row::WRAPS,
+        };
+        writer.settings.store(0, offset_of!(Row, outside), word)?;
         if self.told == Some(self.chosen) {
             return Ok(());
         }
