@@ -18,10 +18,12 @@ pub mod maglev;
 mod members;
 mod sentences;
 mod service;
+mod sets;
 mod shares;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use canary_common::endpoint::{Endpoint, Version};
 
@@ -220,7 +222,7 @@ impl DesiredService {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     /// Services, sorted by name.
-    pub services: Vec<DesiredService>,
+    pub services: Vec<Arc<DesiredService>>,
     /// Services at loopback addresses of one scope, sorted.
     pub locals: Vec<DesiredLocal>,
 }
@@ -264,13 +266,19 @@ pub struct Compiled {
     /// Services that were left out, sorted by name.
     pub refused: Vec<Refused>,
     /// Services that have entries and no frontend: not for the tables, but people ask for them.
-    pub idle: Vec<DesiredService>,
+    pub idle: Vec<Arc<DesiredService>>,
 }
 
 impl Desired {
     /// The service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&DesiredService> {
+        self.shared(name).map(|service| &**service)
+    }
+
+    /// The service of this name, for one who keeps it.
+    #[must_use]
+    pub fn shared(&self, name: &str) -> Option<&Arc<DesiredService>> {
         let place = self.services.binary_search_by(|service| service.name.as_str().cmp(name));
         self.services.get(place.ok()?)
     }

@@ -209,6 +209,14 @@ pub trait Datapath: Send {
     /// [`PublishError::Full`]; what only the kernel refuses is not known beforehand.
     fn check(&self, desired: &Desired) -> Result<(), PublishError>;
 
+    /// As [`Datapath::check`], where no service but those of `names` differs from what was published
+    /// last.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Full`].
+    fn check_some(&mut self, desired: &Desired, names: &Names) -> Result<(), PublishError>;
+
     /// The revision in force; 0 before the first.
     fn revision(&self) -> u64;
 

@@ -31,6 +31,7 @@ mod open;
 mod pinned;
 pub mod pins;
 pub mod program;
+mod publish;
 mod relocate;
 mod resent;
 mod rounds;
@@ -49,17 +50,13 @@ mod worker;
 pub mod writer;
 
 use std::collections::BTreeMap;
-use std::mem;
-use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aya::maps::{HashMap, MapData};
-use canary_common::backend::{Backend, State};
 use canary_common::endpoint::Endpoint;
-use canary_common::settings::Settings as Row;
 use canary_common::socket::SocketPick;
 use tokio::sync::oneshot;
 
@@ -84,7 +81,7 @@ use crate::datapath::{
     SocketsStatus,
 };
 use crate::foresee::Foreseen;
-use crate::plan::{Published, Write, fits, plan, plan_some};
+use crate::plan::{Published, Write, fits, fits_some, plan, plan_some};
 use crate::sever::{Order, Progress, Share};
 
 /// A leaving backend or frontend with live flows is kept for so long at most.
@@ -152,95 +149,13 @@ impl Kernel {
     pub fn took(&self) -> Took {
         self.took
     }
-
-    /// Carries out what was planned at `start`. Whatever fails, the plan stands: what it lacks is
-    /// done first by the next.
-    fn carry_out(
-        &mut self,
-        desired: &Desired,
-        (writes, planning): (Vec<Write>, Duration),
-        start: Instant,
-    ) -> Result<u64, PublishError> {
-        self.owed.extend(writes);
-        let writes = mem::take(&mut self.owed);
-        let done = self.try_carry_out(desired, &writes, planning, start);
-        let done =
-            done.and_then(|revision| self.settle_locals().map(|()| revision).map_err(Into::into));
-        if done.is_err() {
-            // A store that was done already may be done again.
-            self.owed = writes;
-        }
-        done
-    }
-
-    fn try_carry_out(
-        &mut self,
-        desired: &Desired,
-        writes: &[Write],
-        planning: Duration,
-        start: Instant,
-    ) -> Result<u64, PublishError> {
-        if writes.is_empty() && self.revision > 0 {
-            return Ok(self.revision);
-        }
-        // New weights alone do not move anybody.
-        let moves = |write: &Write| !matches!(write, Write::Record { .. } | Write::Current { .. });
-        let somebody_moves = writes.iter().any(moves);
-        if somebody_moves {
-            self.locality.withdraw(
-                desired,
-                &self.published,
-                &mut self.writer,
-                &mut self.attachments,
-            )?;
-        }
-        let is_new = writes.iter().any(|write| matches!(write, Write::Frontend { .. }));
-        if is_new {
-            // What began before the frontend is found must not be taken for ours.
-            self.attachments.table().rejuvenate()?;
-        }
-        match self.upgrade.take() {
-            None => self.perform(writes).context("write the tables")?,
-            Some(upgrade) => {
-                let taken = self.take_over(&upgrade, writes);
-                self.upgrade = taken.is_err().then_some(upgrade);
-                taken.context("take over from tables of another layout")?;
-            }
-        }
-        if is_new {
-            self.ask_conntrack()?;
-            self.heed_conntrack(self.revision == 0)?;
-        }
-        if writes.iter().any(ends_datagrams) {
-            self.sweep.hurry();
-            self.note_pods()?;
-            self.sockets.hurry();
-        }
-        if somebody_moves {
-            self.locality.settle(&self.published, &mut self.writer, &mut self.attachments)?;
-        }
-        self.revision = self.revision.saturating_add(1);
-        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
-        self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
-        Ok(self.revision)
-    }
-
-    fn perform(&mut self, writes: &[Write]) -> Result<()> {
-        writes.iter().try_for_each(|write| self.writer.perform(write))
-    }
-}
-
-/// Whether a store says that a backend takes no datagrams any more.
-fn ends_datagrams(write: &Write) -> bool {
-    let alive = Backend::word_of(State::Alive);
-    matches!(write, Write::BackendState { state, .. } if *state != alive)
 }
 
 impl Datapath for Kernel {
     fn publish(&mut self, desired: &Desired) -> Result<u64, PublishError> {
         let start = Instant::now();
         let desired = &*self.locality.with_local(desired, &mut self.attachments)?;
-        let has_policies = desired.services.iter().any(DesiredService::has_local);
+        let has_policies = desired.services.iter().any(|service| service.has_local());
         self.settle_returning(desired, None)?;
         self.locals.withdraw(desired, &self.published)?;
         let planned = self.planned(|published| plan(published, desired))?;
@@ -270,6 +185,10 @@ impl Datapath for Kernel {
 
     fn check(&self, desired: &Desired) -> Result<(), PublishError> {
         fits(&self.published, desired)
+    }
+
+    fn check_some(&mut self, desired: &Desired, names: &Names) -> Result<(), PublishError> {
+        fits_some(&mut self.published, desired, names)
     }
 
     fn revision(&self) -> u64 {

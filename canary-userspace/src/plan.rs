@@ -19,6 +19,8 @@ mod published;
 mod reuse;
 mod rows;
 
+use std::convert::Infallible;
+
 use canary_common::endpoint::Endpoint;
 use canary_common::limits;
 use canary_common::service::Record;
@@ -266,19 +268,33 @@ pub fn plan_some(
 ) -> Result<Vec<Write>, Blocked> {
     let rest = published.is_adopted();
     let result = published.plan(|tables, before| {
-        let mut delta = Delta { put: Vec::new(), gone: Vec::new() };
-        for name in names {
-            match (before.service(name), desired.service(name)) {
-                (old, Some(new)) if old != Some(new) => delta.put.push((old, new)),
-                (_, Some(_)) => {}
-                (old, None) => delta.gone.push((name, old)),
-            }
-        }
-        Builder::new(tables).build(&delta, rest)
+        Builder::new(tables).build(&Delta::of(names, before, desired), rest)
     });
     let writes = result.map_err(|short| short.blocks(published))?;
     published.planned(desired, names);
     Ok(writes)
+}
+
+/// As [`fits`], where no service but those of `names` differs from what is published.
+///
+/// # Errors
+///
+/// [`PublishError::Full`].
+pub fn fits_some(
+    published: &mut Published,
+    desired: &Desired,
+    names: &Names,
+) -> Result<(), PublishError> {
+    let rest = published.is_adopted();
+    let tried: Result<Infallible, Option<Short>> = published.plan(|tables, before| {
+        // An error, whatever comes of it: the plan is taken back.
+        Err(Builder::new(tables).build(&Delta::of(names, before, desired), rest).err())
+    });
+    let Err(Some(short)) = tried else { return Ok(()) };
+    match short.blocks(published) {
+        Blocked::Full(error) => Err(error),
+        Blocked::Grace | Blocked::Pass => fits(published, desired),
+    }
 }
 
 /// Says whether the tables can take `desired`, waiting for no grace period and no pass.

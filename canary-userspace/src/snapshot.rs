@@ -1,27 +1,30 @@
 //! The whole picture that a source yields: entries and instances.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use imbl::OrdMap;
 
 use crate::catalog::{Node, Registered, Sourced};
 use crate::entry::reference::Entries;
 use crate::entry::{ProxyDefaults, Resolver, ServiceDefaults, Splitter};
 
 /// Everything the compiler needs to know: one whole, consistent picture.
+///
+/// A copy shares all that neither has changed since.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// This node.
     pub node: Arc<Node>,
     /// Resolvers by service.
-    pub resolvers: BTreeMap<String, Sourced<Resolver>>,
+    pub resolvers: OrdMap<String, Arc<Sourced<Resolver>>>,
     /// Splitters by service.
-    pub splitters: BTreeMap<String, Sourced<Splitter>>,
+    pub splitters: OrdMap<String, Arc<Sourced<Splitter>>>,
     /// Defaults by service.
-    pub defaults: BTreeMap<String, Sourced<ServiceDefaults>>,
+    pub defaults: OrdMap<String, Arc<Sourced<ServiceDefaults>>>,
     /// Defaults of all services, under the name `global`.
-    pub proxies: BTreeMap<String, Sourced<ProxyDefaults>>,
+    pub proxies: OrdMap<String, Arc<Sourced<ProxyDefaults>>>,
     /// Instances, sorted by (service, id).
-    pub instances: Vec<Registered>,
+    pub instances: Vec<Arc<Registered>>,
 }
 
 impl<'e> Entries<'e> for &'e Snapshot {
@@ -37,8 +40,8 @@ impl<'e> Entries<'e> for &'e Snapshot {
 impl Snapshot {
     /// The instances registered as `service`, by id.
     #[must_use]
-    pub fn instances_of(&self, service: &str) -> &[Registered] {
-        let name = |registered: &Registered| registered.instance.service.as_str().cmp(service);
+    pub fn instances_of(&self, service: &str) -> &[Arc<Registered>] {
+        let name = |registered: &Arc<Registered>| registered.instance.service.as_str().cmp(service);
         let from = self.instances.partition_point(|one| name(one).is_lt());
         let rest = self.instances.get(from..).unwrap_or_default();
         let count = rest.partition_point(|one| name(one).is_eq());

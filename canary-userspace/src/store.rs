@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{Builder, Database, DatabaseError, StorageError};
@@ -66,8 +66,6 @@ pub enum Write {
     Registration(String, Option<Stored>),
     /// Adds a change to the log or replaces it; the oldest go where there are too many.
     Record(Box<Record>),
-    /// Takes a change that was not made out of the log.
-    NoRecord(u64),
     /// The entries of a service that were in force before its last change; `None` forgets them.
     Past(String, Option<Past>),
     /// The files in force.
@@ -134,8 +132,6 @@ type Open = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
-    /// What takes back writes that were refused when they may be on disk already.
-    owed: Mutex<Vec<Write>>,
     bounds: log::Bounds,
 }
 
@@ -210,7 +206,7 @@ impl Store {
         })?;
         let database = RwLock::new(Some(database));
         let shared = Arc::new(Shared { database, open_again, path: path.to_owned() });
-        Ok((Self { shared, owed: Mutex::default(), bounds: log::Bounds::default() }, contents))
+        Ok((Self { shared, bounds: log::Bounds::default() }, contents))
     }
 
     /// Performs `writes` as one, and remembers `index`; they are on disk when this returns.
@@ -219,26 +215,7 @@ impl Store {
     ///
     /// [`StoreError::Failed`]; nothing has changed then.
     pub fn commit(&self, index: u64, writes: &[Write]) -> Result<(), StoreError> {
-        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.shared.commit(index, [&owed, writes], self.bounds)?;
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        Ok(())
-    }
-
-    /// Takes back what was written, or may have been. Where the disk fails, that is done before
-    /// the next write instead.
-    pub fn take_back(&self, index: u64, undo: Vec<Write>) {
-        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        for write in undo {
-            // Who tries again and again on a full disk owes the same again and again.
-            if !owed.contains(&write) {
-                owed.push(write);
-            }
-        }
-        drop(owed);
-        if let Err(error) = self.commit(index, &[]) {
-            tracing::warn!(%error, "a refused change is taken out of the store by the next write");
-        }
+        self.shared.commit(index, writes, self.bounds)
     }
 
     /// A reader of the log, which other threads may use.
@@ -268,13 +245,9 @@ impl Store {
 
 impl Shared {
     /// After a failure redb refuses everything: the database is closed, and opened again at once
-    /// or at the next use.
-    fn commit(
-        &self,
-        index: u64,
-        writes: [&[Write]; 2],
-        bounds: log::Bounds,
-    ) -> Result<(), StoreError> {
+    /// or at the next use. What had reached the disk when it failed is found then, and is done.
+    fn commit(&self, index: u64, writes: &[Write], bounds: log::Bounds) -> Result<(), StoreError> {
+        let before = self.with(tables::index)?;
         let written = self.with(|database| tables::write_all(database, index, writes, bounds))?;
         let error = match written {
             Ok(()) => return Ok(()),
@@ -284,7 +257,10 @@ impl Shared {
         if let Err(error) = self.reopen() {
             tracing::warn!(%error, "the store stays closed until its next use");
         }
-        Err(error)
+        let Ok(now) = self.with(tables::index) else { return Err(error) };
+        let is_done =
+            matches!((before, now), (Ok(before), Ok(now)) if before != now && now == index);
+        if is_done { Ok(()) } else { Err(error) }
     }
 
     fn read<T>(

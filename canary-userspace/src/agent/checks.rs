@@ -8,10 +8,9 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Agent;
-use super::state::State;
 use crate::catalog::{
-    CheckState, Health, Instance, LoneCheck, NODE_MAINTENANCE, Origin, Registered,
-    SERVICE_MAINTENANCE, parse_check, to_check_definition,
+    CheckState, Instance, LoneCheck, NODE_MAINTENANCE, SERVICE_MAINTENANCE, parse_check,
+    to_check_definition,
 };
 use crate::compile::Names;
 use crate::health::{Change, Noted, Remembered};
@@ -35,8 +34,9 @@ impl Agent {
         self.note(noted);
     }
 
-    /// Brings what checks say into the snapshot, and publishes if that changes somebody's health.
+    /// Brings what checks say into the state, and publishes if that changes an instance's health.
     pub(super) fn note(&mut self, noted: Vec<Noted>) {
+        let mut next = self.engine.state().clone();
         // Services, `None` for all: a check of the node is one of every instance.
         let (mut seen, mut moved) = (Some(Names::new()), Some(Names::new()));
         for Noted { service_id, state, before, remembered } in noted {
@@ -45,8 +45,8 @@ impl Agent {
                 tracing::info!(check, status, output = &*state.output, "check changed");
             }
             self.unsaved.states.insert(state.id.to_string(), Some(remembered));
-            let differs = self.show(&service_id, &state);
-            let service = self.state.service_of(&service_id);
+            let differs = next.show(&service_id, &state);
+            let service = next.service_of(&service_id);
             for names in [Some(&mut seen), differs.then_some(&mut moved)].into_iter().flatten() {
                 match (service_id.is_empty(), names.as_mut()) {
                     (true, _) => *names = None,
@@ -55,73 +55,33 @@ impl Agent {
                 }
             }
         }
-        if moved.as_ref().is_none_or(|moved| !moved.is_empty()) {
-            self.catch_up(moved.as_ref());
+        let differs = moved.as_ref().is_none_or(|moved| !moved.is_empty());
+        if differs && self.engine.frozen().is_none() {
+            let prepared = self.engine.prepare(next, moved.as_ref());
+            self.engine.publish(prepared);
+        } else {
+            *self.engine.state_mut() = next;
         }
         self.announce_instances(seen.as_ref());
     }
 
-    /// Puts a check's new state in the place of its old one; `true` if somebody's health changed.
-    fn show(&mut self, service_id: &str, state: &Arc<CheckState>) -> bool {
-        if !service_id.is_empty() {
-            let found = self.state.instance_mut(service_id);
-            return found.is_some_and(|registered| replace(registered, state));
-        }
-        let instances = self.state.snapshot.instances.iter_mut();
-        instances.fold(false, |moved, registered| replace(registered, state) | moved)
-    }
-
-    /// Asks the checks for the health of every instance, or of those of the services `names`.
-    pub(super) fn refresh_health(&mut self, names: Option<&Names>) {
-        let State { snapshot, checks: lone, .. } = &mut self.state;
-        let checks = &self.checks;
-        let state = |lone: &LoneCheck| checks.state(&lone.check, &lone.service_id);
-        let mut of_node = Vec::new();
-        let mut by_instance: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for lone in lone.values().map(|lone| &lone.value) {
-            if lone.of_node() {
-                of_node.push(state(lone));
-            } else {
-                by_instance.entry(&lone.service_id).or_default().push(state(lone));
-            }
-        }
-        let mut states = Vec::new();
-        let wanted = |found: &&mut Registered| {
-            // A followed source says itself how they are.
-            !matches!(found.origin, Origin::Followed(_))
-                && names.is_none_or(|names| names.contains(&found.instance.service))
-        };
-        for registered in snapshot.instances.iter_mut().filter(wanted) {
-            let Instance { id, checks: own, .. } = &registered.instance;
-            states.clear();
-            states.extend(of_node.iter().cloned());
-            states.extend(own.iter().map(|check| checks.state(check, id)));
-            states.extend(by_instance.get(id.as_str()).into_iter().flatten().cloned());
-            // What is there already stays where it is in memory.
-            let same = registered.checks.len() == states.len()
-                && registered.checks.iter().zip(&states).all(|(a, b)| Arc::ptr_eq(a, b));
-            if !same {
-                registered.checks = states.as_slice().into();
-            }
-            registered.health = Health::worst(&registered.checks);
-        }
-    }
-
     /// Runs the checks of the instances in force, after a change of the services `names` or of all.
     pub(super) fn watch_checks(&mut self, names: Option<&Names>) {
-        let State { snapshot, checks: lone, .. } = &self.state;
-        let own = snapshot.instances.iter().flat_map(|Registered { instance, .. }| {
+        let state = self.engine.state();
+        let own = state.snapshot.instances.iter().flat_map(|registered| {
+            let instance = &registered.instance;
             instance.checks.iter().map(|check| (check, instance.id.as_str()))
         });
         // A check of an instance that is not there waits for it.
-        let lone = lone
+        let lone = state
+            .checks
             .values()
             .map(|lone| &lone.value)
-            .filter(|lone| lone.of_node() || self.state.instance(&lone.service_id).is_some());
+            .filter(|lone| lone.of_node() || state.instance(&lone.service_id).is_some());
         let lone = lone.map(|lone| (&lone.check, &*lone.service_id));
         let ended = self.checks.watch(own.chain(lone));
         self.unsaved.states.extend(ended.into_iter().map(|id| (id, None)));
-        self.refresh_health(names);
+        self.engine.state_mut().refresh_health(&self.checks, names);
     }
 
     /// Keeps states of checks for the next start, now or when it is time.
@@ -134,7 +94,7 @@ impl Agent {
         let states = std::mem::take(&mut self.unsaved.states);
         let states = states.into_iter().map(|(id, state)| (id, state.map(|state| json!(state))));
         let write = Write::CheckStates(states.collect());
-        if let Err(error) = self.store.commit(self.index, &[write]) {
+        if let Err(error) = self.store.commit(self.books.index, &[write]) {
             tracing::warn!(%error, "states of checks are not kept");
         }
     }
@@ -152,25 +112,16 @@ impl Agent {
     /// Every check and the instance it is about, `None` for the node.
     #[must_use]
     pub fn check_states(&self) -> Vec<(Option<&Instance>, Arc<CheckState>)> {
-        let lone = self.state.checks.values().map(|lone| &lone.value);
+        let lone = self.engine.state().checks.values().map(|lone| &lone.value);
         let of_node = lone
             .filter(|lone| lone.of_node())
             .map(|lone| (None, self.checks.state(&lone.check, "")));
-        let of_instances = self.state.snapshot.instances.iter().flat_map(|registered| {
+        let of_instances = self.engine.state().snapshot.instances.iter().flat_map(|registered| {
             let own = registered.checks.iter().filter(|check| !check.of_node);
             own.map(|check| (Some(&registered.instance), Arc::clone(check)))
         });
         of_node.chain(of_instances).collect()
     }
-}
-
-/// Puts `state` in the place of the same check's old one; `true` if the health changed.
-fn replace(registered: &mut Registered, state: &Arc<CheckState>) -> bool {
-    let found = registered.checks.iter_mut().find(|check| check.id == state.id);
-    let Some(check) = found else { return false };
-    *check = Arc::clone(state);
-    let health = Health::worst(&registered.checks);
-    std::mem::replace(&mut registered.health, health) != health
 }
 
 /// What the store keeps of a check on its own, or of a maintenance mode.
@@ -201,7 +152,7 @@ mod tests {
     use crate::agent::memory::Memory;
     use crate::agent::start::Started;
     use crate::audit::{Author, Intent};
-    use crate::catalog::parse_registration;
+    use crate::catalog::{Health, parse_registration};
     use crate::settings::Settings;
     use crate::store::Store;
 

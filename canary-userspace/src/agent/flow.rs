@@ -5,11 +5,11 @@ use std::sync::Arc;
 use canary_common::endpoint::Endpoint;
 
 use super::Agent;
-use super::refusal::Refusal;
 use crate::compile::{DesiredService, DesiredSplit, protocol_name, socket};
 use crate::datapath::Look;
 use crate::document::flow::{Bounds, ExplainFlow, Known, Slot};
 use crate::foresee::Foreseen;
+use crate::refusal::Refusal;
 
 impl Agent {
     /// What can be looked at beside the loop, for who asks about `service`, where one is named.
@@ -21,7 +21,10 @@ impl Agent {
         if let Some(name) = service.filter(|name| !self.knows(name)) {
             return Err(Refusal::not_found(format!("no service is known as {name:?}")));
         }
-        self.datapath.look().ok_or_else(|| Refusal::failed("this datapath cannot be looked at"))
+        self.engine
+            .datapath()
+            .look()
+            .ok_or_else(|| Refusal::failed("this datapath cannot be looked at"))
     }
 
     /// Whether a service is in force, or may still have connections.
@@ -30,7 +33,12 @@ impl Agent {
         let in_force =
             |service: &DesiredService| service.name == name || service.splits.iter().any(is_target);
         self.services().any(in_force)
-            || self.datapath.counters().keys().any(|key| key.service == name || key.target == name)
+            || self
+                .engine
+                .datapath()
+                .counters()
+                .keys()
+                .any(|key| key.service == name || key.target == name)
     }
 
     /// What a flow from `client` to `frontend` gets and has.
@@ -45,13 +53,13 @@ impl Agent {
     ) -> Result<ExplainFlow, Refusal> {
         let shown = |endpoint: &Endpoint| socket(endpoint).to_string();
         let protocol = protocol_name(frontend.protocol);
-        let found = self.datapath.foresee(client, frontend);
+        let found = self.engine.datapath().foresee(client, frontend);
         let found = found.map_err(|error| Refusal::failed(format!("{error:#}")))?;
         let Some(foreseen) = found else {
             let text = format!("no frontend is at {}/{protocol}", shown(&frontend));
             return Err(Refusal::not_found(text));
         };
-        let service = self.datapath.claims().remove(&frontend).unwrap_or_default();
+        let service = self.engine.datapath().claims().remove(&frontend).unwrap_or_default();
         let Foreseen { hash, by_address, .. } = foreseen;
         Ok(ExplainFlow {
             client: shown(&client),
@@ -71,7 +79,7 @@ impl Agent {
                 subset: known.split.subset,
                 idle_seconds: known.idle.into(),
             }),
-            revision: self.datapath.revision(),
+            revision: self.engine.datapath().revision(),
         })
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Agent;
-use super::change::Change;
-use super::refusal::Refusal;
 use super::start::lines;
-use super::state::Edit;
+use super::transaction::Change;
 use crate::audit::{Action, Altered, Intent};
-use crate::catalog::{Origin, Registered, to_check_definition, to_definition, to_maintenance};
+use crate::catalog::{Origin, to_check_definition, to_definition, to_maintenance};
 use crate::document::{Applied, Difference, Export};
+use crate::engine::Edit;
 use crate::entry;
+use crate::refusal::Refusal;
 use crate::source::files;
 use crate::source::{Definitions, EntryKey, key_of};
 use crate::store::SourceFile;
@@ -20,9 +20,10 @@ impl Agent {
     #[must_use]
     pub fn export(&self, all: bool) -> Export {
         let wanted = |origin: &Origin| all || *origin == Origin::Store;
-        let entries = self.state.entries().into_iter().filter(|entry| wanted(&entry.origin));
+        let entries =
+            self.engine.state().entries().into_iter().filter(|entry| wanted(&entry.origin));
         let instances = self.instances().iter().filter(|instance| wanted(&instance.origin));
-        let checks = self.state.checks.values().filter(|check| wanted(&check.origin));
+        let checks = self.engine.state().checks.values().filter(|check| wanted(&check.origin));
         let (maintenance, checks): (Vec<_>, Vec<_>) =
             checks.map(|check| &check.value).partition(|lone| lone.is_maintenance());
         Export {
@@ -51,16 +52,17 @@ impl Agent {
         let mut edits = Vec::new();
         if replace {
             let of_store = |origin: &Origin| !origin.is_of_file();
-            let entries = self.state.entries().into_iter();
+            let entries = self.engine.state().entries().into_iter();
             let keys = entries.filter(|e| of_store(&e.origin)).map(|e| key_of(&e.value));
             let gone: BTreeSet<EntryKey> =
                 keys.filter(|key| !set.entries.contains_key(key)).collect();
             edits.extend(gone.into_iter().map(|key| Edit::Entry(key, None)));
             let ids = self.instances().iter().filter(|i| of_store(&i.origin));
-            let ids = ids.map(|Registered { instance, .. }| &instance.id);
+            let ids = ids.map(|registered| &registered.instance.id);
             let gone = ids.filter(|id| !set.instances.contains_key(*id));
             edits.extend(gone.map(|id| Edit::Instance(id.clone(), None)));
-            let checks = self.state.checks.iter().filter(|(_, check)| of_store(&check.origin));
+            let checks =
+                self.engine.state().checks.iter().filter(|(_, check)| of_store(&check.origin));
             let gone = checks.map(|(id, _)| id).filter(|id| !set.checks.contains_key(*id));
             edits.extend(gone.map(|id| Edit::Check(id.clone(), None)));
         }
@@ -85,20 +87,23 @@ impl Agent {
     ///
     /// The [`Refusal`]; nothing has changed then.
     pub(super) fn apply(&mut self, change: Change) -> Result<Applied, Refusal> {
-        let revision_before = self.datapath.revision();
+        let revision_before = self.engine.datapath().revision();
         let dry_run = change.intent.dry_run;
-        self.change(change, |agent, altered| {
-            let mut changes: Vec<Difference> = altered.iter().map(difference).collect();
-            changes.sort();
-            let warnings = agent.all_warnings().into_iter().map(super::report::warning);
-            Applied {
-                changes,
-                revision_before,
-                revision: agent.datapath.revision(),
-                dry_run,
-                warnings: warnings.collect(),
-            }
-        })
+        self.change(change, |agent, altered| agent.applied(altered, revision_before, dry_run))
+    }
+
+    /// What a change about any services did.
+    pub(super) fn applied(
+        &self,
+        altered: &[Altered],
+        revision_before: u64,
+        dry_run: bool,
+    ) -> Applied {
+        let mut changes: Vec<Difference> = altered.iter().map(difference).collect();
+        changes.sort();
+        let warnings = self.all_warnings().into_iter().map(super::report::warning);
+        let revision = self.engine.datapath().revision();
+        Applied { changes, revision_before, revision, dry_run, warnings: warnings.collect() }
     }
 }
 

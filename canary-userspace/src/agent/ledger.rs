@@ -5,16 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::Agent;
-use super::change::Entries;
 use super::checks::to_stored;
 use super::split::{moves, weights_of};
-use super::state::{Edit, InstanceMove};
+use super::{Agent, Topics};
 use crate::audit::{Action, Altered, Author, CHECK, REGISTRATION, Record};
 use crate::catalog::{Instance, LoneCheck, Origin, Sourced, to_definition};
+use crate::engine::{Entries, State, Touched};
 use crate::entry::{self, Entry};
 use crate::source::{EntryKey, Indices, KINDS};
-use crate::store::{Past, Stored, Write};
+use crate::store::{Contents, Past, Stored, Write};
 
 /// What a change means for the store and for the agent's records.
 #[derive(Debug)]
@@ -25,8 +24,6 @@ pub(super) struct Ledger {
     number: u64,
     /// What to write; nothing where nothing is different.
     pub(super) writes: Vec<Write>,
-    /// Takes `writes` back.
-    pub(super) undo: Vec<Write>,
     entries: Vec<(EntryKey, Option<Indices>)>,
     instances: Vec<(String, Option<Indices>)>,
     checks: Vec<(String, Option<Indices>)>,
@@ -55,14 +52,12 @@ impl Ledger {
             severed: None,
         };
         self.writes.push(Write::Record(Box::new(record.clone())));
-        self.undo.push(Write::NoRecord(self.number));
         self.record = Some(record);
     }
 
     /// Leaves entries and their indices to the source that has them: only the change is kept.
     pub(super) fn of_source(&mut self) {
         self.writes.retain(|write| matches!(write, Write::Past(..)));
-        self.undo.clear();
         self.entries.clear();
     }
 
@@ -104,7 +99,6 @@ impl Ledger {
             };
             let (before, after) = (row(old, known), row(new, indices));
             if before != after {
-                self.undo.push(write(before));
                 self.writes.push(write(after));
             }
         }
@@ -139,7 +133,6 @@ impl Ledger {
         let row = |lone: Option<&LoneCheck>, indices: Option<Indices>| {
             lone.zip(indices).map(|(lone, indices)| stored(to_stored(lone), indices))
         };
-        self.undo.push(Write::Check(id.to_owned(), row(old, Some(known))));
         self.writes.push(Write::Check(id.to_owned(), row(new, indices)));
         self.checks.push((id.to_owned(), indices));
         self.altered.push(Altered {
@@ -151,8 +144,14 @@ impl Ledger {
         });
     }
 
-    fn change_instance(&mut self, moved: &InstanceMove<'_>, known: Indices) {
-        let InstanceMove { id, before, after, stored_before, stored_after } = *moved;
+    /// An instance as it was in force and is, and as the store had it and has it.
+    fn change_instance(
+        &mut self,
+        id: &str,
+        [before, after]: [Option<&Instance>; 2],
+        [stored_before, stored_after]: [Option<&Instance>; 2],
+        known: Indices,
+    ) {
         let differs = before != after;
         let indices = match (before, after) {
             (_, None) => None,
@@ -165,7 +164,6 @@ impl Ledger {
         };
         let (old, new) = (row(stored_before, Some(known)), row(stored_after, indices));
         if old != new {
-            self.undo.push(Write::Registration(id.to_owned(), old));
             self.writes.push(Write::Registration(id.to_owned(), new));
         }
         if !differs {
@@ -193,14 +191,72 @@ impl Ledger {
     }
 }
 
-impl Agent {
-    /// What is different after a change.
-    pub(super) fn ledger(&self, before: &Entries, after: &Entries, inverses: &[Edit]) -> Ledger {
+/// Indices, and what else is remembered of changes that were made.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) indices: BTreeMap<EntryKey, Indices>,
+    /// Of instances that changed since the start.
+    pub(super) instances: BTreeMap<String, Indices>,
+    pub(super) checks: BTreeMap<String, Indices>,
+    /// Index after the start: that of every instance since.
+    pub(super) index_at_start: u64,
+    pub(super) past: BTreeMap<String, Past>,
+    /// Index of the last change that queries see.
+    pub(super) index: u64,
+    /// The index up to which the store has promised that none is given twice.
+    pub(super) reserved: u64,
+    pub(super) topics: Topics,
+    /// Number of the last change in the log.
+    pub(super) last_change: u64,
+}
+
+impl Books {
+    /// Nothing is remembered but what the store has.
+    pub(super) fn new(contents: &Contents) -> Self {
+        // One further: nobody knows what changed while no agent ran.
+        let index = contents.index.saturating_add(1);
+        Self {
+            indices: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            index_at_start: 1,
+            past: contents.past.clone(),
+            index,
+            reserved: 0,
+            topics: Topics::new(index),
+            last_change: contents.last_change,
+        }
+    }
+
+    /// What a change means that makes one set of `entries` and one state another.
+    pub(super) fn compare(
+        &self,
+        entries: &[Entries; 2],
+        [before, after]: [&State; 2],
+        touched: &Touched,
+    ) -> Ledger {
+        let mut ledger = self.compare_entries(entries);
+        for id in touched.instances(before, after) {
+            let in_force = [before, after].map(|state| Some(&state.instance(&id)?.instance));
+            let stored = [before, after].map(|state| state.stored_instance(&id));
+            ledger.change_instance(&id, in_force, stored, self.of_instance(&id));
+        }
+        for id in &touched.checks {
+            let known = self.checks.get(id).copied().unwrap_or_default();
+            let stored = [before, after].map(|state| state.stored_check(id));
+            let lone = stored.iter().rev().find_map(|check| *check);
+            let service = lone.map(|lone| after.service_of_check(lone)).unwrap_or_default();
+            ledger.change_check(id, service, stored, known);
+        }
+        ledger
+    }
+
+    /// What a change of entries alone means.
+    pub(super) fn compare_entries(&self, [before, after]: &[Entries; 2]) -> Ledger {
         let mut ledger = Ledger {
             index: self.index.saturating_add(1),
             number: self.last_change.saturating_add(1),
             writes: Vec::new(),
-            undo: Vec::new(),
             entries: Vec::new(),
             instances: Vec::new(),
             checks: Vec::new(),
@@ -218,9 +274,7 @@ impl Agent {
             ledger.altered.iter().map(|altered| altered.service.clone()).collect();
         for service in services {
             let past = past(&service, before);
-            let known = self.past.get(&service).cloned();
             ledger.writes.push(Write::Past(service.clone(), Some(past.clone())));
-            ledger.undo.push(Write::Past(service.clone(), known));
             let moved =
                 moves(&service, &weights_of(&service, before), &weights_of(&service, after));
             if !moved.is_empty() {
@@ -228,61 +282,59 @@ impl Agent {
             }
             ledger.past.push((service, past));
         }
-        for inverse in inverses {
-            self.state.instance_moves(inverse, &mut |moved| {
-                ledger.change_instance(moved, self.instance_indices(moved.id));
-            });
-            if let Edit::Check(id, old) = inverse {
-                let known = self.check_indices.get(id).copied().unwrap_or_default();
-                let new = self.state.stored_check(id);
-                let service = new.or(old.as_ref()).map(|lone| self.state.service_of_check(lone));
-                ledger.change_check(id, service.unwrap_or_default(), [old.as_ref(), new], known);
-            }
-        }
         ledger
     }
 
+    /// When this node was first seen: it does not change while the agent runs.
+    pub(super) fn of_node(&self) -> Indices {
+        Indices { create: self.index_at_start, modify: self.index_at_start }
+    }
+
+    /// When an instance was registered and last changed: at the start, if not since then.
+    pub(super) fn of_instance(&self, id: &str) -> Indices {
+        self.instances.get(id).copied().unwrap_or_else(|| self.of_node())
+    }
+
+    /// When an entry was made and last changed; zeros if it is not there.
+    pub(super) fn of_entry(&self, key: &EntryKey) -> Indices {
+        self.indices.get(key).copied().unwrap_or_default()
+    }
+}
+
+impl Agent {
     /// Remembers what is in force now, and returns what is different.
     pub(super) fn record(&mut self, ledger: Ledger) -> Vec<Altered> {
+        let books = &mut self.books;
         let keys = ledger.entries.iter().map(|(key, _)| key.clone());
-        self.topics.touch_entries(keys, ledger.index);
+        books.topics.touch_entries(keys, ledger.index);
         for (key, indices) in ledger.entries {
-            put(&mut self.indices, key, indices);
+            put(&mut books.indices, key, indices);
         }
         for (id, indices) in ledger.instances {
-            put(&mut self.instance_indices, id, indices);
+            put(&mut books.instances, id, indices);
         }
         for (id, indices) in ledger.checks {
-            put(&mut self.check_indices, id, indices);
+            put(&mut books.checks, id, indices);
         }
-        self.past.extend(ledger.past);
+        books.past.extend(ledger.past);
         if !ledger.writes.is_empty() {
             self.move_index(ledger.index);
         }
-        let Some(mut record) = ledger.record else { return Vec::new() };
-        self.last_change = record.number;
-        let revision = self.datapath.revision();
-        if record.revision != revision {
-            // The tables were the same in the end.
-            record.revision = revision;
-            let write = Write::Record(Box::new(record.clone()));
-            if let Err(error) = self.store.commit(self.index, &[write]) {
-                tracing::warn!(%error, "the log names a revision that is not in force");
-            }
-        }
+        let Some(record) = ledger.record else { return Vec::new() };
+        self.books.last_change = record.number;
         record.changes
     }
 
     /// When this node was first seen: it does not change while the agent runs.
     #[must_use]
     pub fn node_indices(&self) -> Indices {
-        Indices { create: self.index_at_start, modify: self.index_at_start }
+        self.books.of_node()
     }
 
     /// When an instance was registered and last changed: at the start, if not since then.
     #[must_use]
     pub fn instance_indices(&self, id: &str) -> Indices {
-        self.instance_indices.get(id).copied().unwrap_or_else(|| self.node_indices())
+        self.books.of_instance(id)
     }
 }
 

@@ -87,7 +87,7 @@ impl Datapath for Memory {
     }
 
     fn publish_some(&mut self, desired: &Desired, names: &Names) -> Result<u64, PublishError> {
-        let others = |desired: &Desired| -> Vec<DesiredService> {
+        let others = |desired: &Desired| -> Vec<Arc<DesiredService>> {
             let all = desired.services.iter();
             all.filter(|service| !names.contains(&service.name)).cloned().collect()
         };
@@ -106,6 +106,10 @@ impl Datapath for Memory {
                 setting: "limits.services",
             }),
         }
+    }
+
+    fn check_some(&mut self, desired: &Desired, _names: &Names) -> Result<(), PublishError> {
+        self.check(desired)
     }
 
     fn revision(&self) -> u64 {

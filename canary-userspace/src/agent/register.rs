@@ -1,16 +1,18 @@
 //! Registrations: instances, checks on their own, maintenance.
 
+use std::sync::Arc;
+
 use super::Agent;
-use super::change::Change;
-use super::refusal::Refusal;
-use super::state::Edit;
+use super::transaction::Change;
 use super::verbs::of_file;
 use crate::audit::{Action, Author, Intent};
 use crate::catalog::{
     Health, Instance, LoneCheck, NODE_MAINTENANCE, Registered, SERVICE_MAINTENANCE,
 };
 use crate::document::Changed;
+use crate::engine::Edit;
 use crate::health::NotSet;
+use crate::refusal::Refusal;
 
 impl Agent {
     /// Registers an instance. Checks that an earlier registration of it made and this one does
@@ -29,7 +31,9 @@ impl Agent {
         let mut edits = Vec::new();
         if replaced {
             edits.extend(self.without_checks(&id, |lone| !lone.is_maintenance()));
-        } else if let Some(old) = self.state.instance(&id).filter(|old| !old.origin.is_of_file()) {
+        } else if let Some(old) =
+            self.engine.state().instance(&id).filter(|old| !old.origin.is_of_file())
+        {
             let named = |id: &str| instance.checks.iter().any(|check| *check.id == *id);
             let kept = old.instance.checks.iter().filter(|old| !named(&old.id));
             let kept: Vec<_> = kept.cloned().collect();
@@ -75,11 +79,11 @@ impl Agent {
     ///
     /// The [`Refusal`]; nothing has changed then.
     pub fn register_check(&mut self, intent: &Intent, lone: LoneCheck) -> Result<Changed, Refusal> {
-        if !lone.of_node() && self.state.instance(&lone.service_id).is_none() {
+        if !lone.of_node() && self.engine.state().instance(&lone.service_id).is_none() {
             let text = format!("ServiceID {:?} does not exist", &*lone.service_id);
             return Err(Refusal::not_found(text));
         }
-        let service = self.state.service_of_check(&lone);
+        let service = self.engine.state().service_of_check(&lone);
         let edits = vec![Edit::Check(lone.check.id.to_string(), Some(lone))];
         self.change_of(&service, Change::new(Action::Register, intent, edits))
     }
@@ -91,15 +95,15 @@ impl Agent {
     /// The [`Refusal`]: there is none, or a file defines it.
     pub fn deregister_check(&mut self, intent: &Intent, id: &str) -> Result<Changed, Refusal> {
         let what = || format!("check id {id:?}");
-        if let Some(lone) = self.state.checks.get(id) {
+        if let Some(lone) = self.engine.state().checks.get(id) {
             if lone.origin.is_of_file() {
                 return Err(of_file(&what(), &lone.origin));
             }
-            let service = self.state.service_of_check(&lone.value);
+            let service = self.engine.state().service_of_check(&lone.value);
             let edits = vec![Edit::Check(id.to_owned(), None)];
             return self.change_of(&service, Change::new(Action::Deregister, intent, edits));
         }
-        let has = |registered: &&Registered| {
+        let has = |registered: &&Arc<Registered>| {
             registered.instance.checks.iter().any(|check| *check.id == *id)
         };
         let found = self.instances().iter().find(has).ok_or_else(|| unknown_check(id))?;
@@ -150,8 +154,8 @@ impl Agent {
             format!("{SERVICE_MAINTENANCE}{id}")
         };
         let lone = LoneCheck::maintenance(id, reason);
-        let service = self.state.service_of_check(&lone);
-        let there = self.state.checks.get(&check).map(|there| &there.origin);
+        let service = self.engine.state().service_of_check(&lone);
+        let there = self.engine.state().checks.get(&check).map(|there| &there.origin);
         if let Some(origin) = there.filter(|origin| !enable && origin.is_of_file()) {
             return Err(of_file("the maintenance mode", origin));
         }
@@ -170,7 +174,7 @@ impl Agent {
     ///
     /// Consul's text if there is none.
     pub(super) fn registered(&self, id: &str) -> Result<&Registered, Refusal> {
-        self.state.instance(id).ok_or_else(|| {
+        self.instance(id).ok_or_else(|| {
             Refusal::not_found(format!(
                 "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
             ))
@@ -179,7 +183,7 @@ impl Agent {
 
     /// The edits by which the store's checks of an instance go, as far as they are `wanted`.
     fn without_checks(&self, id: &str, wanted: fn(&LoneCheck) -> bool) -> Vec<Edit> {
-        let of_it = self.state.checks.iter().filter(|(_, lone)| {
+        let of_it = self.engine.state().checks.iter().filter(|(_, lone)| {
             *lone.value.service_id == *id && !lone.origin.is_of_file() && wanted(&lone.value)
         });
         of_it.map(|(check, _)| Edit::Check(check.clone(), None)).collect()

@@ -7,7 +7,6 @@ use canary_common::endpoint::Endpoint;
 use canary_common::layout::LAYOUT_VERSION;
 
 use super::Agent;
-use super::follow::Followed;
 use crate::catalog::Origin;
 use crate::compile::{self, Desired, DesiredLocal, DesiredService, DesiredSplit, Warning};
 use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage, SocketsStatus};
@@ -46,9 +45,9 @@ impl Agent {
     #[must_use]
     pub fn measure(&self) -> Measured {
         Measured {
-            counters: self.datapath.counters(),
-            draining: self.datapath.draining(),
-            waiting: self.topics.waiting(),
+            counters: self.engine.datapath().counters(),
+            draining: self.engine.datapath().draining(),
+            waiting: self.books.topics.waiting(),
         }
     }
 
@@ -60,18 +59,18 @@ impl Agent {
             role: interface.role.to_owned(),
             hook: interface.hook.to_owned(),
         };
-        let reasons = self.datapath.reasons().into_iter().filter(|(_, count)| *count > 0);
+        let reasons = self.engine.datapath().reasons().into_iter().filter(|(_, count)| *count > 0);
         let mut services: Vec<_> =
             self.services().map(|service| self.report(service, measured)).collect();
         services.sort_by(|a, b| a.service.cmp(&b.service));
         document::Status {
-            ready: self.datapath.revision() > 0,
-            revision: self.datapath.revision(),
+            ready: self.engine.datapath().revision() > 0,
+            revision: self.engine.datapath().revision(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             layout: LAYOUT_VERSION,
             source: self.source_report(),
-            interfaces: self.datapath.interfaces().into_iter().map(interface).collect(),
-            sockets: sockets(&self.datapath.sockets()),
+            interfaces: self.engine.datapath().interfaces().into_iter().map(interface).collect(),
+            sockets: sockets(&self.engine.datapath().sockets()),
             services,
             reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).collect(),
             warnings: self.all_warnings().into_iter().map(warning).collect(),
@@ -96,34 +95,22 @@ impl Agent {
             bytes,
             flows: flows.map(flow_usage),
         };
-        self.datapath.maps().into_iter().map(map).collect()
+        self.engine.datapath().maps().into_iter().map(map).collect()
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = &DesiredService> {
-        let compiled = self.compiler.compiled();
-        let followed = self.followed.as_ref();
-        // What does not fit is in force as it was before, or not at all.
-        let fits = move |service: &&DesiredService| {
-            !followed.is_some_and(|followed| followed.is_left_out(&service.name))
-        };
-        let unserved = followed.into_iter().flat_map(Followed::unserved);
-        compiled.desired.services.iter().chain(&compiled.idle).filter(fits).chain(unserved)
+        self.engine.now().services().map(|service| &**service)
     }
 
     fn source_report(&self) -> document::Source {
-        let (kind, address, error) = match &self.followed {
-            None => ("files", None, self.source.error.as_ref()),
-            Some(followed) => {
-                let condition = followed.condition();
-                (followed.kind(), Some(condition.address.clone()), condition.error.as_ref())
-            }
-        };
+        let fault = self.source.fault();
+        let frozen = self.engine.frozen();
         document::Source {
-            kind: kind.to_owned(),
-            address,
-            ok: error.is_none() && self.frozen.is_none(),
-            stale_seconds: error.map_or(0, |(_, since)| since.elapsed().as_secs()),
-            error: error.map(|(text, _)| text).or(self.frozen.as_ref()).cloned(),
+            kind: self.source.kind().to_owned(),
+            address: self.source.address(),
+            ok: fault.is_none() && frozen.is_none(),
+            stale_seconds: fault.as_ref().map_or(0, |fault| fault.since.elapsed().as_secs()),
+            error: fault.map(|fault| fault.text).or_else(|| frozen.cloned()),
         }
     }
 
@@ -135,33 +122,44 @@ impl Agent {
         });
         document::Service {
             service: service.name.clone(),
-            frontends: frontends(service, &*self.datapath),
-            locals: locals(&self.compiler.compiled().desired, &service.name),
+            frontends: frontends(service, self.engine.datapath()),
+            locals: locals(&self.engine.now().compiled().desired, &service.name),
             origin: origin.collect(),
             splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
         }
     }
 
+    /// What a change of `service` must say that is stored, and not in force.
+    pub(super) fn late_warning(&self, service: &str) -> Option<Warning> {
+        let text = format!("stored; not in force yet: {}", self.engine.late()?);
+        Some(Warning { service: service.to_owned(), text })
+    }
+
     /// Everything people should know, by service.
     pub(super) fn all_warnings(&self) -> Vec<Warning> {
         let node = |text: String| Warning { service: String::new(), text };
-        let hidden = self.state.hidden().map(|(service, what, origin)| Warning {
+        let hidden = self.engine.state().hidden().map(|(service, what, origin)| Warning {
             service,
             text: format!("{what} of {} is shadowed by the store", place(origin)),
         });
-        let late = self.late.iter().map(|(error, _)| {
-            node(format!("the tables are behind the health of instances: {error}"))
-        });
-        let mut warnings: Vec<Warning> = (self.compiler.compiled().warnings.iter())
-            .chain(self.state.file_warnings())
+        let late = self.engine.late().into_iter();
+        let late = late.map(|error| node(format!("the tables are behind what is wanted: {error}")));
+        let mut warnings: Vec<Warning> = (self.engine.now().compiled().warnings.iter())
+            .chain(self.engine.state().file_warnings())
             .cloned()
             .chain(hidden)
-            .chain(self.state.check_remarks().map(|(service, text)| Warning { service, text }))
-            .chain(self.followed.iter().flat_map(Followed::warnings))
+            .chain(
+                self.engine
+                    .state()
+                    .check_remarks()
+                    .map(|(service, text)| Warning { service, text }),
+            )
+            .chain(self.source.warnings())
+            .chain(self.engine.warnings())
             .collect();
         warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
-        let remarks = self.remarks.iter().cloned().map(node);
-        remarks.chain(late).chain(self.datapath.warnings()).chain(warnings).collect()
+        let notices = self.notices.iter().map(|notice| node(notice.to_string()));
+        notices.chain(late).chain(self.engine.datapath().warnings()).chain(warnings).collect()
     }
 }
 

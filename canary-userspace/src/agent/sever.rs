@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use tokio::sync::oneshot;
 
 use super::ledger::now_ms;
-use super::refusal::Refusal;
 use super::{Agent, Handle};
 use crate::audit::{Action, Intent, Record, Severed};
 use crate::compile::{DesiredService, SplitKey, socket};
 use crate::document::{self, Changed, Warning};
+use crate::refusal::Refusal;
 use crate::sever::{Order, Progress, Rate, Stage, Which};
 use crate::store::Write;
 
@@ -103,7 +103,7 @@ impl Agent {
     ///
     /// [`Kind::NotFound`](super::Kind::NotFound) if there was none.
     pub fn severing(&self, service: &str) -> Result<document::Severing, Refusal> {
-        let progress = self.datapath.severing(service).ok_or_else(|| {
+        let progress = self.engine.datapath().severing(service).ok_or_else(|| {
             Refusal::not_found(format!("no connections of {service:?} were severed by this agent"))
         })?;
         Ok(document(service, &progress))
@@ -118,11 +118,11 @@ impl Agent {
                  set its weight to 0 first, or use split set --rebalance"
             )));
         }
-        let resolver = self.state.snapshot.resolvers.get(&service.name);
+        let resolver = self.engine.state().snapshot.resolvers.get(&service.name);
         let known = resolver.is_some_and(|resolver| resolver.value.subsets.contains_key(subset))
             || service.splits.iter().any(|split| split.key.is_named(subset))
             // One that is no more may have connections still.
-            || self.datapath.counters().keys().any(|key| {
+            || self.engine.datapath().counters().keys().any(|key| {
                 key.service == service.name && key.is_named(subset)
             });
         if known {
@@ -137,7 +137,8 @@ impl Agent {
             Which::Backend(backend) => backend.to_string(),
             _ => String::new(),
         };
-        self.datapath
+        self.engine
+            .datapath_mut()
             .sever(order)
             .ok_or_else(|| Refusal::invalid(format!("no backend is known at {backend}")))
     }
@@ -157,19 +158,19 @@ impl Agent {
         let severed =
             Severed { service: service.to_owned(), connections, rate: progress.rate.to_string() };
         let record = Record {
-            number: self.last_change.saturating_add(1),
+            number: self.books.last_change.saturating_add(1),
             time_ms: now_ms(),
             author: intent.author.clone(),
             action: Action::Sever,
-            index: self.index,
-            revision: self.datapath.revision(),
+            index: self.books.index,
+            revision: self.engine.datapath().revision(),
             changes: Vec::new(),
             weights: BTreeMap::new(),
             severed: Some(severed),
         };
         let number = record.number;
-        self.store.commit(self.index, &[Write::Record(Box::new(record))])?;
-        self.last_change = number;
+        self.store.commit(self.books.index, &[Write::Record(Box::new(record))])?;
+        self.books.last_change = number;
         Ok(())
     }
 }

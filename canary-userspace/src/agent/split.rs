@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::change::{Change, Entries};
-use super::refusal::Refusal;
-use super::state::Edit;
+use super::transaction::Change;
 use super::{Agent, Released};
 use crate::audit::{Action, Intent};
 use crate::document::{Changed, Moved, SplitChange, Weight, Weights};
+use crate::engine::{Edit, Entries};
 use crate::entry::{self, Entry, Resolver, Splitter};
+use crate::refusal::Refusal;
 use crate::sever::{Rate, Which};
 use crate::source::{RESOLVER, SPLITTER, key_of};
 
@@ -20,7 +20,11 @@ impl Agent {
     /// [`Kind::NotFound`](super::Kind::NotFound) if nobody knows the service.
     pub fn weights(&self, service: &str) -> Result<Weights, Refusal> {
         let splits = self.splits(service)?;
-        Ok(Weights { service: service.to_owned(), splits, revision: self.datapath.revision() })
+        Ok(Weights {
+            service: service.to_owned(),
+            splits,
+            revision: self.engine.datapath().revision(),
+        })
     }
 
     /// Sets the weights that `change` names by subset; the others stay. With `rebalance` as many
@@ -37,7 +41,7 @@ impl Agent {
         rebalance: Option<Rate>,
     ) -> Result<Released, Refusal> {
         let mut splits = self.splits(service)?;
-        if !self.state.snapshot.splitters.contains_key(service) {
+        if !self.engine.state().snapshot.splitters.contains_key(service) {
             splits.clear();
         }
         for (subset, &weight) in change {
@@ -62,7 +66,8 @@ impl Agent {
         sever: Option<Rate>,
     ) -> Result<Released, Refusal> {
         let mut splits = self.splits(service)?;
-        let resolver = self.state.snapshot.resolvers.get(service).map(|resolver| &resolver.value);
+        let resolver =
+            self.engine.state().snapshot.resolvers.get(service).map(|resolver| &resolver.value);
         let default = resolver.map(|resolver| resolver.default_subset.clone()).unwrap_or_default();
         let stable = to.map_or_else(|| default.clone(), str::to_owned);
         if stable.is_empty() {
@@ -83,7 +88,7 @@ impl Agent {
             None => self.set_weight(service, &mut splits, &stable, 100.0)?,
         }
         let ends = sever.map(|rate| (Which::Shareless, rate));
-        let no_splitter = !self.state.snapshot.splitters.contains_key(service);
+        let no_splitter = !self.engine.state().snapshot.splitters.contains_key(service);
         if no_splitter && stable == default {
             // Everything goes there already, and a splitter would only have to be deleted again.
             let nothing = Change::new(Action::Rollback, intent, Vec::new());
@@ -95,7 +100,7 @@ impl Agent {
 
     /// The splits of a service as written; without a splitter, what that means.
     fn splits(&self, service: &str) -> Result<Vec<Weight>, Refusal> {
-        let snapshot = &self.state.snapshot;
+        let snapshot = &self.engine.state().snapshot;
         let splitter = snapshot.splitters.get(service).map(|splitter| &splitter.value);
         let resolver = snapshot.resolvers.get(service).map(|resolver| &resolver.value);
         let known = splitter.is_some()
@@ -123,7 +128,7 @@ impl Agent {
             split.weight = weight;
             return Ok(());
         }
-        let resolver = self.state.snapshot.resolvers.get(service);
+        let resolver = self.engine.state().snapshot.resolvers.get(service);
         if !resolver.is_some_and(|resolver| resolver.value.subsets.contains_key(subset)) {
             return Err(Refusal::invalid(format!(
                 "service {service:?} does not have a subset named {subset:?}"
@@ -140,7 +145,7 @@ impl Agent {
         service: &str,
         splits: &[Weight],
     ) -> Result<Change, Refusal> {
-        let old = self.state.snapshot.splitters.get(service);
+        let old = self.engine.state().snapshot.splitters.get(service);
         let meta = old.map(|splitter| splitter.value.meta.clone()).unwrap_or_default();
         let split = |split: &Weight| {
             let target = if split.service == service { "" } else { &split.service };
@@ -172,16 +177,18 @@ impl Agent {
         ends: Option<(Which, Rate)>,
     ) -> Result<Released, Refusal> {
         let before = self.splits(service).unwrap_or_default();
-        let revision_before = self.datapath.revision();
+        let revision_before = self.engine.datapath().revision();
         let dry_run = change.intent.dry_run;
         self.change(change, |agent, _| {
             let after = agent.splits(service).unwrap_or_default();
-            let warnings = agent.warnings_of(service).into_iter().map(super::report::warning);
+            let late = agent.late_warning(service).filter(|_| !dry_run);
+            let warnings = agent.warnings_of(service).into_iter().chain(late);
+            let warnings = warnings.map(super::report::warning);
             let changed = Changed {
                 service: service.to_owned(),
                 weights: moves(service, &before, &after),
                 revision_before,
-                revision: agent.datapath.revision(),
+                revision: agent.engine.datapath().revision(),
                 dry_run,
                 warnings: warnings.collect(),
                 severing: None,
@@ -196,7 +203,7 @@ impl Agent {
         if let Some(refusal) = self.refusal_while_frozen() {
             return refusal;
         }
-        let snapshot = &self.state.snapshot;
+        let snapshot = &self.engine.state().snapshot;
         let names = (snapshot.instances.iter().map(|other| &other.instance.service))
             .chain(snapshot.resolvers.keys())
             .chain(snapshot.splitters.keys());

@@ -3,27 +3,28 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::UdpSocket;
-use std::time::Instant;
 
 use anyhow::Context;
 use ring::digest::{SHA256, digest};
 use tokio::sync::mpsc;
 
-use super::change::Entries;
+use super::Agent;
 use super::checks::{Unsaved, stored_check};
 use super::follow::Followed;
-use super::state::{Edit, State};
-use super::{Agent, SourceState, Topics};
+use super::ledger::Books;
+use super::notice::{Notice, UNTIL_IMPORT};
+use super::source::{Files, Source};
 use crate::audit::{Action, Author};
 use crate::catalog::{DATACENTER, Node, Origin, Pairs, Sourced, parse_registration};
-use crate::compile::Compiler;
 use crate::datapath::Datapath;
+use crate::engine::{Edit, Engine, Entries, State};
 use crate::entry;
 use crate::error::{ConfigError, Position};
 use crate::health::{Change as HealthChange, Checks, Remembered};
-use crate::settings::{Settings, Source};
-use crate::source::{Definitions, Following, Indices, News, consul, files};
-use crate::store::{Contents, Opened, SourceFile, Stored, Write};
+use crate::refusal::Refusal;
+use crate::settings::{self, Settings};
+use crate::source::{Definitions, Indices, News, SplitPlaces, consul, files};
+use crate::store::{Contents, Opened, SourceFile, StoreError, Stored, Write};
 
 /// An agent, and what it is to listen to.
 pub(crate) struct Started {
@@ -54,105 +55,66 @@ impl Agent {
         // Only traffic that is already flowing must not be judged anew.
         let adopted = datapath.revision() > 0;
         let (checks, changes) = Checks::new(remembered(&contents, adopted));
-        let layer = match &settings.source {
-            Source::Files => Origin::Store,
-            Source::Consul(_) => Origin::Followed(consul::KIND),
+        let mut books = Books::new(&contents);
+        let (source, state, news): (Box<dyn Source>, _, _) = match &settings.source {
+            settings::Source::Files => {
+                let state =
+                    of_store(State::new(node(settings), Origin::Store), &contents, &mut books)?;
+                (Box::new(Files::new(settings.config_dirs.clone())), state, None)
+            }
+            settings::Source::Consul(consul) => {
+                let kept = store.followed(consul::KIND)?;
+                let (following, news) = consul::follow(consul, kept.as_ref())?;
+                let state = State::new(node(settings), Origin::Followed(consul::KIND));
+                (Box::new(Followed::new(following)), state, Some(news))
+            }
         };
         let mut agent = Self {
-            config_dirs: settings.config_dirs.clone(),
-            state: State::new(node(settings), layer),
+            engine: Engine::new(state, datapath),
+            source,
             store,
-            datapath,
+            books,
             checks,
-            compiler: Compiler::default(),
-            remarks: warning.into_iter().collect(),
-            indices: BTreeMap::new(),
-            past: contents.past.clone(),
-            instance_indices: BTreeMap::new(),
-            check_indices: BTreeMap::new(),
-            index_at_start: 1,
-            // One further: nobody knows what changed while no agent ran.
-            index: contents.index.saturating_add(1),
-            reserved: 0,
-            topics: Topics::new(contents.index.saturating_add(1)),
-            last_change: contents.last_change,
-            source: SourceState::default(),
-            frozen: None,
+            notices: warning.into_iter().map(Notice::Store).collect(),
             store_lost,
-            late: None,
             unsaved: Unsaved::default(),
-            followed: None,
+            planned: None,
         };
-        agent.move_index(agent.index);
-        let news = match &settings.source {
-            Source::Files => {
-                agent.load_store(&contents)?;
-                agent.first_revision(&contents, adopted)?;
-                None
-            }
-            Source::Consul(consul) => {
-                let kept = agent.store.followed(consul::KIND)?;
-                let (following, news) = consul::follow(consul, kept.as_ref())?;
-                agent.begin_to_follow(following, &contents);
-                Some(news)
-            }
-        };
-        agent.index_at_start = agent.index;
+        agent.move_index(agent.books.index);
+        if news.is_some() {
+            agent.note_unused(&contents);
+            agent.remember_followed()?;
+        } else {
+            agent.first_revision(&contents, adopted)?;
+        }
+        agent.books.index_at_start = agent.books.index;
         // What was there at the start has not changed since.
-        agent.topics.compare(None, &agent.state.snapshot.instances);
+        agent.books.topics.compare(None, &agent.engine.state().snapshot.instances);
         Ok(Started { agent, changes, news })
     }
 
-    /// Takes what the source said before as what is in force, and leaves the store's layer out.
-    fn begin_to_follow(&mut self, following: Following, contents: &Contents) {
+    /// Says of what is written in the store that the source which is followed is used instead.
+    fn note_unused(&mut self, contents: &Contents) {
         let unused = [
             (contents.entries.len(), "config entries"),
             (contents.registrations.len(), "registrations"),
         ];
-        for (count, what) in unused.into_iter().filter(|(count, _)| *count > 0) {
-            let kind = following.kind;
-            self.remarks
-                .push(format!("{count} {what} in the store are not used: {kind} is followed"));
-        }
-        self.followed = Some(Followed::new(following));
-        self.remember_followed();
-    }
-
-    /// Fills the store's layer.
-    fn load_store(&mut self, contents: &Contents) -> anyhow::Result<()> {
-        for ((kind, name), stored) in &contents.entries {
-            let decoded = entry::parse(stored.json.to_string().as_bytes())
-                .with_context(|| format!("the store's {kind}/{name} cannot be used"))?;
-            let key = (kind.clone(), name.clone());
-            self.indices.insert(key.clone(), indices(stored));
-            self.state.apply(Edit::Entry(key, Some(Box::new(decoded.entry))));
-        }
-        for (id, stored) in &contents.registrations {
-            let instance = parse_registration(stored.json.to_string().as_bytes())
-                .with_context(|| format!("the store's registration {id:?} cannot be used"))?;
-            self.instance_indices.insert(id.clone(), indices(stored));
-            self.state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
-        }
-        for (id, stored) in &contents.checks {
-            let check = stored_check(id, &stored.json)
-                .with_context(|| format!("the store's check {id:?} cannot be used"))?;
-            self.check_indices.insert(id.clone(), indices(stored));
-            self.state.apply(Edit::Check(id.clone(), Some(check)));
-        }
-        Ok(())
+        let followed = self.source.kind();
+        let unused = unused.into_iter().filter(|(count, _)| *count > 0);
+        self.notices.extend(unused.map(|(count, what)| Notice::Unused { count, what, followed }));
     }
 
     /// Publishes what files and store say; if that cannot be, what they said last.
     fn first_revision(&mut self, contents: &Contents, adopted: bool) -> anyhow::Result<()> {
-        if adopted && self.store_lost && self.load_files().is_ok() {
+        if adopted && self.store_lost && self.want_files().is_ok() {
             tracing::warn!("{UNTIL_IMPORT}");
-            self.frozen = Some(UNTIL_IMPORT.to_owned());
-            self.remarks.push(UNTIL_IMPORT.to_owned());
+            self.engine.freeze(UNTIL_IMPORT.to_owned());
+            self.notices.push(Notice::UntilImport);
             return Ok(());
         }
         let Err(error) = self.try_files(contents) else { return Ok(()) };
         tracing::error!(error = %error, "the configuration cannot be used");
-        self.source.error = Some((error.clone(), Instant::now()));
+        self.source.note_files(Some(error.text.clone()));
         let last_good = self.store.last_good()?;
         let fallback = match last_good.map(|files| self.try_set(&files)) {
             Some(Ok(())) => {
@@ -165,23 +127,21 @@ impl Agent {
         };
         anyhow::ensure!(adopted, "{error}");
         tracing::warn!(%fallback, "the tables stay as they are");
-        self.frozen = Some(error);
+        self.engine.freeze(error.text);
         Ok(())
     }
 
-    /// Takes note of what files define, and publishes nothing.
-    fn load_files(&mut self) -> Result<(), String> {
-        let files = files::read(&self.config_dirs).map_err(|error| error.to_string())?;
-        let mut set = files::decode(&files).map_err(|errors| lines(&errors))?;
-        set.splits.clear();
-        self.state.apply(Edit::Files(set));
+    /// Takes what files define as what is wanted, and publishes nothing.
+    fn want_files(&mut self) -> Result<(), Refusal> {
+        let (set, _) = decode(&self.read_files()?)?;
+        let transaction = self.prepare(vec![Edit::Files(set)], SplitPlaces::default())?;
+        self.engine.want(transaction.prepared);
         self.watch_checks(None);
-        self.refresh_health(None);
         Ok(())
     }
 
-    fn try_files(&mut self, contents: &Contents) -> Result<(), String> {
-        let files = files::read(&self.config_dirs).map_err(|error| error.to_string())?;
+    fn try_files(&mut self, contents: &Contents) -> Result<(), Refusal> {
+        let files = self.read_files()?;
         self.try_set(&files)?;
         let last_good = self.store.last_good().unwrap_or_default();
         self.note_start(contents, last_good.is_some_and(|kept| kept != files));
@@ -189,30 +149,32 @@ impl Agent {
         Ok(())
     }
 
-    fn try_set(&mut self, files: &[SourceFile]) -> Result<(), String> {
-        let mut set = files::decode(files).map_err(|errors| lines(&errors))?;
-        let mut places = std::mem::take(&mut set.splits);
-        self.state.apply(Edit::Files(set));
-        self.state.retain_of_files(&mut places);
-        self.refresh_health(None);
-        let published = self
-            .check_new_files()
-            .and_then(|()| self.check_checks())
-            .and_then(|()| self.check(None, &places))
-            .and_then(|()| self.compile(None))
-            .and_then(|next| self.publish(next));
-        if let Err(refusal) = published {
-            self.state.apply(Edit::Files(Definitions::default()));
-            return Err(refusal.text);
+    fn try_set(&mut self, files: &[SourceFile]) -> Result<(), Refusal> {
+        let (set, places) = decode(files)?;
+        let transaction = self.prepare(vec![Edit::Files(set)], places)?;
+        self.engine.verify(&transaction.prepared)?;
+        self.put_in_force(transaction.prepared, &None, true);
+        // Nothing is in force yet that could stay until the kernel takes it.
+        match self.engine.late() {
+            Some(error) if self.engine.datapath().revision() == 0 => Err(Refusal::failed(error)),
+            _ => Ok(()),
         }
-        self.watch_checks(None);
-        Ok(())
+    }
+
+    /// The files of the configuration directories.
+    ///
+    /// # Errors
+    ///
+    /// What of them cannot be read.
+    pub(super) fn read_files(&self) -> Result<Vec<SourceFile>, Refusal> {
+        let directories = self.source.directories().unwrap_or_default();
+        files::read(directories).map_err(|error| Refusal::invalid(error.to_string()))
     }
 
     /// Writes down what is different since the agent ran last. What files say as before keeps its
     /// indices; where a file is another, the index moves, for something may be different.
     fn note_start(&mut self, contents: &Contents, files_differ: bool) {
-        let after = self.entries_in(&None);
+        let after = self.engine.state().entries_in(&None);
         let of_store = after.iter().filter(|(_, entry)| entry.origin == Origin::Store);
         let mut before: Entries =
             of_store.map(|(key, entry)| (key.clone(), entry.clone())).collect();
@@ -223,46 +185,81 @@ impl Agent {
                 Some(entry) => entry.origin.clone(),
                 None => Origin::File { path: String::new(), position: Position::default() },
             };
-            self.indices.insert(key.clone(), indices(stored));
+            self.books.indices.insert(key.clone(), indices(stored));
             before.insert(key.clone(), Sourced { value: decoded.entry, origin });
         }
-        let mut ledger = self.ledger(&before, &after, &[]);
+        let mut ledger = self.books.compare_entries(&[before, after]);
         if contents.index == 0 {
             ledger.forget_before();
         }
-        ledger.sign(Action::Start, Author::Agent, self.datapath.revision());
+        ledger.sign(Action::Start, Author::Agent, self.engine.datapath().revision());
         if ledger.writes.is_empty() && !files_differ {
             return;
         }
         if let Err(error) = self.store.commit(ledger.index, &ledger.writes) {
-            tracing::error!(%error, "{NOT_KEPT}");
-            self.remarks.push(format!("{NOT_KEPT}: {error}"));
+            self.note_not_kept(&error);
         }
-        self.index = ledger.index;
+        self.books.index = ledger.index;
         self.record(ledger);
     }
 
     /// Keeps the files in force for a start at which they cannot be used.
-    pub(super) fn keep_last_good(&mut self, files: Vec<SourceFile>) {
-        self.remarks.retain(|remark| !remark.starts_with(NOT_KEPT));
-        let kept = match self.store.last_good() {
-            Ok(Some(kept)) if kept == files => Ok(()),
-            Ok(_) => self.store.commit(self.index, &[Write::LastGood(files)]),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            tracing::error!(%error, "{NOT_KEPT}");
-            self.remarks.push(format!("{NOT_KEPT}: {error}"));
+    fn keep_last_good(&mut self, files: Vec<SourceFile>) {
+        if self.keeps(&files) {
+            return;
         }
+        if let Err(error) = self.store.commit(self.books.index, &[Write::LastGood(files)]) {
+            self.note_not_kept(&error);
+        }
+    }
+
+    /// Whether the store has these files as those that were in force last.
+    pub(super) fn keeps(&self, files: &[SourceFile]) -> bool {
+        self.store.last_good().is_ok_and(|kept| kept.is_some_and(|kept| kept == files))
+    }
+
+    fn note_not_kept(&mut self, error: &StoreError) {
+        let notice = Notice::FilesNotKept(error.to_string());
+        tracing::error!("{notice}");
+        self.notices.retain(|notice| !matches!(notice, Notice::FilesNotKept(_)));
+        self.notices.push(notice);
     }
 }
 
-/// What is said while the tables hold what the lost store said.
-pub(super) const UNTIL_IMPORT: &str = "the tables stay as they are, for the store is lost: `canaryctl \
-                                       import` brings a backup of it, `canaryctl reload` goes on \
-                                       with the files alone";
-/// What is said when the files in force could not be copied.
-const NOT_KEPT: &str = "the files in force are not kept for a restart";
+/// The definitions of a set of files, and where its splits are.
+///
+/// # Errors
+///
+/// What is wrong with them, one file a line.
+pub(super) fn decode(files: &[SourceFile]) -> Result<(Definitions, SplitPlaces), Refusal> {
+    let mut set = files::decode(files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
+    let places = std::mem::take(&mut set.splits);
+    Ok((set, places))
+}
+
+/// What the store has, as what is wanted.
+fn of_store(mut state: State, contents: &Contents, books: &mut Books) -> anyhow::Result<State> {
+    for ((kind, name), stored) in &contents.entries {
+        let decoded = entry::parse(stored.json.to_string().as_bytes())
+            .with_context(|| format!("the store's {kind}/{name} cannot be used"))?;
+        let key = (kind.clone(), name.clone());
+        books.indices.insert(key.clone(), indices(stored));
+        state.apply(Edit::Entry(key, Some(Box::new(decoded.entry))));
+    }
+    for (id, stored) in &contents.registrations {
+        let instance = parse_registration(stored.json.to_string().as_bytes())
+            .with_context(|| format!("the store's registration {id:?} cannot be used"))?;
+        books.instances.insert(id.clone(), indices(stored));
+        state.apply(Edit::Instance(id.clone(), Some(Box::new(instance))));
+    }
+    for (id, stored) in &contents.checks {
+        let check = stored_check(id, &stored.json)
+            .with_context(|| format!("the store's check {id:?} cannot be used"))?;
+        books.checks.insert(id.clone(), indices(stored));
+        state.apply(Edit::Check(id.clone(), Some(check)));
+    }
+    Ok(state)
+}
 
 /// Errors of several files, one a line.
 pub(super) fn lines(errors: &[ConfigError]) -> String {

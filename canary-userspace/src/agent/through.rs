@@ -12,15 +12,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::change::Change;
-use super::follow::Followed;
-use super::refusal::Refusal;
-use super::state::Edit;
 use super::{Agent, Handle};
-use crate::audit::{Action, Altered, Author};
-use crate::compile::{Compiler, Names};
+use crate::audit::{Action, Author};
 use crate::document::{Applied, Changed, Warning};
+use crate::engine::Edit;
 use crate::entry::{self, Entry};
+use crate::refusal::Refusal;
 use crate::source::consul::{Answered, Writer};
 use crate::source::{DEFAULTS, EntryKey, Indices, PROXY, RESOLVER, SPLITTER};
 
@@ -125,7 +122,7 @@ impl Handle {
             match self.take(&writer, &ticket, &writes).await? {
                 Taken::All => {
                     let late = self.until_back(&writes, &mut heard).await?;
-                    let revision = self.call(|agent| agent.datapath.revision()).await?;
+                    let revision = self.call(|agent| agent.engine.datapath().revision()).await?;
                     return Ok(done.finished(revision, late));
                 }
                 Taken::Conflict(_) if ticket.cas.is_some() => {
@@ -218,125 +215,64 @@ impl Agent {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Refusal>,
     ) -> Result<Plan<T>, Refusal> {
-        let Some(followed) = &mut self.followed else {
-            return Ok(Plan { done: work(self)?, writes: Vec::new(), source: None });
-        };
-        followed.planned = Some(Vec::new());
+        let source = self.source.followed().map(|followed| followed.writes());
+        self.planned = source.is_some().then(Vec::new);
         let done = work(self);
-        let followed = self.followed.as_mut();
-        let writes = followed.and_then(|followed| followed.planned.take()).unwrap_or_default();
-        Ok(Plan { done: done?, writes, source: self.followed.as_ref().map(Followed::writes) })
+        let writes = self.planned.take().unwrap_or_default();
+        Ok(Plan { done: done?, writes, source })
     }
 
-    /// Tries a change on the state as it is here, takes it back, and notes what is to be written.
-    ///
-    /// # Errors
-    ///
-    /// What [`Agent::change`] would refuse it for; instances are not for this agent to change.
-    pub(super) fn plan_change<T>(
-        &mut self,
-        change: Change,
-        report: impl FnOnce(&Self, &[Altered]) -> T,
-    ) -> Result<T, Refusal> {
-        let Change { action, intent, edits, .. } = change;
-        let kind = self.followed.as_ref().map_or("", Followed::kind);
-        let mut writes = Vec::new();
-        for edit in &edits {
-            let Edit::Entry(key, entry) = edit else {
-                let text =
-                    format!("instances and their health are read from {kind}: register them there");
-                return Err(Refusal::not_allowed(text));
-            };
-            writes.push(Planned {
+    /// What is to be written at the source to make `edits`.
+    pub(super) fn plan_writes(
+        &self,
+        action: Action,
+        author: &Author,
+        edits: &[Edit],
+    ) -> Vec<Planned> {
+        let planned = |edit: &Edit| match edit {
+            Edit::Entry(key, entry) => Some(Planned {
                 key: key.clone(),
                 entry: entry.as_deref().cloned(),
-                indices: self.indices.get(key).copied().unwrap_or_default(),
+                indices: self.books.of_entry(key),
                 is_derived: !matches!(action, Action::Write | Action::Delete | Action::Import),
                 action,
-                author: intent.author.clone(),
-            });
-        }
+                author: author.clone(),
+            }),
+            _ => None,
+        };
+        let mut writes: Vec<Planned> = edits.iter().filter_map(planned).collect();
         // Subsets before the splits that name them, and after them where they go.
         writes.sort_by_key(rank);
-        let names: Names = writes.iter().map(|planned| planned.key.1.clone()).collect();
-        let names = (!writes.iter().any(|planned| planned.key.0 == PROXY)).then_some(names);
-        let scope = names.clone();
-        let before = self.entries_in(&scope);
-        let mut inverses: Vec<Edit> =
-            edits.into_iter().filter_map(|edit| self.state.apply(edit)).collect();
-        let after = self.entries_in(&scope);
-        let altered = self.ledger(&before, &after, &inverses).altered;
-        let result = self.try_followed(names.as_ref(), |agent| report(agent, &altered));
-        while let Some(inverse) = inverses.pop() {
-            self.state.apply(inverse);
-        }
-        if let Some(names) = &names {
-            self.compiler.update(&self.state.snapshot, names);
-        }
-        let result = result?;
-        let planned = self.followed.as_mut().map(|followed| &mut followed.planned);
-        match planned {
-            _ if intent.dry_run => {}
-            Some(Some(planned)) => planned.extend(writes),
-            _ => {
-                return Err(Refusal::failed(format!(
-                    "{kind} is followed: nothing is written here"
-                )));
-            }
-        }
-        Ok(result)
+        writes
     }
 
-    /// Looks at the state as it has been edited as if it were in force.
+    /// Has `writes` made at the source, once the change is worked out.
     ///
     /// # Errors
     ///
-    /// Why a service could not be served that can be served now.
-    fn try_followed<T>(
-        &mut self,
-        names: Option<&Names>,
-        report: impl FnOnce(&Self) -> T,
-    ) -> Result<T, Refusal> {
-        let snapshot = &self.state.snapshot;
-        let in_force = if let Some(names) = names {
-            self.compiler.update(snapshot, names);
-            None
-        } else {
-            let whole = Compiler::new(snapshot, &self.datapath.claims());
-            Some(std::mem::replace(&mut self.compiler, whole))
+    /// Nobody waits for them: the agent itself writes nothing at a source.
+    pub(super) fn propose(&mut self, writes: Vec<Planned>) -> Result<(), Refusal> {
+        let kind = self.source.kind();
+        let Some(planned) = &mut self.planned else {
+            return Err(Refusal::failed(format!("{kind} is followed: nothing is written here")));
         };
-        let compiled = self.compiler.compiled();
-        let known = |service: &str| self.followed.as_ref().is_some_and(|f| !f.is_served(service));
-        let refused = compiled.refused.iter().find(|new| !known(&new.service));
-        let result = if let Some(refused) = refused {
-            Err(Refusal::invalid(refused.text.clone()))
-        } else {
-            let mixed = self.desired_followed();
-            let fits = self.datapath.check(mixed.as_ref().unwrap_or(&compiled.desired));
-            fits.map(|()| report(self)).map_err(Refusal::from)
-        };
-        if let Some(compiler) = in_force {
-            self.compiler = compiler;
-        }
-        result
+        planned.extend(writes);
+        Ok(())
     }
 
     /// Whether the source has said what was written.
     fn is_back(&self, planned: &Planned) -> bool {
-        let here = self.state.entry(&planned.key).map(|entry| entry.value);
+        let here = self.engine.state().entry(&planned.key).map(|entry| entry.value);
         // Somebody may have written it again since.
-        let is_newer = || {
-            let indices = self.indices.get(&planned.key).copied().unwrap_or_default();
-            indices.modify != planned.indices.modify
-        };
-        let is_served = self.followed.as_ref().is_some_and(|f| f.is_served(&planned.key.1));
-        let is_in_force = self.late.is_none() && is_served;
+        let is_newer = || self.books.of_entry(&planned.key).modify != planned.indices.modify;
+        let is_served = !self.engine.now().unserved().contains(&planned.key.1);
+        let is_in_force = self.engine.late().is_none() && is_served;
         is_in_force && (here == planned.entry || is_newer())
     }
 
     /// What the source will say is somebody's doing here.
     fn expect_back(&mut self, planned: Planned) {
-        if let Some(followed) = &mut self.followed {
+        if let Some(followed) = self.source.followed() {
             let Planned { key, entry, action, author, .. } = planned;
             let json = entry.as_ref().map_or(Value::Null, entry::to_json);
             followed.expected.insert(key, (json, action, author));

@@ -6,6 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use futures_util::future::select_all;
 use tokio::sync::watch;
@@ -148,7 +149,7 @@ impl Topics {
     pub(super) fn compare(
         &mut self,
         services: Option<&BTreeSet<String>>,
-        instances: &[Registered],
+        instances: &[Arc<Registered>],
     ) -> BTreeSet<Topic> {
         let mut topics = BTreeSet::new();
         let Some(services) = services else {
@@ -175,7 +176,7 @@ impl Topics {
     fn compare_one(
         &mut self,
         service: &str,
-        instances: &[Registered],
+        instances: &[Arc<Registered>],
         topics: &mut BTreeSet<Topic>,
     ) {
         let before = self.seen.get(service).copied();
@@ -201,9 +202,10 @@ impl Topics {
         };
     }
 
-    fn look_at(&self, instances: &[Registered]) -> Seen {
+    fn look_at(&self, instances: &[Arc<Registered>]) -> Seen {
         let [mut registrations, mut health] = [(); 2].map(|()| self.hashes.build_hasher());
-        for Registered { node, checks, instance, health: state, .. } in instances {
+        for registered in instances {
+            let Registered { node, checks, instance, health: state, .. } = &**registered;
             (node, instance).hash(&mut registrations);
             (node, instance, checks, state).hash(&mut health);
         }

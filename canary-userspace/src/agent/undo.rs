@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::Agent;
-use super::change::Change;
-use super::refusal::Refusal;
-use super::state::Edit;
+use super::transaction::Change;
 use super::verbs::of_file;
 use crate::audit::{Action, Intent};
 use crate::document::Changed;
+use crate::engine::Edit;
 use crate::entry;
+use crate::refusal::Refusal;
 use crate::source::{EntryKey, KINDS};
 use crate::store::Past;
 
@@ -28,7 +28,7 @@ impl Agent {
     ) -> Result<Changed, Refusal> {
         let past = match to {
             Some(number) => self.entries_after(service, number)?,
-            None => self.past.get(service).cloned().ok_or_else(|| {
+            None => self.books.past.get(service).cloned().ok_or_else(|| {
                 Refusal::not_found(format!(
                     "no change of service {service:?} is known that could be undone"
                 ))
@@ -49,7 +49,7 @@ impl Agent {
         }
         let mut past = Past::new();
         for kind in KINDS {
-            let entry = self.state.entry(&(kind.to_owned(), service.to_owned()));
+            let entry = self.engine.state().entry(&(kind.to_owned(), service.to_owned()));
             let json = entry.map_or(Value::Null, |entry| entry::to_json(&entry.value));
             past.insert(kind.to_owned(), json);
         }
@@ -75,11 +75,11 @@ impl Agent {
 
     /// The edit that puts `wanted` in force; `None` if it is.
     fn edit_back_to(&self, key: EntryKey, wanted: &Value) -> Result<Option<Edit>, Refusal> {
-        let current = self.state.entry(&key);
+        let current = self.engine.state().entry(&key);
         if current.as_ref().map_or(Value::Null, |entry| entry::to_json(&entry.value)) == *wanted {
             return Ok(None);
         }
-        let below = self.state.hidden_entry(&key);
+        let below = self.engine.state().hidden_entry(&key);
         if below.is_some_and(|entry| entry::to_json(&entry.value) == *wanted) {
             return Ok(Some(Edit::Entry(key, None)));
         }

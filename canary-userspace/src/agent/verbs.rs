@@ -1,18 +1,19 @@
 //! What can be asked of the agent: entries, registrations, files.
 
-use std::time::Instant;
+use std::sync::Arc;
 
-use super::change::Change;
-use super::refusal::Refusal;
-use super::start::lines;
-use super::state::Edit;
+use super::source::Destination;
+use super::start::decode;
+use super::transaction::Change;
 use super::{Agent, heap};
 use crate::audit::{Action, Intent};
 use crate::catalog::{Origin, Registered, Sourced};
 use crate::compile::Warning;
 use crate::document::{Applied, Changed};
+use crate::engine::Edit;
 use crate::entry::Entry;
-use crate::source::files::{self, place};
+use crate::refusal::Refusal;
+use crate::source::files::place;
 use crate::source::{EntryKey, Indices, key_of};
 
 impl Agent {
@@ -53,9 +54,11 @@ impl Agent {
             return Ok(None);
         }
         let service = key.1.clone();
-        let edits = match self.state.entry(&key) {
+        let edits = match self.engine.state().entry(&key) {
             // What cannot be served is not here, and may be deleted at the source.
-            None if self.followed.is_some() => vec![Edit::Entry(key, None)],
+            None if self.source.destination() == Destination::Source => {
+                vec![Edit::Entry(key, None)]
+            }
             // Deleting what is not there is done already.
             None => Vec::new(),
             Some(entry) if !entry.origin.is_of_file() => vec![Edit::Entry(key, None)],
@@ -69,47 +72,47 @@ impl Agent {
 
     /// Consul's check-and-set: 0 is the index of what is not there.
     fn is_at(&self, key: &EntryKey, cas: Option<u64>) -> bool {
-        let modify = self.indices.get(key).map_or(0, |indices| indices.modify);
+        let modify = self.books.indices.get(key).map_or(0, |indices| indices.modify);
         // A followed source may be ahead of what is known of it here: it judges.
-        self.followed.is_some() || cas.is_none_or(|cas| cas == modify)
+        self.source.destination() == Destination::Source || cas.is_none_or(|cas| cas == modify)
     }
 
     /// The config entry in force, and its indices.
     #[must_use]
     pub fn entry(&self, key: &EntryKey) -> Option<(Entry, Indices)> {
-        let indices = self.indices.get(key).copied().unwrap_or_default();
-        self.state.entry(key).map(|entry| (entry.value, indices))
+        let indices = self.books.indices.get(key).copied().unwrap_or_default();
+        self.engine.state().entry(key).map(|entry| (entry.value, indices))
     }
 
     /// The config entries in force of one kind, by name, and their indices.
     #[must_use]
     pub fn entries(&self, kind: &str) -> Vec<(Entry, Indices)> {
-        let keyed = self.state.entries().into_iter().map(|entry| (key_of(&entry.value), entry));
+        let keyed =
+            self.engine.state().entries().into_iter().map(|entry| (key_of(&entry.value), entry));
         keyed
             .filter(|(key, _)| key.0 == kind)
-            .map(|(key, entry)| (entry.value, self.indices.get(&key).copied().unwrap_or_default()))
+            .map(|(key, entry)| {
+                (entry.value, self.books.indices.get(&key).copied().unwrap_or_default())
+            })
             .collect()
     }
 
     /// The instances in force, by service and id.
     #[must_use]
-    pub fn instances(&self) -> &[Registered] {
-        &self.state.snapshot.instances
+    pub fn instances(&self) -> &[Arc<Registered>] {
+        &self.engine.state().snapshot.instances
     }
 
     /// The instance in force.
     #[must_use]
     pub fn instance(&self, id: &str) -> Option<&Registered> {
-        self.state.instance(id)
+        self.engine.state().instance(id).map(|registered| &**registered)
     }
 
     /// The instances in force of one service, by id.
     #[must_use]
-    pub fn instances_of(&self, service: &str) -> &[Registered] {
-        let all = self.instances();
-        let start = all.partition_point(|other| other.instance.service.as_str() < service);
-        let end = all.partition_point(|other| other.instance.service.as_str() <= service);
-        all.get(start..end).unwrap_or_default()
+    pub fn instances_of(&self, service: &str) -> &[Arc<Registered>] {
+        self.engine.state().snapshot.instances_of(service)
     }
 
     /// Reads the files again, as one set, and says what is different.
@@ -118,8 +121,11 @@ impl Agent {
     ///
     /// What is wrong with them; the set before stays in force.
     pub fn reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
-        if self.followed.is_some() {
-            return Ok(self.reload_followed(intent));
+        if let Some(followed) = self.source.followed() {
+            if !intent.dry_run {
+                followed.read_again();
+            }
+            return Ok(self.applied(&[], self.engine.datapath().revision(), intent.dry_run));
         }
         let result = self.try_reload(intent);
         heap::give_back();
@@ -128,31 +134,23 @@ impl Agent {
         }
         match &result {
             Ok(_) => {
-                self.source.error = None;
-                tracing::info!(revision = self.datapath.revision(), "reloaded");
+                self.source.note_files(None);
+                tracing::info!(revision = self.engine.datapath().revision(), "reloaded");
             }
             Err(refusal) => {
                 tracing::error!(error = %refusal, "the files are refused");
-                let since =
-                    self.source.error.as_ref().map_or_else(Instant::now, |(_, since)| *since);
-                self.source.error = Some((refusal.text.clone(), since));
+                self.source.note_files(Some(refusal.text.clone()));
             }
         }
         result
     }
 
     fn try_reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
-        let files =
-            files::read(&self.config_dirs).map_err(|error| Refusal::invalid(error.to_string()))?;
-        let mut set = files::decode(&files).map_err(|errors| Refusal::invalid(lines(&errors)))?;
-        let places = std::mem::take(&mut set.splits);
+        let files = self.read_files()?;
+        let (set, places) = decode(&files)?;
         let edits = vec![Edit::Files(set)];
-        let change = Change { places, ..Change::new(Action::Reload, intent, edits) };
-        let applied = self.apply(change)?;
-        if !intent.dry_run {
-            self.keep_last_good(files);
-        }
-        Ok(applied)
+        let change = Change::new(Action::Reload, intent, edits);
+        self.apply(Change { places, files: Some(files), ..change })
     }
 
     /// What people should know of one service.
@@ -163,7 +161,7 @@ impl Agent {
 
     /// Where the entry in force was defined.
     pub(super) fn origin(&self, key: &EntryKey) -> Option<Origin> {
-        self.state.entry(key).map(|Sourced { origin, .. }| origin)
+        self.engine.state().entry(key).map(|Sourced { origin, .. }| origin)
     }
 }
 

@@ -244,9 +244,8 @@ pub(super) async fn service_health(
     let wanted = name.clone();
     let found = handle
         .call(move |agent| {
-            let of_it = |found: &&Registered| found.instance.service == wanted;
-            let instances = agent.instances().iter().filter(of_it);
-            instances.map(health_of).collect::<Vec<_>>()
+            let of_it = agent.instances_of(&wanted).iter();
+            of_it.map(|found| health_of(found)).collect::<Vec<_>>()
         })
         .await?;
     let worst = found.iter().map(|(word, _)| *word).max_by_key(|word| code(word));

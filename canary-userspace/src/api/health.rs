@@ -1,6 +1,7 @@
 //! `/v1/health`: what is registered, with its checks.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -75,7 +76,7 @@ pub(super) async fn state(
 
 /// The `wanted` checks of `instances`. Each of an instance's checks of its node is there once for
 /// the node, not once for each instance.
-fn rows<'a, I: Iterator<Item = &'a Registered>>(
+fn rows<'a, I: Iterator<Item = &'a Arc<Registered>>>(
     agent: &Agent,
     instances: I,
     filter: &ListFilter,

@@ -1,5 +1,7 @@
 //! `/v1/agent`: registrations on this node.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -53,7 +55,7 @@ pub(super) async fn deregister(
 pub(super) async fn list(State(handle): State<Handle>, asked: Asked) -> Result<Response, Error> {
     let filter = asked.filter(Shape::Service)?;
     blocking::answer(&handle, &asked, vec![Topic::Instances], move |agent| {
-        let shown = |registered: &Registered| {
+        let shown = |registered: &Arc<Registered>| {
             let instance = &registered.instance;
             (instance.id.clone(), to_agent_json(instance))
         };

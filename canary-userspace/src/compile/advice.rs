@@ -1,18 +1,21 @@
 //! What a person should know about a configuration that is valid all the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
 
 use super::Warning;
 use super::facts::{Facts, Kinds};
+use super::sets::Sets;
 
 /// Names without instances up to which likely names are looked for: one or two are typing errors,
 /// hundreds are a catalogue that is still filling.
 const MAX_GUESSES: usize = 8;
 
 /// Names that entries have or refer to and nobody is registered under.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Missing {
-    names: BTreeSet<String>,
+    names: OrdSet<String>,
     /// What is said of them.
     pub(super) said: Vec<Warning>,
 }
@@ -22,7 +25,11 @@ impl Missing {
     pub(super) fn note(&mut self, name: &str, facts: Option<&Facts>, referred: bool) -> bool {
         let wanted = facts.is_some_and(|facts| facts.entries != Kinds::None) || referred;
         let there = facts.is_some_and(|facts| facts.registered || facts.redirects);
-        if wanted && !there { self.names.insert(name.to_owned()) } else { self.names.remove(name) }
+        if wanted && !there {
+            self.names.insert(name.to_owned()).is_none()
+        } else {
+            self.names.remove(name).is_some()
+        }
     }
 
     /// Whether there is none.
@@ -33,8 +40,8 @@ impl Missing {
     /// What is to be said of them: by who has an entry of that name, else by who refers to it.
     pub(super) fn sentences(
         &self,
-        facts: &BTreeMap<String, Facts>,
-        referrers: &BTreeMap<String, BTreeSet<String>>,
+        facts: &OrdMap<String, Arc<Facts>>,
+        referrers: &Sets<String>,
     ) -> Vec<Warning> {
         let guessing = self.names.len() <= MAX_GUESSES;
         let known = || facts.iter().filter(|(_, facts)| facts.registered).map(|(name, _)| name);
@@ -42,7 +49,7 @@ impl Missing {
             let guess = if guessing { likely(name, known()) } else { None };
             let hint = guess.map(|guess| format!(" (did you mean {guess:?}?)")).unwrap_or_default();
             let own = facts.get(name).is_some_and(|facts| facts.entries != Kinds::None);
-            let first = referrers.get(name).and_then(BTreeSet::first).filter(|_| !own);
+            let first = referrers.get(name).and_then(OrdSet::get_min).filter(|_| !own);
             Warning {
                 service: first.unwrap_or(name).clone(),
                 text: format!("no instance is registered as {name:?}{hint}"),

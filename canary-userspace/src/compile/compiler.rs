@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::Arc;
 
 use canary_common::endpoint::Endpoint;
+use imbl::OrdMap;
 
 use super::advice::{self, Missing};
 use super::chain::Chains;
 use super::facts::{Facts, Kinds};
 use super::members::Members;
+use super::sets::{Sets, set};
 use super::{
     Claims, Compiled, DesiredService, Refused, Shown, Warning, families, frontends, service,
 };
@@ -22,29 +25,32 @@ use crate::snapshot::Snapshot;
 pub type Names = BTreeSet<String>;
 
 /// Compiles a snapshot, and after it others that differ from it in some names.
-#[derive(Debug, Default)]
+///
+/// A copy shares all that neither has changed since: a change is compiled on a copy, and dropped
+/// with it.
+#[derive(Clone, Debug, Default)]
 pub struct Compiler {
     pub(super) compiled: Compiled,
-    pub(super) facts: BTreeMap<String, Facts>,
-    units: BTreeMap<String, Unit>,
+    pub(super) facts: OrdMap<String, Arc<Facts>>,
+    units: OrdMap<String, Arc<Unit>>,
     /// Services that asked for a name.
-    readers: BTreeMap<String, Names>,
+    readers: Sets<String>,
     /// Names whose entries refer to a name.
-    referrers: BTreeMap<String, Names>,
+    referrers: Sets<String>,
     /// Names whose instances reach a service at a loopback address.
-    pub(super) wanted: BTreeMap<String, Names>,
+    pub(super) wanted: Sets<String>,
     /// What is said of these.
     pub(super) of_locals: Vec<Warning>,
     /// Who wants a virtual address, and who gets it.
-    claimants: BTreeMap<Endpoint, Names>,
-    assigned: BTreeMap<Endpoint, String>,
-    contested: BTreeMap<Endpoint, Vec<Warning>>,
+    claimants: Sets<Endpoint>,
+    assigned: OrdMap<Endpoint, String>,
+    contested: OrdMap<Endpoint, Vec<Warning>>,
     /// Uses of an endpoint as a backend by services that have a virtual address.
-    served: BTreeMap<Endpoint, u32>,
+    served: OrdMap<Endpoint, u32>,
     missing: Missing,
-    unreachable: BTreeMap<String, Warning>,
+    unreachable: OrdMap<String, Warning>,
     /// Who holds which virtual address in force.
-    held: Claims,
+    held: OrdMap<Endpoint, String>,
     /// Virtual addresses that may have another holder once this is in force.
     moved: BTreeSet<Endpoint>,
     /// Those that have another holder since they were assigned.
@@ -52,7 +58,7 @@ pub struct Compiler {
 }
 
 /// What is remembered of a compiled service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Unit {
     asked: Vec<String>,
     warnings: Vec<Warning>,
@@ -66,7 +72,8 @@ impl Compiler {
     /// Compiles `snapshot`, where frontends stay with the services that hold them `in_force`.
     #[must_use]
     pub fn new(snapshot: &Snapshot, in_force: &Claims) -> Self {
-        let mut compiler = Self { held: in_force.clone(), ..Self::default() };
+        let held = in_force.iter().map(|(at, service)| (*at, service.clone())).collect();
+        let mut compiler = Self { held, ..Self::default() };
         let Snapshot { resolvers, splitters, defaults, instances, .. } = snapshot;
         let of_service = instances.chunk_by(|a, b| a.instance.service == b.instance.service);
         let registered = of_service.filter_map(|of_service| of_service.first());
@@ -174,7 +181,7 @@ impl Compiler {
             noted.insert(other.clone());
             set(&mut self.referrers, other.clone(), name, new.refers.contains(other));
         }
-        for (facts, within) in [(&old, false), (&new, true)] {
+        for (facts, within) in [(&*old, false), (&new, true)] {
             for destination in facts.wanted() {
                 set(&mut self.wanted, destination.to_owned(), name, within);
             }
@@ -183,21 +190,21 @@ impl Compiler {
         let names = |facts: &Facts| (facts.registered, facts.entries);
         let renamed = names(&old) != names(&new) || old.refers != new.refers;
         if !new.is_empty() {
-            self.facts.insert(name.to_owned(), new);
+            self.facts.insert(name.to_owned(), Arc::new(new));
         }
         renamed
     }
 
     /// Gives `frontend` to one of its claimants; returns those that this concerns.
     fn assign(&mut self, frontend: &Endpoint) -> Names {
-        let nobody = Names::new();
-        let claimants = self.claimants.get(frontend).unwrap_or(&nobody);
+        let claimants = self.claimants.get(frontend).cloned().unwrap_or_default();
+        let claimants = &claimants;
         let winner = frontends::winner(self.held.get(frontend), claimants);
         let told: Vec<Warning> = winner
             .into_iter()
             .flat_map(|winner| frontends::lost(frontend, winner, claimants))
             .collect();
-        let mut concerned = claimants.clone();
+        let mut concerned: Names = claimants.iter().cloned().collect();
         concerned.extend(match winner {
             Some(winner) => self.assigned.insert(*frontend, winner.clone()),
             None => self.assigned.remove(frontend),
@@ -214,7 +221,7 @@ impl Compiler {
     fn advise(&mut self, noted: &Names, renamed: bool) {
         let mut new = false;
         for name in noted {
-            let facts = self.facts.get(name);
+            let facts = self.facts.get(name).map(|facts| &**facts);
             let referred = self.referrers.contains_key(name);
             new |= self.missing.note(name, facts, referred);
             let said = facts.and_then(|facts| advice::unreachable(name, facts, referred));
@@ -235,16 +242,16 @@ impl Compiler {
     /// Forgets how `name` was compiled, but for its place in what was.
     fn forget(&mut self, name: &str, flipped: &mut BTreeSet<Endpoint>) {
         let Some(unit) = self.units.remove(name) else { return };
-        for asked in unit.asked {
-            set(&mut self.readers, asked, name, false);
+        for asked in &unit.asked {
+            set(&mut self.readers, asked.clone(), name, false);
         }
-        for endpoint in unit.backends {
-            let uses = self.served.get(&endpoint).map_or(0, |uses| uses.saturating_sub(1));
+        for endpoint in &unit.backends {
+            let uses = self.served.get(endpoint).map_or(0, |uses| uses.saturating_sub(1));
             if uses > 0 {
-                self.served.insert(endpoint, uses);
+                self.served.insert(*endpoint, uses);
             } else {
-                self.served.remove(&endpoint);
-                flipped.insert(endpoint);
+                self.served.remove(endpoint);
+                flipped.insert(*endpoint);
             }
         }
         self.compiled.warnings.exchange(&unit.warnings, &[]);
@@ -287,7 +294,7 @@ impl Compiler {
             }
         }
         self.compiled.warnings.exchange(&[], &unit.warnings);
-        self.units.insert(name.to_owned(), unit);
+        self.units.insert(name.to_owned(), Arc::new(unit));
         Some(result)
     }
 
@@ -298,7 +305,9 @@ impl Compiler {
         let served = take(&mut self.compiled.desired.services, name);
         let idle = take(&mut self.compiled.idle, name);
         let result = match result {
-            None if self.units.contains_key(name) => served.clone().or(idle).map(Ok),
+            None if self.units.contains_key(name) => {
+                served.clone().or(idle).map(|service| Ok(Arc::unwrap_or_clone(service)))
+            }
             other => {
                 self.compiled.refused.retain(|refused| refused.service != name);
                 other
@@ -318,7 +327,7 @@ impl Compiler {
                 service.upstream = self.wanted.contains_key(name);
                 warnings.extend(families::unserved(&service));
                 self.say(name, warnings);
-                Some(service)
+                Some(Arc::new(service))
             }
         };
         let moved = [&served, &new].into_iter().flatten().flat_map(|service| &service.frontends);
@@ -354,6 +363,7 @@ impl Compiler {
     /// Says this of the virtual addresses of `name`, and no more what was said of them before.
     fn say(&mut self, name: &str, warnings: Vec<Warning>) {
         if let Some(unit) = self.units.get_mut(name) {
+            let unit = Arc::make_mut(unit);
             self.compiled.warnings.exchange(&unit.of_frontends, &warnings);
             unit.of_frontends = warnings;
         }
@@ -363,22 +373,6 @@ impl Compiler {
         let claims = self.facts.get(name).into_iter().flat_map(|facts| &facts.claims);
         let own = |at: &&Endpoint| self.assigned.get(*at).is_some_and(|owner| owner == name);
         claims.filter(own).copied().collect()
-    }
-}
-
-/// Puts `name` into the set of `key`, or takes it out; an empty set goes.
-fn set<K: Ord>(sets: &mut BTreeMap<K, Names>, key: K, name: &str, within: bool) {
-    use std::collections::btree_map::Entry;
-
-    match sets.entry(key) {
-        Entry::Occupied(mut names) if !within => {
-            names.get_mut().remove(name);
-            if names.get().is_empty() {
-                names.remove();
-            }
-        }
-        Entry::Vacant(_) if !within => {}
-        names => _ = names.or_default().insert(name.to_owned()),
     }
 }
 
@@ -392,7 +386,7 @@ fn name_in<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a str> {
     resolver.or_else(splitter).or_else(registered)
 }
 
-fn take(services: &mut Vec<DesiredService>, name: &str) -> Option<DesiredService> {
+fn take(services: &mut Vec<Arc<DesiredService>>, name: &str) -> Option<Arc<DesiredService>> {
     let place = services.binary_search_by(|service| service.name.as_str().cmp(name)).ok()?;
     Some(services.remove(place))
 }

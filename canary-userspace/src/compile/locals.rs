@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use canary_common::endpoint::Endpoint;
 
@@ -40,7 +41,12 @@ pub(super) fn wants(snapshot: &Snapshot, name: &str) -> BTreeSet<Want> {
 impl Compiler {
     /// The services that instances of `name` reach at loopback addresses.
     pub(super) fn wanted_by(&self, name: &str) -> Vec<String> {
-        self.facts.get(name).into_iter().flat_map(Facts::wanted).map(str::to_owned).collect()
+        self.facts
+            .get(name)
+            .into_iter()
+            .flat_map(|facts| facts.wanted())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Finds out again what is reached at loopback addresses; returns the services that this moves.
@@ -66,7 +72,7 @@ impl Compiler {
 /// name is.
 fn assign<'f>(
     snapshot: &Snapshot,
-    facts: impl Iterator<Item = (&'f String, &'f Facts)>,
+    facts: impl Iterator<Item = (&'f String, &'f Arc<Facts>)>,
 ) -> (Vec<DesiredLocal>, Vec<Warning>) {
     let mut places: BTreeMap<(IpAddr, Endpoint), BTreeMap<&str, &str>> = BTreeMap::new();
     for (name, facts) in facts {

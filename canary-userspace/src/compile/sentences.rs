@@ -1,6 +1,6 @@
 //! Warnings of many origins, each kept for as long as somebody says it.
 
-use std::collections::BTreeMap;
+use imbl::OrdMap;
 
 use super::Warning;
 
@@ -8,7 +8,7 @@ use super::Warning;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sentences {
     /// How many say it.
-    said: BTreeMap<Warning, u32>,
+    said: OrdMap<Warning, u32>,
 }
 
 impl Sentences {

@@ -40,19 +40,19 @@ impl Lab {
             checks: Vec::new(),
             upstreams: Box::default(),
         };
-        self.0.instances.push(Registered {
+        self.0.instances.push(Arc::new(Registered {
             node: Arc::default(),
             checks: Box::default(),
             instance,
             origin: Origin::Store,
             health: Health::Passing,
-        });
+        }));
         self
     }
 
     /// Changes the instance that came last.
     fn but(mut self, change: impl FnOnce(&mut Registered)) -> Self {
-        change(self.0.instances.last_mut().unwrap());
+        change(Arc::make_mut(self.0.instances.last_mut().unwrap()));
         self
     }
 
@@ -111,8 +111,8 @@ impl Lab {
     }
 }
 
-fn sourced<T>(value: T) -> Sourced<T> {
-    Sourced { value, origin: Origin::Store }
+fn sourced<T>(value: T) -> Arc<Sourced<T>> {
+    Arc::new(Sourced { value, origin: Origin::Store })
 }
 
 const BLUE_GREEN: &[(&str, &str)] =

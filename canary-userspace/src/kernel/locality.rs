@@ -132,7 +132,7 @@ impl Locality {
         let is_here = |address| Ok(known_place(known, attachments, address)? == Found::Here);
         self.virtuals.settle(desired, is_here, may_grant)?;
         let plain = || desired.services.iter().filter(|service| !service.is_local());
-        self.warnings.extend(plain().filter_map(at_loopback));
+        self.warnings.extend(plain().filter_map(|service| at_loopback(service)));
         for service in plain().filter(|service| service.has_local()) {
             let local = desired.service(&service.local_name());
             self.warnings.extend(local.into_iter().flat_map(|own| policy::warnings(service, own)));
@@ -161,7 +161,9 @@ impl Locality {
 
     /// Finds the addresses of all backends that are not known.
     fn learn(&mut self, desired: &Desired, attachments: &mut Attachments) -> Result<()> {
-        for address in desired.services.iter().flat_map(backends).map(|at| socket(at).ip()) {
+        for address in
+            desired.services.iter().flat_map(|service| backends(service)).map(|at| socket(at).ip())
+        {
             known_place(&mut self.addresses, attachments, address)?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::Kernel;
-use crate::compile::{DesiredService, Names};
+use crate::compile::Names;
 use crate::plan::plan_some;
 
 impl Kernel {
@@ -17,7 +17,7 @@ impl Kernel {
     /// are others then.
     pub(super) fn relocate(&mut self) -> Result<()> {
         let before = self.published.desired().clone();
-        if !before.services.iter().any(DesiredService::has_local) {
+        if !before.services.iter().any(|service| service.has_local()) {
             return Ok(());
         }
         let now = self.locality.with_local(&before, &mut self.attachments)?.into_owned();

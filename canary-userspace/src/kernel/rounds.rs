@@ -5,6 +5,7 @@
 //! [`Published::begin_grace`]. Nothing here waits but a publication that needs what is not free.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -84,11 +85,12 @@ impl Kernel {
         if leaving.is_empty() {
             return Ok(());
         }
-        let is_meant =
-            |service: &&DesiredService| names.is_none_or(|names| names.contains(&service.name));
+        let is_meant = |service: &&Arc<DesiredService>| {
+            names.is_none_or(|names| names.contains(&service.name))
+        };
         let services = desired.services.iter().filter(is_meant);
         let returning: BTreeSet<u32> = services
-            .flat_map(DesiredService::endpoints)
+            .flat_map(|service| service.endpoints())
             .filter_map(|endpoint| leaving.get(&endpoint).copied())
             .collect();
         if returning.is_empty() {

@@ -8,7 +8,7 @@ use canary_common::endpoint::Endpoint;
 
 use super::build::Builder;
 use super::{NOWHERE, Write};
-use crate::compile::DesiredService;
+use crate::compile::{Desired, DesiredService, Names};
 
 /// What is to be planned, each service with what was published of it.
 pub(super) struct Delta<'d> {
@@ -16,6 +16,21 @@ pub(super) struct Delta<'d> {
     pub(super) put: Vec<(Option<&'d DesiredService>, &'d DesiredService)>,
     /// Services that go, by name.
     pub(super) gone: Vec<(&'d str, Option<&'d DesiredService>)>,
+}
+
+impl<'d> Delta<'d> {
+    /// What differs of the services `names`.
+    pub(super) fn of(names: &'d Names, before: &'d Desired, after: &'d Desired) -> Self {
+        let mut delta = Self { put: Vec::new(), gone: Vec::new() };
+        for name in names {
+            match (before.service(name), after.service(name)) {
+                (old, Some(new)) if old != Some(new) => delta.put.push((old, new)),
+                (_, Some(_)) => {}
+                (old, None) => delta.gone.push((name, old)),
+            }
+        }
+        delta
+    }
 }
 
 impl Builder<'_> {

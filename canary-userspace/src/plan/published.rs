@@ -206,7 +206,7 @@ impl Published {
         for name in names {
             let services = &mut self.desired.services;
             let place = services.binary_search_by(|service| service.name.cmp(name));
-            match (place, desired.service(name)) {
+            match (place, desired.shared(name)) {
                 (Ok(place), Some(new)) => {
                     if let Some(old) = services.get_mut(place) {
                         old.clone_from(new);

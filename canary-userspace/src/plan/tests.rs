@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use canary_common::addresses::{BACKEND, FRONTEND, ROWS};
 use canary_common::backend::{Backend, Frontend, State};
@@ -416,15 +417,21 @@ fn payments(blue: u16) -> DesiredService {
 }
 
 fn desired(services: Vec<DesiredService>) -> Desired {
+    let services = services.into_iter().map(Arc::new).collect();
     Desired { services, ..Desired::default() }
 }
 
 /// Tables that hold `services`.
 fn published(sizes: Sizes, services: Vec<DesiredService>) -> (Lab, Published) {
+    published_as(sizes, &desired(services))
+}
+
+/// Tables that hold `desired`.
+fn published_as(sizes: Sizes, desired: &Desired) -> (Lab, Published) {
     let mut lab = Lab::new(sizes);
     let (mut published, writes) = Published::new(sizes);
     lab.apply_all(&writes);
-    lab.apply_all(&plan(&mut published, &desired(services)).unwrap());
+    lab.apply_all(&plan(&mut published, desired).unwrap());
     (lab, published)
 }
 

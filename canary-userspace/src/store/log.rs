@@ -81,7 +81,7 @@ pub(super) fn append(
 }
 
 /// Takes the change with `number` out, if it is there.
-pub(super) fn remove(write: &WriteTransaction, number: u64) -> Result<(), Error> {
+fn remove(write: &WriteTransaction, number: u64) -> Result<(), Error> {
     let mut changes = write.open_table(CHANGES)?;
     let Some(json) = changes.remove(number)? else { return Ok(()) };
     let record: Record = decode(json.value())?;

@@ -128,6 +128,15 @@ pub(super) fn followed(
     Ok(rows.remove("").map(|_| rows))
 }
 
+/// Index of the last write; 0 before the first.
+pub(super) fn index(database: &Database) -> Result<u64, Error> {
+    let numbers = match database.begin_read()?.open_table(NUMBERS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(0),
+        numbers => numbers?,
+    };
+    Ok(numbers.get(INDEX)?.map_or(0, |index| index.value()))
+}
+
 pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, Error> {
     let read = database.begin_read()?;
     if read.open_table(NUMBERS)?.get(LAST_GOOD_KNOWN)?.is_none() {
@@ -145,12 +154,12 @@ pub(super) fn last_good(database: &Database) -> Result<Option<Vec<SourceFile>>, 
 pub(super) fn write_all(
     database: &Database,
     index: u64,
-    writes: [&[Write]; 2],
+    writes: &[Write],
     bounds: log::Bounds,
 ) -> Result<(), Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(NUMBERS)?.insert(INDEX, index)?;
-    for write in writes.into_iter().flatten() {
+    for write in writes {
         perform(&transaction, write, bounds)?;
     }
     transaction.commit()?;
@@ -176,7 +185,6 @@ fn perform(
             set(&mut transaction.open_table(FILE_ENTRIES)?, (kind.as_str(), name.as_str()), value)
         }
         Write::Record(record) => log::append(transaction, record, bounds),
-        Write::NoRecord(number) => log::remove(transaction, *number),
         Write::Registration(id, registration) => {
             let value = registration.as_ref().map(encode).transpose()?;
             set(&mut transaction.open_table(REGISTRATIONS)?, id.as_str(), value)

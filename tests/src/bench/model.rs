@@ -5,6 +5,7 @@ mod texts;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
@@ -100,20 +101,26 @@ fn in_force(set: Definitions) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for ((_, name), sourced) in set.entries {
         match sourced.value.clone() {
-            Entry::Resolver(value) => drop(snapshot.resolvers.insert(name, sourced.map(|_| value))),
-            Entry::Splitter(value) => drop(snapshot.splitters.insert(name, sourced.map(|_| value))),
+            Entry::Resolver(value) => {
+                snapshot.resolvers.insert(name, Arc::new(sourced.map(|_| value)));
+            }
+            Entry::Splitter(value) => {
+                snapshot.splitters.insert(name, Arc::new(sourced.map(|_| value)));
+            }
             Entry::Defaults(_) | Entry::Proxy(_) => {}
         }
     }
-    let registered = |sourced: canary_userspace::catalog::Sourced<_>| Registered {
-        node: snapshot.node.clone(),
-        checks: Box::default(),
-        instance: sourced.value,
-        origin: sourced.origin,
-        health: canary_userspace::catalog::Health::Passing,
+    let registered = |sourced: canary_userspace::catalog::Sourced<_>| {
+        Arc::new(Registered {
+            node: snapshot.node.clone(),
+            checks: Box::default(),
+            instance: sourced.value,
+            origin: sourced.origin,
+            health: canary_userspace::catalog::Health::Passing,
+        })
     };
     snapshot.instances = set.instances.into_values().map(registered).collect();
-    let key = |r: &Registered| (r.instance.service.clone(), r.instance.id.clone());
+    let key = |r: &Arc<Registered>| (r.instance.service.clone(), r.instance.id.clone());
     snapshot.instances.sort_by_key(key);
     snapshot
 }

@@ -39,14 +39,14 @@ pub(super) struct Weights {
 pub(super) fn measure(bpffs: PathBuf) -> Result<Weights> {
     let mut kernel = Kernel::open(&settings(bpffs)).context("open the datapath")?;
     let mut desired = Desired {
-        services: (0..=OTHERS).map(|number| service(number, WHOLE)).collect(),
+        services: (0..=OTHERS).map(|number| service(number, WHOLE).into()).collect(),
         locals: Vec::new(),
     };
     kernel.publish(&desired)?;
     let mut weights = Weights::default();
     for change in 0..CHANGES.saturating_mul(2) {
         let last = desired.services.last_mut().context("there are services")?;
-        *last = service(OTHERS, change % WHOLE);
+        *last = service(OTHERS, change % WHOLE).into();
         let revision = kernel.revision();
         ensure!(kernel.publish(&desired)? > revision, "change {change} was not published");
         if change >= CHANGES {

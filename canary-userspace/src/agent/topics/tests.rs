@@ -72,21 +72,22 @@ fn a_change_wakes_exactly_who_watches_it() {
 #[test]
 fn only_what_differs_is_a_change() {
     let mut topics = Topics::new(1);
-    let mut instances = [registered("a", "a-1", "v1"), registered("b", "b-1", "v1")];
+    let mut instances = [registered("a", "a-1", "v1"), registered("b", "b-1", "v1")].map(Arc::new);
     let all = [Topic::Instances, Topic::Services, Topic::Nodes, service("a"), health("a")];
     let first = topics.compare(None, &instances);
     assert_eq!(first, all.into_iter().chain([service("b"), health("b")]).collect());
 
     assert_eq!(topics.compare(None, &instances), set([]));
-    instances[0].origin = Origin::File { path: "x".into(), position: <_>::default() };
+    Arc::make_mut(&mut instances[0]).origin =
+        Origin::File { path: "x".into(), position: <_>::default() };
     assert_eq!(topics.compare(None, &instances), set([]));
-    instances[0].health = Health::Critical;
+    Arc::make_mut(&mut instances[0]).health = Health::Critical;
     assert_eq!(topics.compare(None, &instances), set([Topic::Instances, health("a")]));
-    instances[0].instance.port = 81;
+    Arc::make_mut(&mut instances[0]).instance.port = 81;
     let moved = set([Topic::Instances, service("a"), health("a")]);
     assert_eq!(topics.compare(Some(&set(["b".to_owned()])), &instances), set([]));
     assert_eq!(topics.compare(Some(&set(["a".to_owned()])), &instances), moved);
-    instances[1].instance.tags.push("v2".to_owned());
+    Arc::make_mut(&mut instances[1]).instance.tags.push("v2".to_owned());
     let tagged = set([Topic::Instances, Topic::Services, service("b"), health("b")]);
     assert_eq!(topics.compare(None, &instances), tagged);
     let left = topics.compare(None, &instances[..1]);

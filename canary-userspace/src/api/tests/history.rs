@@ -76,9 +76,6 @@ async fn what_changes_nothing_is_not_recorded() {
     agent.done("/v1/agent/reload", "").await;
     agent.delete("/v1/config/service-splitter/nothing").await;
     agent.put("/v1/config", splitter(90.0, 20.0)).await;
-    place.memory.get().broken = Some("no");
-    agent.put("/v1/config", splitter(80.0, 20.0)).await;
-    place.memory.get().broken = None;
 
     assert_eq!(numbers(&agent, "payments").await, [1]);
     assert_eq!(numbers(&agent, "web").await, [2]);

@@ -22,8 +22,12 @@ fn snapshot(name: &str, text: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for ((_, name), sourced) in set.entries {
         match sourced.value.clone() {
-            Entry::Resolver(value) => drop(snapshot.resolvers.insert(name, sourced.map(|_| value))),
-            Entry::Splitter(value) => drop(snapshot.splitters.insert(name, sourced.map(|_| value))),
+            Entry::Resolver(value) => {
+                drop(snapshot.resolvers.insert(name, Arc::new(sourced.map(|_| value))));
+            }
+            Entry::Splitter(value) => {
+                drop(snapshot.splitters.insert(name, Arc::new(sourced.map(|_| value))));
+            }
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -33,13 +37,13 @@ fn snapshot(name: &str, text: &str) -> Snapshot {
             Some("warning") => Health::Warning,
             _ => Health::Passing,
         };
-        snapshot.instances.push(Registered {
+        snapshot.instances.push(Arc::new(Registered {
             node: Arc::default(),
             checks: Box::default(),
             instance: sourced.value,
             origin: sourced.origin,
             health,
-        });
+        }));
     }
     Lab(snapshot).snapshot()
 }

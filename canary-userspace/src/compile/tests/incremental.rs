@@ -224,7 +224,7 @@ proptest! {
         }
         prop_assert_eq!(compiled.refused.len(), renamed.refused.len());
         let mut desired = compiled.desired.clone();
-        for service in &mut desired.services {
+        for service in desired.services.iter_mut().map(Arc::make_mut) {
             service.name = other_name(&service.name);
             for split in &mut service.splits {
                 let SplitKey { service, target, .. } = &mut split.key;
@@ -244,7 +244,7 @@ fn renamed(lab: &Lab) -> Lab {
     let rename = |name: &mut String| *name = other_name(name);
     let mut other = Lab(Snapshot::default());
     for (name, sourced) in &lab.0.resolvers {
-        let mut entry = sourced.clone();
+        let mut entry = Sourced::clone(sourced);
         rename(&mut entry.value.name);
         if let Some(redirect) = &mut entry.value.redirect {
             rename(&mut redirect.service);
@@ -255,19 +255,19 @@ fn renamed(lab: &Lab) -> Lab {
                 Failover::Targets(all) => all.iter_mut().for_each(|t| rename(&mut t.service)),
             }
         }
-        other.0.resolvers.insert(other_name(name), entry);
+        other.0.resolvers.insert(other_name(name), Arc::new(entry));
     }
     for (name, sourced) in &lab.0.splitters {
-        let mut entry = sourced.clone();
+        let mut entry = Sourced::clone(sourced);
         rename(&mut entry.value.name);
         entry.value.splits.iter_mut().for_each(|split| rename(&mut split.service));
-        other.0.splitters.insert(other_name(name), entry);
+        other.0.splitters.insert(other_name(name), Arc::new(entry));
     }
     for name in lab.0.defaults.keys() {
         other = other.udp(&other_name(name));
     }
     other.0.instances.clone_from(&lab.0.instances);
-    for registered in &mut other.0.instances {
+    for registered in other.0.instances.iter_mut().map(Arc::make_mut) {
         rename(&mut registered.instance.service);
     }
     other

@@ -19,7 +19,7 @@ fn balanced(lab: Lab, service: &str, policy: Policy, source_ip: bool) -> Lab {
         lab.0.resolvers.entry(service.to_owned()).or_insert_with(|| {
             sourced(Resolver { name: service.to_owned(), ..Resolver::default() })
         });
-    entry.value.load_balancer =
+    Arc::make_mut(entry).value.load_balancer =
         Some(LoadBalancer { policy, hash_policies, ..LoadBalancer::default() });
     lab
 }
@@ -63,7 +63,7 @@ fn that_datagrams_follow_reaches_the_record_of_udp_alone() {
             .entry(name.clone())
             .or_insert_with(|| sourced(ServiceDefaults { name, ..ServiceDefaults::default() }));
         let meta = serde_json::json!({"canary/udp-follow-weights": "true"});
-        entry.value.other.insert("Meta".to_owned(), meta);
+        Arc::make_mut(entry).value.other.insert("Meta".to_owned(), meta);
         lab.compile()
     };
     let flags = |desired: &Desired| {
@@ -191,7 +191,7 @@ fn instances_of_equal_weight_get_equal_parts_to_one_in_a_hundred() {
 }
 
 /// `payments`: three quarters to v1 with two instances, a quarter to v2 with one.
-fn placed() -> DesiredService {
+fn placed() -> Arc<DesiredService> {
     let lab = Lab::default()
         .instance("payments", 1, "1", 10)
         .instance("payments", 2, "1", 10)
@@ -235,7 +235,10 @@ fn backends_of_the_node_alone_share_what_the_others_would_get() {
 fn a_backend_that_leaves_the_node_keeps_its_row_and_its_counters() {
     let service = placed();
     let with = |here: &[u8]| Desired {
-        services: vec![service.clone(), service.local(|endpoint| here.contains(&host(endpoint)))],
+        services: vec![
+            Arc::clone(&service),
+            Arc::new(service.local(|endpoint| here.contains(&host(endpoint)))),
+        ],
         ..Desired::default()
     };
     let (mut published, _) = Published::new(Sizes::default());

@@ -67,18 +67,20 @@ impl Loaded {
             let mut note = |kind: usize, (_, took): (usize, Duration)| {
                 shortest[kind] = shortest[kind].min(took);
             };
-            let splits = &mut self.lab.0.splitters.get_mut(&name).unwrap().value.splits;
+            let splitter = Arc::make_mut(self.lab.0.splitters.get_mut(&name).unwrap());
+            let splits = &mut splitter.value.splits;
             splits[0].weight -= 1;
             splits[1].weight += 1;
             note(0, self.change(&name));
-            let resolver = &mut self.lab.0.resolvers.get_mut(&name).unwrap().value;
+            let resolver = Arc::make_mut(self.lab.0.resolvers.get_mut(&name).unwrap());
+            let resolver = &mut resolver.value;
             let filter = format!("Service.Meta.version == 2 and Service.ID != {round}");
             resolver.subsets.get_mut("blue").unwrap().filter = filter;
             resolver.subsets.get_mut("green").unwrap().filter =
                 format!("Service.ID == {name}-{}", round % 9 + 1);
             note(1, self.change(&name));
             let at = self.lab.0.instances.partition_point(|one| one.instance.service < name);
-            self.lab.0.instances[at].health = Health::Critical;
+            Arc::make_mut(&mut self.lab.0.instances[at]).health = Health::Critical;
             note(2, self.change(&name));
             self.lab.0.instances.remove(at);
             note(3, self.change(&name));

@@ -253,7 +253,7 @@ proptest! {
             other.0.instances.reverse();
         }
         for (number, registered) in other.0.instances.iter_mut().enumerate() {
-            registered.instance.id = format!("renamed-{number}");
+            Arc::make_mut(registered).instance.id = format!("renamed-{number}");
         }
 
         prop_assert_eq!(lab.compile().desired, other.compile().desired);
@@ -263,8 +263,10 @@ proptest! {
     #[test]
     fn the_order_of_splits_in_a_file_moves_no_share(lab in labs()) {
         let mut other = lab.clone();
-        for splitter in other.0.splitters.values_mut() {
+        for (name, splitter) in &lab.0.splitters {
+            let mut splitter = Sourced::clone(splitter);
             splitter.value.splits.reverse();
+            other.0.splitters.insert(name.clone(), Arc::new(splitter));
         }
 
         let sorted = |compiled: &Compiled| {

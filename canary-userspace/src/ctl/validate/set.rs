@@ -187,25 +187,23 @@ fn snapshot(set: Definitions) -> Snapshot {
         let origin = sourced.origin;
         match sourced.value {
             Entry::Resolver(value) => {
-                snapshot.resolvers.insert(name, Sourced { value, origin });
+                snapshot.resolvers.insert(name, Arc::new(Sourced { value, origin }));
             }
             Entry::Splitter(value) => {
-                snapshot.splitters.insert(name, Sourced { value, origin });
+                snapshot.splitters.insert(name, Arc::new(Sourced { value, origin }));
             }
             Entry::Defaults(value) => {
-                snapshot.defaults.insert(name, Sourced { value, origin });
+                snapshot.defaults.insert(name, Arc::new(Sourced { value, origin }));
             }
             Entry::Proxy(value) => {
-                snapshot.proxies.insert(name, Sourced { value, origin });
+                snapshot.proxies.insert(name, Arc::new(Sourced { value, origin }));
             }
         }
     }
-    let registered = |sourced: Sourced<_>| Registered {
-        node: Arc::default(),
-        checks: Box::default(),
-        instance: sourced.value,
-        origin: sourced.origin,
-        health: Health::Passing,
+    let registered = |sourced: Sourced<_>| {
+        let (node, checks) = (Arc::default(), Box::default());
+        let Sourced { value: instance, origin } = sourced;
+        Arc::new(Registered { node, checks, instance, origin, health: Health::Passing })
     };
     snapshot.instances = set.instances.into_values().map(registered).collect();
     snapshot.instances.sort_by(|a, b| {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use canary_common::backend::Frontend;
 use canary_common::endpoint::Endpoint;
@@ -24,16 +25,16 @@ impl Locality {
         desired: &'d Desired,
         attachments: &mut Attachments,
     ) -> anyhow::Result<Cow<'d, Desired>> {
-        if !desired.services.iter().any(DesiredService::has_local) {
+        if !desired.services.iter().any(|service| service.has_local()) {
             return Ok(Cow::Borrowed(desired));
         }
         self.learn(desired, attachments)?;
         let plain = desired.services.iter().filter(|service| !service.is_local());
-        let mut services: Vec<DesiredService> = plain.cloned().collect();
-        let local: Vec<DesiredService> = services
+        let mut services: Vec<Arc<DesiredService>> = plain.cloned().collect();
+        let local: Vec<_> = services
             .iter()
             .filter(|service| service.has_local())
-            .map(|service| service.local(|endpoint| self.is_here(endpoint)))
+            .map(|service| Arc::new(service.local(|endpoint| self.is_here(endpoint))))
             .collect();
         services.extend(local);
         services.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
@@ -5,6 +6,13 @@ use super::*;
 /// What is full, once `services` are to follow on `before`.
 fn full(sizes: Sizes, before: Vec<DesiredService>, after: Vec<DesiredService>) -> String {
     let (_, mut published) = published(sizes, before.clone());
+    let names = Names::from(["payments", "web"].map(str::to_owned));
+    let some = fits_some(&mut published, &desired(after.clone()), &names).unwrap_err();
+    assert_eq!(
+        some.to_string(),
+        fits(&published, &desired(after.clone())).unwrap_err().to_string()
+    );
+    fits_some(&mut published, &desired(before.clone()), &names).unwrap();
 
     let blocked = plan(&mut published, &desired(after)).unwrap_err();
 
@@ -151,10 +159,11 @@ fn a_thousand_services_are_planned_soon_and_a_weight_at_once() {
     let (mut published, _) = Published::new(Sizes::default());
     let first = many(1000, 9000);
     let mut other = first.clone();
-    other.services[500].splits[0].share = 5000;
-    other.services[500].splits[1].share = 5000;
+    let split = Arc::make_mut(&mut other.services[500]);
+    split.splits[0].share = 5000;
+    split.splits[1].share = 5000;
     let mut pod_gone = other.clone();
-    pod_gone.services[500].splits[0].backends.pop();
+    Arc::make_mut(&mut pod_gone.services[500]).splits[0].backends.pop();
 
     let start = Instant::now();
     let all = plan(&mut published, &first).unwrap().len();

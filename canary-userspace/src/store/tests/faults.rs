@@ -11,8 +11,8 @@ fn image(store: &Store) -> Image {
     (contents, store.log().all(usize::MAX).unwrap())
 }
 
-/// Changes of every sort, each with what takes it back.
-fn history() -> Vec<(Vec<Write>, Vec<Write>)> {
+/// Changes of every sort.
+fn history() -> Vec<Vec<Write>> {
     let web = |value: Option<Stored>| Write::Entry("service-splitter".into(), "web".into(), value);
     let file = |value| Write::FileEntry("service-resolver".into(), "web".into(), value);
     let instance = |value| Write::Registration("web-1".into(), value);
@@ -20,26 +20,24 @@ fn history() -> Vec<(Vec<Write>, Vec<Write>)> {
         let past = value.map(|text| Past::from([("service-splitter".to_owned(), json!(text))]));
         Write::Past("web".into(), past)
     };
-    let recorded = |number, web: Write, undo: Write| {
-        let record = Write::Record(Box::new(record(number, &["web"], "x")));
-        (vec![web, record], vec![undo, Write::NoRecord(number)])
-    };
+    let recorded =
+        |number, write: Write| vec![write, Write::Record(Box::new(record(number, &["web"], "x")))];
     let wide = "y".repeat(20_000);
     vec![
-        recorded(1, web(Some(entry(1, 1, 1))), web(None)),
-        (vec![file(Some(entry(2, 2, 2))), past(Some("a"))], vec![file(None), past(None)]),
-        recorded(3, instance(Some(entry(3, 3, 3))), instance(None)),
-        recorded(4, web(Some(entry(2, 1, 4))), web(Some(entry(1, 1, 1)))),
-        (vec![past(Some(&wide))], vec![past(Some("a"))]),
-        recorded(6, web(None), web(Some(entry(2, 1, 4)))),
-        recorded(7, instance(None), instance(Some(entry(3, 3, 3)))),
+        recorded(1, web(Some(entry(1, 1, 1)))),
+        vec![file(Some(entry(2, 2, 2))), past(Some("a"))],
+        recorded(3, instance(Some(entry(3, 3, 3)))),
+        recorded(4, web(Some(entry(2, 1, 4)))),
+        vec![past(Some(&wide))],
+        recorded(6, web(None)),
+        recorded(7, instance(None)),
     ]
 }
 
 /// Performs the history and returns how much of it was acknowledged.
 fn run(store: &Store) -> usize {
     let mut done = 0;
-    for (number, (writes, _)) in (1..).zip(history()) {
+    for (number, writes) in (1..).zip(history()) {
         if store.commit(number, &writes).is_err() {
             break;
         }
@@ -52,7 +50,7 @@ fn run(store: &Store) -> usize {
 fn images() -> Vec<Image> {
     let (store, _) = Disk::default().store().unwrap();
     let mut images = vec![image(&store)];
-    for (number, (writes, _)) in (1..).zip(history()) {
+    for (number, writes) in (1..).zip(history()) {
         store.commit(number, &writes).unwrap();
         images.push(image(&store));
     }
@@ -101,11 +99,10 @@ fn a_disk_without_space_at_any_operation_refuses_and_works_again() {
         let (store, disk) = filled();
         let fails_at = disk.get().operations + failing;
         disk.get().fails_at = Some(fails_at);
-        for (index, (writes, undo)) in history().into_iter().enumerate() {
+        for (index, writes) in history().into_iter().enumerate() {
             let number = u64::try_from(index).unwrap() + 1;
             if let Err(error) = store.commit(number, &writes) {
                 assert!(error.to_string().contains("disk: the store cannot be written"), "{error}");
-                store.take_back(number - 1, undo);
                 assert_eq!(image(&store), images[index], "operation {failing}");
                 store.commit(number, &writes).unwrap();
             }
@@ -134,7 +131,6 @@ fn a_full_disk_refuses_and_works_again_once_there_is_room() {
     for n in 2..100 {
         let before = image(&store);
         if let Err(error) = store.commit(n, &[write(n, &text)]) {
-            store.take_back(n - 1, vec![Write::Entry("k".into(), format!("n{n}"), None)]);
             assert_eq!(image(&store), before);
             refused = Some((n, error.to_string()));
             break;
@@ -145,9 +141,7 @@ fn a_full_disk_refuses_and_works_again_once_there_is_room() {
     disk.get().room = Some(0);
     for _ in 0..9 {
         store.commit(n, &[write(n, &text)]).unwrap_err();
-        store.take_back(n - 1, vec![Write::Entry("k".into(), format!("n{n}"), None)]);
     }
-    assert_eq!(store.owed.lock().unwrap().len(), 1, "the same is owed once");
 
     disk.get().room = None;
     store.commit(n, &[write(n, &text)]).unwrap();

@@ -1,6 +1,7 @@
 //! Rules that hold between entries, and between instances.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::State;
 use crate::catalog::{Instance, Origin, Registered};
@@ -19,7 +20,7 @@ impl State {
     ///
     /// Consul's text, with file and position where `places` has the split, or where all is checked
     /// and a file has the resolver.
-    pub(in crate::agent) fn check_graph(
+    pub(crate) fn check_graph(
         &self,
         names: Option<&BTreeSet<&str>>,
         places: &SplitPlaces,
@@ -58,7 +59,7 @@ impl State {
     /// # Errors
     ///
     /// The sentence, naming both.
-    pub(in crate::agent) fn check_instances(&self, names: Option<&Names>) -> Result<(), String> {
+    pub(crate) fn check_instances(&self, names: Option<&Names>) -> Result<(), String> {
         let instances = &self.snapshot.instances;
         match names {
             Some(names) => {
@@ -71,7 +72,7 @@ impl State {
     }
 }
 
-fn check_places(of_service: &[Registered]) -> Result<(), String> {
+fn check_places(of_service: &[Arc<Registered>]) -> Result<(), String> {
     let mut seen = BTreeMap::new();
     for registered in of_service {
         let Instance { id, service, .. } = &registered.instance;

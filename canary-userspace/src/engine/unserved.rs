@@ -1,33 +1,34 @@
 //! Services that cannot be served as the source has them: they stay in force as they were.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::compile::{Compiled, Desired, DesiredService, Refused, Warning};
 
 /// What cannot be served, and what stands for it.
-#[derive(Debug, Default)]
-pub(super) struct Unserved {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unserved {
     services: BTreeMap<String, Kept>,
     /// Services as they were before the last compilation, of those that it was about.
-    before: BTreeMap<String, DesiredService>,
+    before: BTreeMap<String, Arc<DesiredService>>,
     /// What is in force is not just what was compiled.
     is_in_force: bool,
 }
 
 /// A service that stays as it was.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     /// Why.
     text: String,
     /// How it was; `None` if it is new.
-    service: Option<DesiredService>,
+    service: Option<Arc<DesiredService>>,
     /// It was compiled, and a table has no room for it.
     is_full: bool,
 }
 
 impl Unserved {
     /// Takes note of a compilation that was about the services `before`.
-    pub(super) fn learn(&mut self, before: Vec<DesiredService>, refused: &[Refused]) {
+    pub(crate) fn learn(&mut self, before: Vec<Arc<DesiredService>>, refused: &[Refused]) {
         self.before = before.into_iter().map(|service| (service.name.clone(), service)).collect();
         for (name, kept) in std::mem::take(&mut self.services) {
             self.before.extend(kept.service.map(|service| (name, service)));
@@ -38,7 +39,7 @@ impl Unserved {
     }
 
     /// Takes note that a table has no room for `service`; `false` if that is known.
-    pub(super) fn learn_full(&mut self, service: &str, text: String) -> bool {
+    pub(crate) fn learn_full(&mut self, service: &str, text: String) -> bool {
         if self.services.contains_key(service) {
             return false;
         }
@@ -52,46 +53,46 @@ impl Unserved {
     }
 
     /// Whether `service` cannot be served.
-    pub(super) fn contains(&self, service: &str) -> bool {
+    pub(crate) fn contains(&self, service: &str) -> bool {
         self.services.contains_key(service)
     }
 
     /// What is to be in force instead of what was compiled; `None` if that is all there is.
-    pub(super) fn with(&self, compiled: &Compiled) -> Option<Desired> {
+    pub(crate) fn with(&self, compiled: &Compiled) -> Option<Desired> {
         if self.services.is_empty() && !self.is_in_force {
             return None;
         }
-        let served = |service: &&DesiredService| !self.services.contains_key(&service.name);
+        let served = |service: &&Arc<DesiredService>| !self.services.contains_key(&service.name);
         let services = compiled.desired.services.iter().filter(served).cloned().collect();
         let mut desired = Desired { services, locals: compiled.desired.locals.clone() };
         // A frontend that somebody else has by now is not given back.
         let taken = desired.claims();
         desired.services.extend(self.services().filter_map(|old| {
-            let mut service = old.clone();
+            let mut service = DesiredService::clone(old);
             service.frontends.retain(|frontend| !taken.contains_key(frontend));
-            service.is_served().then_some(service)
+            service.is_served().then(|| Arc::new(service))
         }));
         desired.services.sort_by(|a, b| a.name.cmp(&b.name));
         Some(desired)
     }
 
     /// What [`Unserved::with`] gave is in force.
-    pub(super) fn in_force(&mut self) {
+    pub(crate) fn in_force(&mut self) {
         self.is_in_force = !self.services.is_empty();
     }
 
     /// The services that stay as they were.
-    pub(super) fn services(&self) -> impl Iterator<Item = &DesiredService> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<DesiredService>> {
         self.services.values().filter_map(|kept| kept.service.as_ref())
     }
 
     /// Services that are compiled and not in force.
-    pub(super) fn is_left_out(&self, service: &str) -> bool {
+    pub(crate) fn is_left_out(&self, service: &str) -> bool {
         self.services.get(service).is_some_and(|kept| kept.is_full)
     }
 
     /// What people should know of it.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> {
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = Warning> {
         self.services.iter().map(|(name, kept)| {
             let rest = match &kept.service {
                 Some(_) => "what was in force before stays",

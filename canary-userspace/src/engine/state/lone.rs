@@ -1,50 +1,45 @@
 //! Checks on their own: their two layers, and the rules that hold between checks.
 
-use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::{Edit, State, keep_stored};
+use super::State;
 use crate::catalog::{LoneCheck, Origin, Sourced};
 use crate::source::files::place;
 
 impl State {
     /// Puts a check into the store's layer.
-    pub(super) fn put_check(&mut self, id: String, check: LoneCheck) -> Edit {
-        let new = Sourced { value: check, origin: self.layer.clone() };
+    pub(super) fn put_check(&mut self, id: String, check: LoneCheck) {
+        let new = Arc::new(Sourced { value: check, origin: self.layer.clone() });
         let covered = self.checks.insert(id.clone(), new);
-        let old = covered.and_then(|old| keep_stored(&mut self.hidden.checks, &id, old));
-        Edit::Check(id, old)
-    }
-
-    /// Takes a check out of the store's layer; `None` if it was not there.
-    pub(super) fn take_check(&mut self, id: String) -> Option<Edit> {
-        self.checks.get(&id).filter(|check| !check.origin.is_of_file())?;
-        let old = self.checks.remove(&id)?;
-        if let Some(below) = self.hidden.checks.remove(&id) {
-            self.checks.insert(id.clone(), below);
+        if let Some(covered) = covered.filter(|covered| covered.origin.is_of_file()) {
+            let covered = Arc::unwrap_or_clone(covered);
+            Arc::make_mut(&mut self.hidden).checks.insert(id, covered);
         }
-        Some(Edit::Check(id, Some(old.value)))
     }
 
-    /// Puts `new` in the place of the checks that files define, and moves those to `old`.
-    pub(super) fn replace_checks(
-        &mut self,
-        new: BTreeMap<String, Sourced<LoneCheck>>,
-        old: &mut BTreeMap<String, Sourced<LoneCheck>>,
-    ) {
-        let (stored, of_files): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.checks)
-            .into_iter()
-            .partition(|(_, check)| !check.origin.is_of_file());
-        self.checks = stored;
-        old.extend(of_files);
+    /// Takes a check out of the store's layer.
+    pub(super) fn take_check(&mut self, id: &str) {
+        if self.stored_check(id).is_none() {
+            return;
+        }
+        self.checks.remove(id);
+        if let Some(below) = Arc::make_mut(&mut self.hidden).checks.remove(id) {
+            self.checks.insert(id.to_owned(), Arc::new(below));
+        }
+    }
+
+    /// Puts `new` in the place of the checks that files define.
+    pub(super) fn replace_checks(&mut self, new: BTreeMap<String, Sourced<LoneCheck>>) {
+        let of_files = self.checks.iter().filter(|(_, check)| check.origin.is_of_file());
+        for id in of_files.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.checks.remove(&id);
+        }
         for (id, check) in new {
-            match self.checks.entry(id) {
-                Place::Occupied(stored) => {
-                    self.hidden.checks.insert(stored.key().clone(), check);
-                }
-                Place::Vacant(place) => {
-                    place.insert(check);
-                }
+            if self.checks.contains_key(&id) {
+                Arc::make_mut(&mut self.hidden).checks.insert(id, check);
+            } else {
+                self.checks.insert(id, Arc::new(check));
             }
         }
     }
@@ -58,12 +53,12 @@ impl State {
     }
 
     /// The service that a check is about; empty for the node and for a check that waits.
-    pub(in crate::agent) fn service_of_check(&self, lone: &LoneCheck) -> String {
+    pub(crate) fn service_of_check(&self, lone: &LoneCheck) -> String {
         self.service_of(&lone.service_id).unwrap_or_default().to_owned()
     }
 
     /// The check `id` as the store has it.
-    pub(in crate::agent) fn stored_check(&self, id: &str) -> Option<&LoneCheck> {
+    pub(crate) fn stored_check(&self, id: &str) -> Option<&LoneCheck> {
         let found = self.checks.get(id).filter(|check| !check.origin.is_of_file());
         found.map(|check| &check.value)
     }
@@ -73,7 +68,7 @@ impl State {
     /// # Errors
     ///
     /// The sentence, naming both.
-    pub(in crate::agent) fn check_checks(&self) -> Result<(), String> {
+    pub(crate) fn check_checks(&self) -> Result<(), String> {
         let mut seen: HashMap<&str, (&str, &Origin)> = HashMap::new();
         for registered in &self.snapshot.instances {
             for check in &registered.instance.checks {
@@ -107,7 +102,7 @@ impl State {
     /// # Errors
     ///
     /// Consul's text, with the place.
-    pub(in crate::agent) fn check_check_services(&self) -> Result<(), String> {
+    pub(crate) fn check_check_services(&self) -> Result<(), String> {
         for (id, lone) in &self.checks {
             let (of, origin) = (&*lone.value.service_id, &lone.origin);
             if !of.is_empty() && origin.is_of_file() && self.instance(of).is_none() {
@@ -119,7 +114,7 @@ impl State {
     }
 
     /// What people should know of checks: those that wait for an instance, and maintenance.
-    pub(in crate::agent) fn check_remarks(&self) -> impl Iterator<Item = (String, String)> {
+    pub(crate) fn check_remarks(&self) -> impl Iterator<Item = (String, String)> {
         self.checks.iter().filter_map(|(id, lone)| {
             let of = &*lone.value.service_id;
             let service = self.services.get(of).cloned();
