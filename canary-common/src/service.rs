@@ -22,7 +22,7 @@ pub struct Record {
     pub statistics: [u16; MAX_SPLITS],
     /// Splits in use.
     pub count: u32,
-    /// Bits of [`AFFINITY_SOURCE`] and [`FOLLOW_WEIGHTS`].
+    /// Bits of [`AFFINITY_SOURCE`], [`FOLLOW_WEIGHTS`] and [`BRAKE`].
     pub flags: u32,
     /// Always 0.
     pub reserved: [u32; 6],
@@ -32,6 +32,10 @@ pub struct Record {
 pub const AFFINITY_SOURCE: u32 = 1;
 /// Flag of a record: a datagram whose flow's draw falls to another split is picked anew.
 pub const FOLLOW_WEIGHTS: u32 = 1 << 1;
+
+/// Flag of a record that only the agent reads: the service stands by a brake that its entries do
+/// not say.
+pub const BRAKE: u32 = 1 << 2;
 
 assert_map_type!(Record {
     bounds: [u32; MAX_SPLITS], slots: [[u32; MAX_SPLITS]; 2], lengths: [[u32; MAX_SPLITS]; 2],

@@ -1,5 +1,6 @@
 //! What is wanted and what is in force: one task owns it; everybody else sends it requests.
 
+mod brake;
 mod checks;
 mod explain;
 mod flow;
@@ -22,10 +23,13 @@ mod transaction;
 mod undo;
 mod verbs;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::brake::Debt;
+pub use self::brake::Rollback;
 use self::checks::Unsaved;
 pub(crate) use self::follow::next_news;
 use self::ledger::Books;
@@ -62,6 +66,8 @@ pub struct Agent {
     store_lost: bool,
     /// States of checks that the store is yet to hear of.
     unsaved: Unsaved,
+    /// Rollbacks that hold by the brake and are not written, by service.
+    debts: BTreeMap<String, Debt>,
     /// What is to be written at the source, while a change is worked out.
     planned: Option<Vec<Planned>>,
 }
@@ -105,6 +111,7 @@ impl Agent {
     pub(crate) fn tick(&mut self) {
         self.engine.datapath_mut().tick();
         self.engine.catch_up(Instant::now());
+        self.pay_debts(Instant::now());
         self.deregister_overdue(tokio::time::Instant::now());
         self.save_checks(false);
         self.keep_followed(Instant::now());

@@ -113,6 +113,7 @@ pub enum Affinity {
 
 /// A service as the tables shall hold it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct DesiredService {
     /// Name.
     pub name: String,
@@ -134,6 +135,8 @@ pub struct DesiredService {
     pub external: TrafficPolicy,
     /// Somebody reaches it at a loopback address.
     pub upstream: bool,
+    /// It stands by a brake that its entries do not say.
+    pub braked: bool,
 }
 
 /// Behind a service's name: the same with the backends of this node alone. No service that people

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::compile::{Claims, Desired, Names, SplitKey, Warning};
 use crate::document::flows::Flows;
+use crate::entry::Units;
 use crate::foresee::Foreseen;
 use crate::observe;
 use crate::seen::Wanted;
@@ -146,6 +147,15 @@ pub struct FlowUsage {
     pub crowded: Vec<String>,
 }
 
+/// What the brake did to a service of an earlier agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Braked {
+    /// Its shares before.
+    pub before: Vec<(SplitKey, Units)>,
+    /// The revision in force.
+    pub revision: u64,
+}
+
 /// Why a publication was refused; what was in force stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -216,6 +226,21 @@ pub trait Datapath: Send {
     ///
     /// [`PublishError::Full`].
     fn check_some(&mut self, desired: &Desired, names: &Names) -> Result<(), PublishError>;
+
+    /// Sends all new flows of a service of an earlier agent to one of the splits in its record,
+    /// by one record and one store, and marks it; `None` if the tables have no such service.
+    /// Nothing changes where the record has no such split.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]
+    fn brake(&mut self, service: &str, split: &SplitKey) -> Result<Option<Braked>, PublishError>;
+
+    /// Services of an earlier agent whose records say that they stand by the brake, and by what.
+    fn braked(&self) -> Vec<(String, SplitKey)>;
+
+    /// The shares in force of a service of an earlier agent; `None` if the tables do not have it.
+    fn found_shares(&self, service: &str) -> Option<Vec<(SplitKey, Units)>>;
 
     /// The revision in force; 0 before the first.
     fn revision(&self) -> u64;

@@ -86,6 +86,9 @@ pub struct Service {
     pub origin: BTreeMap<String, String>,
     /// Splits in the order written.
     pub splits: Vec<Split>,
+    /// The brake, where the service stands by it: its splits then have what is written, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brake: Option<Brake>,
 }
 
 /// The traffic policy that is left out.
@@ -142,6 +145,24 @@ pub struct Weights {
     pub splits: Vec<Weight>,
     /// Revision in force.
     pub revision: u64,
+    /// The brake, where the service stands by it: what is in force is not what is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brake: Option<Brake>,
+}
+
+/// A rollback that holds on this node and is not written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brake {
+    /// What gets everything: a subset, or a service without subsets.
+    pub subset: String,
+    /// Since how many seconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// Who set it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why it is not written.
+    pub reason: String,
 }
 
 /// A weight of a split.

@@ -4,6 +4,7 @@
 //! unchanged. Dropped, it is nothing; [`Engine::publish`] puts it in force. After the first store
 //! into a table nothing is undone: what the kernel refuses is late, and tried until it is done.
 
+mod brake;
 mod difference;
 mod edit;
 mod state;
@@ -14,6 +15,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::brake::Brake;
 pub(crate) use self::difference::{Entries, Touched};
 pub(crate) use self::edit::{Edit, Scope};
 pub(crate) use self::state::State;
@@ -77,6 +79,8 @@ pub(crate) struct Engine {
     now: Picture,
     datapath: Box<dyn Datapath>,
     late: Option<Late>,
+    /// Something was published: the tables are no longer those of an earlier agent.
+    begun: bool,
     /// Why only a reload may change something: the tables hold what the agent cannot read.
     frozen: Option<String>,
 }
@@ -86,7 +90,7 @@ impl Engine {
     pub(crate) fn new(state: State, datapath: Box<dyn Datapath>) -> Self {
         let (compiler, unserved) = (Compiler::default(), Unserved::default());
         let now = Picture { state, compiler, unserved };
-        Self { now, datapath, late: None, frozen: None }
+        Self { now, datapath, late: None, begun: false, frozen: None }
     }
 
     /// What is wanted and what it compiles to.
@@ -122,6 +126,11 @@ impl Engine {
     /// Why only a reload may change something.
     pub(crate) fn frozen(&self) -> Option<&String> {
         self.frozen.as_ref()
+    }
+
+    /// Whether the tables are those of an earlier agent.
+    pub(crate) fn is_adopting(&self) -> bool {
+        self.frozen.is_some() || !self.begun
     }
 
     /// Leaves the tables as they are until a change mends what is wrong.
@@ -276,6 +285,7 @@ impl Engine {
         }
         unserved.in_force();
         compiler.in_force();
+        self.begun = true;
         Ok(())
     }
 

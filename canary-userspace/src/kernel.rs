@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod attach;
 pub mod attached;
+mod brake;
 pub mod conntrack;
 pub mod counters;
 pub mod doctor;
@@ -77,9 +78,10 @@ use self::usage::Usage;
 use self::writer::Writer;
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{
-    Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, Outside, PublishError,
+    Braked, Counters, Datapath, FlowUsage, InterfaceStatus, Look, MapUsage, Outside, PublishError,
     SocketsStatus,
 };
+use crate::entry::Units;
 use crate::foresee::Foreseen;
 use crate::plan::{Published, Write, fits, fits_some, plan, plan_some};
 use crate::sever::{Order, Progress, Share};
@@ -189,6 +191,18 @@ impl Datapath for Kernel {
 
     fn check_some(&mut self, desired: &Desired, names: &Names) -> Result<(), PublishError> {
         fits_some(&mut self.published, desired, names)
+    }
+
+    fn brake(&mut self, service: &str, split: &SplitKey) -> Result<Option<Braked>, PublishError> {
+        self.brake_found(service, split)
+    }
+
+    fn braked(&self) -> Vec<(String, SplitKey)> {
+        self.published.braked()
+    }
+
+    fn found_shares(&self, service: &str) -> Option<Vec<(SplitKey, Units)>> {
+        self.published.found_shares(service)
     }
 
     fn revision(&self) -> u64 {

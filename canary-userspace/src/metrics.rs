@@ -60,6 +60,10 @@ impl<'a> Page<'a> {
         writeln!(out, "canary_source_stale_seconds{{source=\"{}\"}} {stale}", source.kind)?;
         head(out, "canary_warnings", "gauge", "Warnings in status.")?;
         writeln!(out, "canary_warnings {}", self.status.warnings.len())?;
+        head(out, "canary_brake", "gauge", "1 while a service stands by its brake, unwritten.")?;
+        for service in self.status.services.iter().filter(|service| service.brake.is_some()) {
+            writeln!(out, "canary_brake{{service=\"{}\"}} 1", Escaped(&service.service))?;
+        }
         head(out, "canary_waiting_queries", "gauge", "Queries of the API that wait for a change.")?;
         writeln!(out, "canary_waiting_queries {}", self.measured.waiting)?;
         head(out, "canary_packets_not_forwarded_total", "counter", "Packets by reason.")?;

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod adopt;
+mod brake;
 mod build;
 mod delta;
 mod dump;
@@ -26,6 +27,7 @@ use canary_common::limits;
 use canary_common::service::Record;
 
 pub use self::adopt::Image;
+pub use self::brake::brake;
 use self::build::Builder;
 use self::delta::Delta;
 use self::pool::Spent;

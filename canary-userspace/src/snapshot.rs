@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::catalog::{Node, Registered, Sourced};
 use crate::entry::reference::Entries;
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub defaults: OrdMap<String, Arc<Sourced<ServiceDefaults>>>,
     /// Defaults of all services, under the name `global`.
     pub proxies: OrdMap<String, Arc<Sourced<ProxyDefaults>>>,
+    /// Services whose splitter is that of a brake, which could not be written.
+    pub brakes: OrdSet<String>,
     /// Instances, sorted by (service, id).
     pub instances: Vec<Arc<Registered>>,
 }

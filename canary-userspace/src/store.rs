@@ -74,6 +74,8 @@ pub enum Write {
     Check(String, Option<Stored>),
     /// Last known states of checks by their ids; `None` forgets one.
     CheckStates(Vec<(String, Option<Value>)>),
+    /// A brake that the source does not say, by its service; `None` forgets it.
+    Brake(String, Option<Value>),
     /// What the followed source of this kind said last, piece by piece; `None` forgets one.
     Followed(&'static str, Vec<(String, Option<Vec<u8>>)>),
 }
@@ -97,6 +99,8 @@ pub struct Contents {
     pub checks: BTreeMap<String, Stored>,
     /// Last known states of checks by their ids.
     pub check_states: BTreeMap<String, Value>,
+    /// Brakes that the source does not say, by service.
+    pub brakes: BTreeMap<String, Value>,
 }
 
 /// Why the store could not do what it should.

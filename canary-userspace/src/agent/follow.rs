@@ -20,7 +20,7 @@ use crate::engine::{Edit, Entries, Scope};
 use crate::refusal::Refusal;
 use crate::source::consul::Writer;
 use crate::source::{Condition, EntryKey, Following, News, Row, SplitPlaces, Update};
-use crate::store::Write;
+use crate::store::{Contents, Write};
 
 /// What is heard in this time is kept at once: a commit waits for the disk.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -125,12 +125,15 @@ pub(crate) async fn next_news(news: Option<&mut mpsc::Receiver<News>>) -> News {
 impl Agent {
     /// Wants what the source said before the agent was started anew: services that cannot be
     /// served stay as they are in it.
-    pub(super) fn remember_followed(&mut self) -> Result<(), Refusal> {
+    pub(super) fn remember_followed(&mut self, contents: &Contents) -> Result<(), Refusal> {
         let last = self.source.followed().and_then(|followed| followed.following.last.take());
         let Some(last) = last else { return Ok(()) };
         let index = last.index;
         let edits = self.edits_of(last);
         let prepared = self.prepare(edits, SplitPlaces::default())?.prepared;
+        self.engine.want(prepared);
+        let brakes = self.found_brakes(self.engine.state(), Some(contents));
+        let prepared = self.prepare(brakes, SplitPlaces::default())?.prepared;
         self.engine.want(prepared);
         self.move_index(index.max(self.books.index.saturating_add(1)));
         Ok(())
@@ -168,6 +171,7 @@ impl Agent {
         } else {
             self.engine.publish(prepared);
         }
+        self.settle_brakes();
         if is_news {
             // The source's index may go backwards, where ours must not.
             self.move_index(index.max(self.books.index.saturating_add(1)));

@@ -7,8 +7,9 @@ use canary_common::endpoint::Endpoint;
 use tokio::sync::oneshot;
 
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
-use crate::datapath::{Counters, Datapath, InterfaceStatus, Look, MapUsage, PublishError};
+use crate::datapath::{Braked, Counters, Datapath, InterfaceStatus, Look, MapUsage, PublishError};
 use crate::document::flows::{Flow, Flows};
+use crate::entry::Units;
 use crate::foresee::Foreseen;
 use crate::observe;
 use crate::observe::Hub;
@@ -110,6 +111,36 @@ impl Datapath for Memory {
 
     fn check_some(&mut self, desired: &Desired, _names: &Names) -> Result<(), PublishError> {
         self.check(desired)
+    }
+
+    fn brake(&mut self, service: &str, split: &SplitKey) -> Result<Option<Braked>, PublishError> {
+        let Some(before) = self.found_shares(service) else { return Ok(None) };
+        let mut inner = self.get();
+        for found in inner.published.services.iter_mut().filter(|found| found.name == service) {
+            let found = Arc::make_mut(found);
+            found.braked = true;
+            for own in &mut found.splits {
+                own.share = if own.key == *split { 10_000 } else { 0 };
+            }
+        }
+        inner.revision += 1;
+        Ok(Some(Braked { before, revision: inner.revision }))
+    }
+
+    fn braked(&self) -> Vec<(String, SplitKey)> {
+        let inner = self.get();
+        let braked = inner.published.services.iter().filter(|service| service.braked);
+        let stable = |service: &Arc<DesiredService>| {
+            let split = service.splits.iter().find(|split| split.share == 10_000)?;
+            Some((service.name.clone(), split.key.clone()))
+        };
+        braked.filter_map(stable).collect()
+    }
+
+    fn found_shares(&self, service: &str) -> Option<Vec<(SplitKey, Units)>> {
+        let inner = self.get();
+        let found = inner.published.service(service)?;
+        Some(found.splits.iter().map(|split| (split.key.clone(), split.share)).collect())
     }
 
     fn revision(&self) -> u64 {

@@ -125,8 +125,23 @@ impl Agent {
             frontends: frontends(service, self.engine.datapath()),
             locals: locals(&self.engine.now().compiled().desired, &service.name),
             origin: origin.collect(),
-            splits: service.splits.iter().map(|split| split_report(split, measured)).collect(),
+            splits: self.split_reports(service, measured),
+            brake: self.brake_report(&service.name),
         }
+    }
+
+    /// The splits of a service; under the brake each with the weight that is written beside it.
+    fn split_reports(&self, service: &DesiredService, measured: &Measured) -> Vec<document::Split> {
+        let braked = self.engine.state().brake(&service.name).is_some_and(|brake| brake.owed);
+        let written = if braked { self.splits(&service.name).unwrap_or_default() } else { vec![] };
+        let report = |split: &DesiredSplit| {
+            let is_it = |weight: &&document::Weight| {
+                weight.service == split.key.target && weight.subset == split.key.subset
+            };
+            let written = written.iter().find(is_it).map(|weight| weight.weight);
+            document::Split { written, ..split_report(split, measured) }
+        };
+        service.splits.iter().map(report).collect()
     }
 
     /// What a change of `service` must say that is stored, and not in force.
@@ -156,6 +171,7 @@ impl Agent {
             )
             .chain(self.source.warnings())
             .chain(self.engine.warnings())
+            .chain(self.brake_warnings())
             .collect();
         warnings.sort_by(|a, b| (&a.service, &a.text).cmp(&(&b.service, &b.text)));
         let notices = self.notices.iter().map(|notice| node(notice.to_string()));
@@ -207,6 +223,7 @@ fn split_report(split: &DesiredSplit, measured: &Measured) -> document::Split {
             syn: counted.syn_retransmits,
             segments: counted.segment_retransmits,
         },
+        written: None,
         http: counted.http.filter(|answers| answers.iter().any(|count| *count > 0)).map(http),
     }
 }

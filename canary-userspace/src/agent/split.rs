@@ -24,6 +24,7 @@ impl Agent {
             service: service.to_owned(),
             splits,
             revision: self.engine.datapath().revision(),
+            brake: self.brake_report(service),
         })
     }
 
@@ -41,7 +42,7 @@ impl Agent {
         rebalance: Option<Rate>,
     ) -> Result<Released, Refusal> {
         let mut splits = self.splits(service)?;
-        if !self.engine.state().snapshot.splitters.contains_key(service) {
+        if self.engine.state().written_splitter(service).is_none() {
             splits.clear();
         }
         for (subset, &weight) in change {
@@ -52,66 +53,21 @@ impl Agent {
         self.release(service, change, ends)
     }
 
-    /// Sends everything to one subset: `to`, else the default one. With `sever` the live
-    /// connections of all others end.
-    ///
-    /// # Errors
-    ///
-    /// The [`Refusal`]; nothing has changed then.
-    pub fn roll_back(
-        &mut self,
-        intent: &Intent,
-        service: &str,
-        to: Option<&str>,
-        sever: Option<Rate>,
-    ) -> Result<Released, Refusal> {
-        let mut splits = self.splits(service)?;
-        let resolver =
-            self.engine.state().snapshot.resolvers.get(service).map(|resolver| &resolver.value);
-        let default = resolver.map(|resolver| resolver.default_subset.clone()).unwrap_or_default();
-        let stable = to.map_or_else(|| default.clone(), str::to_owned);
-        if stable.is_empty() {
-            return Err(Refusal::bad_request(format!(
-                "service {service:?} has no default subset: say which subset is to get everything"
-            )));
-        }
-        for split in &mut splits {
-            split.weight = 0.0;
-        }
-        // A split without a subset means the default one.
-        let implied = |split: &&mut Weight| {
-            split.service == service && split.subset.is_empty() && stable == default
-        };
-        let named = splits.iter().any(|split| split.service == service && split.subset == stable);
-        match splits.iter_mut().find(implied).filter(|_| !named) {
-            Some(split) => split.weight = 100.0,
-            None => self.set_weight(service, &mut splits, &stable, 100.0)?,
-        }
-        let ends = sever.map(|rate| (Which::Shareless, rate));
-        let no_splitter = !self.engine.state().snapshot.splitters.contains_key(service);
-        if no_splitter && stable == default {
-            // Everything goes there already, and a splitter would only have to be deleted again.
-            let nothing = Change::new(Action::Rollback, intent, Vec::new());
-            return self.release(service, nothing, ends);
-        }
-        let change = self.splitter_of((Action::Rollback, intent), service, &splits)?;
-        self.release(service, change, ends)
-    }
-
     /// The splits of a service as written; without a splitter, what that means.
-    fn splits(&self, service: &str) -> Result<Vec<Weight>, Refusal> {
+    pub(super) fn splits(&self, service: &str) -> Result<Vec<Weight>, Refusal> {
         let snapshot = &self.engine.state().snapshot;
-        let splitter = snapshot.splitters.get(service).map(|splitter| &splitter.value);
+        let splitter = self.engine.state().written_splitter(service);
+        let splitter = splitter.map(|splitter| &splitter.value);
         let resolver = snapshot.resolvers.get(service).map(|resolver| &resolver.value);
         let known = splitter.is_some()
             || resolver.is_some()
             || snapshot.defaults.contains_key(service)
             || snapshot.instances.iter().any(|other| other.instance.service == service);
-        if known { Ok(written(service, splitter, resolver)) } else { Err(self.unknown(service)) }
+        if known { Ok(whole_of(service, splitter, resolver)) } else { Err(self.unknown(service)) }
     }
 
     /// Sets one weight, of a split that is there or of a subset that the resolver has.
-    fn set_weight(
+    pub(super) fn set_weight(
         &self,
         service: &str,
         splits: &mut Vec<Weight>,
@@ -139,7 +95,7 @@ impl Agent {
     }
 
     /// The change that writes `splits` as the service's splitter.
-    fn splitter_of(
+    pub(super) fn splitter_of(
         &self,
         (action, intent): (Action, &Intent),
         service: &str,
@@ -170,7 +126,7 @@ impl Agent {
     }
 
     /// The same, and which connections are to end under the shares after it.
-    fn release(
+    pub(super) fn release(
         &mut self,
         service: &str,
         change: Change,
@@ -228,11 +184,15 @@ pub(super) fn weights_of(service: &str, entries: &Entries) -> Vec<Weight> {
         Some(Entry::Resolver(resolver)) => Some(resolver),
         _ => None,
     };
-    written(service, splitter, resolver)
+    whole_of(service, splitter, resolver)
 }
 
 /// The splits as written; without a splitter everything is one split.
-fn written(service: &str, splitter: Option<&Splitter>, resolver: Option<&Resolver>) -> Vec<Weight> {
+pub(super) fn whole_of(
+    service: &str,
+    splitter: Option<&Splitter>,
+    resolver: Option<&Resolver>,
+) -> Vec<Weight> {
     if let Some(splitter) = splitter {
         let weight = |split: &entry::Split| Weight {
             service: if split.service.is_empty() { service } else { &split.service }.to_owned(),

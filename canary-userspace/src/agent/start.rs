@@ -78,15 +78,17 @@ impl Agent {
             notices: warning.into_iter().map(Notice::Store).collect(),
             store_lost,
             unsaved: Unsaved::default(),
+            debts: BTreeMap::new(),
             planned: None,
         };
         agent.move_index(agent.books.index);
         if news.is_some() {
             agent.note_unused(&contents);
-            agent.remember_followed()?;
+            agent.remember_followed(&contents)?;
         } else {
             agent.first_revision(&contents, adopted)?;
         }
+        agent.remember_debts();
         agent.books.index_at_start = agent.books.index;
         // What was there at the start has not changed since.
         agent.books.topics.compare(None, &agent.engine.state().snapshot.instances);
@@ -218,7 +220,7 @@ impl Agent {
         self.store.last_good().is_ok_and(|kept| kept.is_some_and(|kept| kept == files))
     }
 
-    fn note_not_kept(&mut self, error: &StoreError) {
+    pub(super) fn note_not_kept(&mut self, error: &StoreError) {
         let notice = Notice::FilesNotKept(error.to_string());
         tracing::error!("{notice}");
         self.notices.retain(|notice| !matches!(notice, Notice::FilesNotKept(_)));

@@ -103,6 +103,12 @@ impl Agent {
         for edit in edits {
             next.apply(edit);
         }
+        if self.engine.is_adopting() && self.source.destination() == Destination::Store {
+            // What the tables say that no entry does.
+            for edit in self.found_brakes(&next, None) {
+                next.apply(edit);
+            }
+        }
         if instances {
             next.refresh_health(&self.checks, scope.as_ref());
         }
@@ -146,11 +152,18 @@ impl Agent {
     ) -> Result<Vec<Altered>, Refusal> {
         let Transaction { prepared, mut ledger, scope, instances } = transaction;
         ledger.sign(action, author, self.engine.revision_with(&prepared));
-        let kept = files.filter(|files| !self.keeps(files)).map(Write::LastGood);
-        ledger.writes.extend(kept);
-        if !ledger.writes.is_empty() {
-            self.store.commit(ledger.index, &ledger.writes)?;
-            self.notices.retain(|notice| !matches!(notice, Notice::FilesNotKept(_)));
+        let moves = !ledger.writes.is_empty();
+        ledger.writes.extend(files.filter(|files| !self.keeps(files)).map(Write::LastGood));
+        let stored = match ledger.writes.as_slice() {
+            [] => Ok(()),
+            writes => self.store.commit(ledger.index, writes),
+        };
+        self.notices.retain(|notice| !matches!(notice, Notice::FilesNotKept(_)));
+        match stored {
+            Err(error) if moves => return Err(error.into()),
+            // Nothing that was acknowledged is lost: a restart reads the files themselves.
+            Err(error) => self.note_not_kept(&error),
+            Ok(()) => {}
         }
         self.put_in_force(prepared, &scope, instances);
         let altered = self.record(ledger);
@@ -166,10 +179,12 @@ impl Agent {
         if self.engine.thaw() {
             self.store_lost = false;
             self.notices.retain(|notice| *notice != Notice::UntilImport);
+            self.remember_debts();
         }
         if instances {
             self.watch_checks(scope.as_ref());
         }
+        self.settle_brakes();
     }
 
     /// Why nothing can be changed, while the tables hold what the agent cannot read.

@@ -26,6 +26,9 @@ impl Agent {
         service: &str,
         to: Option<u64>,
     ) -> Result<Changed, Refusal> {
+        if to.is_none() && self.engine.state().brake(service).is_some() {
+            return self.undo_brake(intent, service);
+        }
         let past = match to {
             Some(number) => self.entries_after(service, number)?,
             None => self.books.past.get(service).cloned().ok_or_else(|| {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{OwnError, flag, json};
 use super::author::{Asked, SourceToken};
-use crate::agent::{Agent, Handle, Refusal, Released, Ticket, Wanted};
+use crate::agent::{self, Agent, Handle, Refusal, Released, Ticket, Wanted};
 use crate::audit::Intent;
 use crate::document::{Changed, Rollback, SplitChange, Warning};
 use crate::sever::Rate;
@@ -69,10 +69,9 @@ pub(super) async fn roll_back(
 ) -> Result<Response, OwnError> {
     let wanted = if body.trim_ascii().is_empty() { Rollback::default() } else { decode(&body)? };
     let sever = ends.rate_if("sever")?;
-    let asked = intent.clone();
-    let roll_back =
-        move |agent: &mut Agent| agent.roll_back(&asked, &service, wanted.to.as_deref(), sever);
-    released(&handle, token, intent, roll_back).await
+    let rollback = agent::Rollback { intent: intent.clone(), service, to: wanted.to, sever };
+    let done = handle.roll_back(Ticket { token, cas: None }, rollback).await?;
+    finish(&handle, intent, done).await
 }
 
 /// Parameters of an undo.
@@ -173,7 +172,16 @@ async fn released(
     intent: Intent,
     work: impl Fn(&mut Agent) -> Result<Released, Refusal> + Clone + Send + 'static,
 ) -> Result<Response, OwnError> {
-    let Released { mut changed, order } = handle.change(Ticket { token, cas: None }, work).await?;
+    let done = handle.change(Ticket { token, cas: None }, work).await?;
+    finish(handle, intent, done).await
+}
+
+/// Ends the connections that a change says, and answers with both.
+async fn finish(
+    handle: &Handle,
+    intent: Intent,
+    Released { mut changed, order }: Released,
+) -> Result<Response, OwnError> {
     if let Some(order) = order {
         match handle.sever(intent, order).await {
             Ok(severing) => changed.severing = Some(severing),

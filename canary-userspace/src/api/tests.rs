@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod blocking;
+mod brake;
 mod catalog;
 mod chain;
 mod checks;

@@ -103,6 +103,7 @@ pub(super) fn assemble<'a>(
         internal: policy(INTERNAL_POLICY),
         external: policy(EXTERNAL_POLICY),
         upstream: false,
+        braked: snapshot.brakes.contains(name),
     };
     check_local(&service).map(|()| service)
 }

@@ -8,7 +8,7 @@ use super::console::Console;
 use super::failure::Failure;
 use super::table::{Column, Table};
 use super::{moved, near, status};
-use crate::document::{SplitChange, Status, Weight, Weights};
+use crate::document::{Brake, SplitChange, Status, Weight, Weights};
 
 /// Shows the weights in force, of one service or of all.
 ///
@@ -84,13 +84,14 @@ fn weights_of(status: Status) -> Vec<Weights> {
     let revision = status.revision;
     let weights = |service: crate::document::Service| Weights {
         service: service.service,
+        brake: service.brake,
         splits: service
             .splits
             .into_iter()
             .map(|split| Weight {
                 service: split.service,
                 subset: split.subset,
-                weight: split.weight,
+                weight: split.written.unwrap_or(split.weight),
             })
             .collect(),
         revision,
@@ -111,7 +112,16 @@ fn print(services: &[Weights], console: &mut Console<'_>) -> Result<(), Failure>
             table.row([&service.service, &split.service, subset, &format!("{:.2}", split.weight)]);
         }
     }
-    console.raw(&table.to_string())
+    console.raw(&table.to_string())?;
+    for (service, brake) in services.iter().filter_map(|of| Some((&of.service, of.brake.as_ref()?)))
+    {
+        let Brake { subset, reason, .. } = brake;
+        console.warn([format!(
+            "{service} stands by its brake: everything goes to {subset}; what is written above is \
+             not in force: {reason}"
+        )])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ pub struct Split {
     pub subset: String,
     /// Percent, to 0.01.
     pub weight: f64,
+    /// Percent as it is written, where the service stands by its brake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<f64>,
     /// Its backends.
     pub backends: Backends,
     /// Connections since `detach`.

@@ -5,6 +5,7 @@ use crate::compile::Names;
 use crate::entry::Entry;
 use crate::source::{Definitions, EntryKey, PROXY};
 
+use super::brake::Brake;
 use super::state::State;
 
 /// Services whose entries or instances a change may change; `None` for any.
@@ -25,6 +26,8 @@ pub(crate) enum Edit {
     Files(Definitions),
     /// Makes these, sorted by id, all the instances of a service.
     Instances(String, Vec<Registered>),
+    /// Puts a service under the brake or, with `None`, ends that.
+    Brake(String, Option<Box<Brake>>),
     /// Renames the datacenter of the node.
     Datacenter(String),
 }
@@ -32,7 +35,7 @@ pub(crate) enum Edit {
 impl Edit {
     /// Whether it is about instances or their checks.
     pub(crate) fn is_of_instances(&self) -> bool {
-        !matches!(self, Self::Entry(..) | Self::Datacenter(_))
+        !matches!(self, Self::Entry(..) | Self::Brake(..) | Self::Datacenter(_))
     }
 
     /// Whether it replaces the layer of files.
@@ -48,6 +51,7 @@ impl Edit {
             | Self::Check(..)
             | Self::Files(_)
             | Self::Instances(..)
+            | Self::Brake(..)
             | Self::Datacenter(_) => None,
         }
     }
@@ -61,7 +65,7 @@ impl State {
             match edit {
                 // Defaults of all services.
                 Edit::Entry((kind, _), _) if kind == PROXY => return None,
-                Edit::Entry((_, name), _) | Edit::Instances(name, _) => {
+                Edit::Entry((_, name), _) | Edit::Instances(name, _) | Edit::Brake(name, _) => {
                     names.insert(name.clone());
                 }
                 Edit::Instance(id, new) => {

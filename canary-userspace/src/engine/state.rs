@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use super::brake::Braked;
 use super::edit::Edit;
 use crate::catalog::{Health, Instance, LoneCheck, Node, Origin, Registered, Sourced};
 use crate::compile::Warning;
@@ -29,11 +30,13 @@ pub(crate) struct State {
     /// Checks on their own in force, by id.
     pub(crate) checks: OrdMap<String, Arc<Sourced<LoneCheck>>>,
     /// Where what is written belongs: the store, or the source that is followed.
-    layer: Origin,
+    pub(super) layer: Origin,
     /// What files define and the store hides, and the warnings of all files.
     hidden: Arc<Definitions>,
     /// Services of the instances in force, by instance id: with it one is found in the snapshot.
     services: OrdMap<String, String>,
+    /// Services under the brake.
+    pub(super) brakes: OrdMap<String, Arc<Braked>>,
 }
 
 impl State {
@@ -45,6 +48,7 @@ impl State {
             checks: OrdMap::new(),
             hidden: Arc::default(),
             services: OrdMap::new(),
+            brakes: OrdMap::new(),
         }
     }
 
@@ -90,6 +94,8 @@ impl State {
             Edit::Dismiss(id) => _ = self.take_instance(&id),
             Edit::Files(files) => self.replace_files(files),
             Edit::Instances(service, instances) => self.replace_instances_of(&service, instances),
+            Edit::Brake(service, Some(brake)) => self.put_brake(&service, *brake),
+            Edit::Brake(service, None) => self.end_brake(&service),
             Edit::Datacenter(datacenter) => {
                 let node = &mut self.snapshot.node;
                 if node.datacenter != datacenter {
@@ -104,15 +110,17 @@ impl State {
         self.hidden = Arc::new(Definitions { warnings: new.warnings, ..Definitions::default() });
         for entry in self.entries() {
             let key = key_of(&entry.value);
-            if entry.origin.is_of_file() && new.entries.get(&key) != Some(&entry) {
+            if entry.origin.is_of_file() && !new.entries.contains_key(&key) {
                 self.take_entry(&key);
             }
         }
         for (key, entry) in new.entries {
             match self.entry(&key) {
-                None => _ = self.put_entry(entry),
-                Some(there) if there.origin.is_of_file() => {}
-                Some(_) => _ = Arc::make_mut(&mut self.hidden).entries.insert(key, entry),
+                Some(there) if there == entry => {}
+                Some(there) if !there.origin.is_of_file() => {
+                    Arc::make_mut(&mut self.hidden).entries.insert(key, entry);
+                }
+                Some(_) | None => _ = self.put_entry(entry),
             }
         }
         self.replace_checks(new.checks);
@@ -162,10 +170,10 @@ impl State {
 
     /// The entry in force.
     pub(crate) fn entry(&self, (kind, name): &EntryKey) -> Option<Sourced<Entry>> {
-        let Snapshot { resolvers, splitters, defaults, proxies, .. } = &self.snapshot;
+        let Snapshot { resolvers, defaults, proxies, .. } = &self.snapshot;
         match kind.as_str() {
             RESOLVER => resolvers.get(name).map(|entry| wrap(entry, Entry::Resolver)),
-            SPLITTER => splitters.get(name).map(|entry| wrap(entry, Entry::Splitter)),
+            SPLITTER => self.written_splitter(name).map(|entry| wrap(entry, Entry::Splitter)),
             DEFAULTS => defaults.get(name).map(|entry| wrap(entry, Entry::Defaults)),
             PROXY => proxies.get(name).map(|entry| wrap(entry, Entry::Proxy)),
             _ => None,
@@ -177,7 +185,8 @@ impl State {
         let Snapshot { resolvers, splitters, defaults, proxies, .. } = &self.snapshot;
         let defaults = defaults.values().map(|entry| wrap(entry, Entry::Defaults));
         let resolvers = resolvers.values().map(|entry| wrap(entry, Entry::Resolver));
-        let splitters = splitters.values().map(|entry| wrap(entry, Entry::Splitter));
+        let splitters = splitters.keys().filter_map(|service| self.written_splitter(service));
+        let splitters = splitters.map(|entry| wrap(entry, Entry::Splitter));
         let proxies = proxies.values().map(|entry| wrap(entry, Entry::Proxy));
         proxies.chain(defaults).chain(resolvers).chain(splitters).collect()
     }
@@ -233,7 +242,8 @@ impl State {
 
     fn put_entry(&mut self, Sourced { value, origin }: Sourced<Entry>) -> Option<Sourced<Entry>> {
         let key = key_of(&value);
-        let covered = self.take_entry(&key);
+        let covered = self.entry(&key);
+        self.heed_brake(&key, Some(&value));
         let Snapshot { resolvers, splitters, defaults, proxies, .. } = &mut self.snapshot;
         let (_, name) = key;
         match value {
@@ -241,7 +251,12 @@ impl State {
                 resolvers.insert(name, Arc::new(Sourced { value, origin }));
             }
             Entry::Splitter(value) => {
-                splitters.insert(name, Arc::new(Sourced { value, origin }));
+                let splitter = Arc::new(Sourced { value, origin });
+                match self.brakes.get_mut(&name) {
+                    // The same entry as before, read again.
+                    Some(braked) => Arc::make_mut(braked).written = Some(splitter),
+                    None => _ = splitters.insert(name, splitter),
+                }
             }
             Entry::Defaults(value) => {
                 defaults.insert(name, Arc::new(Sourced { value, origin }));
@@ -255,6 +270,7 @@ impl State {
 
     fn take_entry(&mut self, key: &EntryKey) -> Option<Sourced<Entry>> {
         let old = self.entry(key)?;
+        self.heed_brake(key, None);
         let Snapshot { resolvers, splitters, defaults, proxies, .. } = &mut self.snapshot;
         let (kind, name) = key;
         match kind.as_str() {

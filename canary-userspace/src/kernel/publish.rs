@@ -79,10 +79,15 @@ impl Kernel {
         if somebody_moves {
             self.locality.settle(&self.published, &mut self.writer, &mut self.attachments)?;
         }
-        self.revision = self.revision.saturating_add(1);
-        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)?;
+        self.stamp()?;
         self.took = Took { planning, tables: start.elapsed().saturating_sub(planning) };
         Ok(self.revision)
+    }
+
+    /// Counts what is in force as another revision.
+    pub(super) fn stamp(&mut self) -> Result<()> {
+        self.revision = self.revision.saturating_add(1);
+        self.writer.settings.store_wide(0, offset_of!(Row, revision), self.revision)
     }
 
     pub(super) fn perform(&mut self, writes: &[Write]) -> Result<()> {

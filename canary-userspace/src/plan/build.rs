@@ -15,7 +15,7 @@ use super::rows::{BackendRow, FrontendRow, ServiceRow, Slice, Slices, Statistics
 use super::{NOWHERE, Short, Table, Write};
 use crate::compile::{DesiredBackend, DesiredService, DesiredSplit, SplitKey, maglev};
 
-const SERVICES: Table = Table { name: "SERVICES", setting: "limits.services" };
+pub(super) const SERVICES: Table = Table { name: "SERVICES", setting: "limits.services" };
 const FRONTENDS: Table = Table { name: "FRONTENDS", setting: "limits.frontends" };
 const BACKENDS: Table = Table { name: "BACKENDS", setting: "limits.backends" };
 const ENDPOINTS: Table = Table { name: "ENDPOINTS", setting: "limits.endpoints" };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use canary_common::backend::State;
 use canary_common::endpoint::{Address, Endpoint};
 use canary_common::limits::MAX_SPLITS;
-use canary_common::service::{AFFINITY_SOURCE, FOLLOW_WEIGHTS, Record, bounds};
+use canary_common::service::{AFFINITY_SOURCE, BRAKE, FOLLOW_WEIGHTS, Record, bounds};
 
 use super::addresses::Bits;
 use super::kept::Kept;
@@ -323,7 +323,9 @@ fn flags(service: &DesiredService) -> u32 {
         Affinity::Flow => 0,
         Affinity::Source => AFFINITY_SOURCE,
     };
-    affinity | if service.follows { FOLLOW_WEIGHTS } else { 0 }
+    let follows = if service.follows { FOLLOW_WEIGHTS } else { 0 };
+    let braked = if service.braked { BRAKE } else { 0 };
+    affinity | follows | braked
 }
 
 fn set<T>(row: &mut [T], place: usize, value: T) {

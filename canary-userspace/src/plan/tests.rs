@@ -17,6 +17,7 @@ use crate::compile::{
 };
 use crate::entry::TrafficPolicy;
 
+mod brake;
 mod golden;
 mod limits;
 mod prefixes;
@@ -396,6 +397,7 @@ fn split(service: &str, subset: &str, share: u16, pods: &[u8]) -> DesiredSplit {
 fn service(name: &str, vips: &[u8], splits: Vec<DesiredSplit>) -> DesiredService {
     DesiredService {
         upstream: false,
+        braked: false,
         name: name.to_owned(),
         frontends: vips.iter().map(|last| vip(*last)).collect(),
         default_subset: "blue".to_owned(),

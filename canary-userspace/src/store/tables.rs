@@ -31,6 +31,8 @@ const LAST_GOOD: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new(
 /// What a followed source said last: its kind and its own key, to content. The empty key is there
 /// once it has said anything.
 const FOLLOWED: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("followed");
+/// Brakes that the source does not say: service to JSON. It is made with the first.
+const BRAKES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("brakes");
 /// Single numbers by name.
 pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
@@ -69,6 +71,15 @@ pub(super) fn read_all(database: &Database) -> Result<Contents, Error> {
     for row in read.open_table(CHECK_STATES)?.iter()? {
         let (id, value) = row?;
         contents.check_states.insert(id.value().to_owned(), decode(value.value())?);
+    }
+    match read.open_table(BRAKES) {
+        Err(TableError::TableDoesNotExist(_)) => {}
+        table => {
+            for row in table?.iter()? {
+                let (service, value) = row?;
+                contents.brakes.insert(service.value().to_owned(), decode(value.value())?);
+            }
+        }
     }
     Ok(contents)
 }
@@ -206,6 +217,10 @@ fn perform(
             states.iter().try_for_each(|(id, state)| {
                 set(&mut table, id.as_str(), state.as_ref().map(encode).transpose()?)
             })
+        }
+        Write::Brake(service, brake) => {
+            let value = brake.as_ref().map(encode).transpose()?;
+            set(&mut transaction.open_table(BRAKES)?, service.as_str(), value)
         }
         Write::Followed(kind, rows) => {
             let mut table = transaction.open_table(FOLLOWED)?;

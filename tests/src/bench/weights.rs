@@ -107,6 +107,7 @@ fn service(number: u16, first: u16) -> DesiredService {
     };
     DesiredService {
         upstream: false,
+        braked: false,
         frontends: vec![at([172, 0, 0, 0], number, 1)],
         default_subset: "blue".to_owned(),
         splits: vec![split("blue", first, 0), split("green", WHOLE.saturating_sub(first), 100)],

@@ -25,7 +25,6 @@ async fn a_write_that_finds_no_space_changes_nothing_and_works_later() {
     let writes = [
         ("PUT", "/v1/config", splitter(50.0, 50.0)),
         ("DELETE", "/v1/config/service-splitter/payments", String::new()),
-        ("PUT", "/v1/canary/rollback/payments", String::new()),
         ("PUT", "/v1/canary/undo/payments", String::new()),
         ("PUT", "/v1/agent/service/register", web.clone()),
         ("PUT", "/v1/canary/import?replace", json!({"files": []}).to_string()),

@@ -25,6 +25,7 @@ fn states() -> impl Strategy<Value = Desired> {
                     .collect();
                 (there && !frontends.is_empty()).then(|| DesiredService {
                     upstream: false,
+                    braked: false,
                     splits: splits_of(&name, splits),
                     default_subset: "b".to_owned(),
                     histograms,

@@ -207,3 +207,59 @@ async fn an_agent_follows_another_one_and_writes_through_it() {
     leader.stop().await;
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn a_rollback_acts_while_consul_is_away_and_reaches_it_later() {
+    let (fake, place, agent) = followed().await;
+    fake.misbehave(Mischief::Status(500, "No cluster leader"));
+    until_ok(&agent, false).await;
+
+    let back = agent.done("/v1/canary/rollback/payments", "").await.json();
+
+    assert_eq!(place.memory.shares("payments"), shares(10_000, 0));
+    let told = back["warnings"].to_string();
+    assert!(told.contains("consul still says 90/10") && told.contains("tried again"), "{back}");
+    let status = agent.get("/v1/canary/status/payments").await.json();
+    assert_eq!(status["brake"]["subset"], "blue", "{status}");
+    agent.stop().await;
+    // Its own row in the store, where a reboot empties the tables.
+    *place.memory.get() = crate::agent::memory::Inner::default();
+    let agent = place.try_start().await;
+    fake.misbehave(Mischief::None);
+    until_shares(&place, 10_000, 0).await;
+    let status = agent.get("/v1/canary/status/payments").await.json();
+    assert_eq!(status["brake"]["subset"], "blue", "{status}");
+    let warnings = agent.status().await["warnings"].to_string();
+    assert!(warnings.contains("run `canaryctl rollback payments --to blue`"), "{warnings}");
+
+    agent.done("/v1/canary/rollback/payments", "").await;
+    until("the entry is heard", async || {
+        agent.get("/v1/canary/status/payments").await.json().get("brake").is_none()
+    })
+    .await;
+    assert_eq!(place.memory.shares("payments"), shares(10_000, 0));
+    let splits = fake.change(|world| world.entry("service-splitter", "payments").unwrap().clone());
+    assert_eq!(splits["Splits"][0]["Weight"], 100.0);
+    // Whoever writes it anew ends nothing: there is no brake left.
+    split(&fake, 50.0, 50.0);
+    until_shares(&place, 5000, 5000).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollback_that_consul_could_not_take_is_written_with_the_same_token_once_it_can() {
+    let (fake, place, agent) = followed().await;
+    fake.misbehave(Mischief::Status(500, "No cluster leader"));
+    agent.done("/v1/canary/rollback/payments", "").await;
+    assert_eq!(place.memory.shares("payments"), shares(10_000, 0));
+
+    fake.misbehave(Mischief::None);
+
+    until("it is written", async || {
+        agent.get("/v1/canary/status/payments").await.json().get("brake").is_none()
+    })
+    .await;
+    let splits = fake.change(|world| world.entry("service-splitter", "payments").unwrap().clone());
+    assert_eq!(splits["Splits"][0]["Weight"], 100.0);
+    agent.stop().await;
+}
