@@ -6,6 +6,7 @@ mod explain;
 mod flow;
 mod follow;
 pub(crate) mod heap;
+mod held;
 mod import;
 mod ledger;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use self::brake::Debt;
 pub use self::brake::Rollback;
 use self::checks::Unsaved;
 pub(crate) use self::follow::next_news;
+use self::held::Holds;
 use self::ledger::Books;
 use self::notice::Notice;
 pub use self::sever::{Released, Wanted};
@@ -66,6 +68,8 @@ pub struct Agent {
     store_lost: bool,
     /// States of checks that the store is yet to hear of.
     unsaved: Unsaved,
+    /// Inputs that cannot be believed.
+    holds: Holds,
     /// Rollbacks that hold by the brake and are not written, by service.
     debts: BTreeMap<String, Debt>,
     /// What is to be written at the source, while a change is worked out.
@@ -112,6 +116,7 @@ impl Agent {
         self.engine.datapath_mut().tick();
         self.engine.catch_up(Instant::now());
         self.pay_debts(Instant::now());
+        self.look_at_held(Instant::now());
         self.deregister_overdue(tokio::time::Instant::now());
         self.save_checks(false);
         self.keep_followed(Instant::now());

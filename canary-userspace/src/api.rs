@@ -110,6 +110,7 @@ fn own_routes() -> Router<Handle> {
         .route("/v1/canary/history", get(history::all))
         .route("/v1/canary/history/{service}", get(history::of_service))
         .route("/v1/canary/export", get(transfer::export))
+        .route("/v1/canary/accept", put(transfer::accept))
         .route(
             "/v1/canary/import",
             put(transfer::import).layer(DefaultBodyLimit::max(transfer::MAX_IMPORT)),

@@ -103,6 +103,8 @@ pub enum Action {
     Reload,
     /// The configuration directory was read at the start.
     Start,
+    /// What an input that was held takes away was accepted.
+    Accept,
     /// Maintenance mode was turned on or off.
     Maintenance,
     /// The source that is followed says something else than before.
@@ -123,6 +125,7 @@ impl fmt::Display for Action {
             Self::Import => "import",
             Self::Reload => "reload",
             Self::Start => "start",
+            Self::Accept => "accept",
             Self::Maintenance => "maintenance",
             Self::Follow => "follow",
         })

@@ -3,6 +3,7 @@
 //! Data goes to standard output and words to standard error; the exit code says what kind of
 //! outcome it was ([`failure::Failure`]).
 
+pub mod accept;
 pub mod access;
 pub mod address;
 pub mod applied;
@@ -147,6 +148,7 @@ async fn dispatch(options: &Options, console: &mut Console<'_>) -> Result<(), Fa
         Verb::Observe(options) => observe::run(options, client, console).await,
         Verb::Top(options) => top::run(options, client, console).await,
         Verb::Reload(options) => reload::run(*options, client, console).await,
+        Verb::Accept(options) => accept::run(options, client, console).await,
         Verb::Maps(options) => maps::run(*options, client, console).await,
         Verb::Doctor(options) => doctor::run(options, client, console).await,
         Verb::Detach(options) => detach::run(options, console),

@@ -64,7 +64,7 @@ pub async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     let Started { mut agent, mut changes, mut news } = Agent::start(settings, opened, datapath)?;
     let (handle, mut requests) = Handle::new();
-    let router = api::router(handle, Arc::clone(&security.gate));
+    let router = api::router(handle.clone(), Arc::clone(&security.gate));
     let server = listeners.serve(router, security, settings.api.max_connections);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,7 +90,7 @@ pub async fn serve(
             heard = next_news(news.as_mut()) => agent.hear(heard),
             _ = hangup.recv() => {
                 server.reload();
-                reload(&mut agent);
+                tokio::spawn(reload(handle.clone()));
             }
             _ = ticks.tick() => agent.tick(),
             ready = readable(events.as_ref()) => {
@@ -126,12 +126,12 @@ fn notify(state: &[NotifyState<'_>]) {
 }
 
 /// Reads the files again, as SIGHUP asks.
-fn reload(agent: &mut Agent) {
+async fn reload(handle: Handle) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "read the monotonic clock"),
     }
     // A refusal is in the log and in status; there is nobody to answer.
-    _ = agent.reload(&Intent::of(Author::Signal));
+    _ = handle.reload(Intent::of(Author::Signal)).await;
     notify(&[NotifyState::Ready]);
 }

@@ -59,6 +59,24 @@ pub struct Source {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Inputs that cannot be believed: their last content stays in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
+}
+
+/// An input that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its name: a configuration directory.
+    pub input: String,
+    /// For how many seconds.
+    pub seconds: u64,
+    /// Why it cannot be believed.
+    pub reason: String,
+    /// What would go if it were: `KIND/NAME`, with `service` and `check` for what is registered.
+    pub removals: Vec<String>,
+    /// What stands for this list, to accept it.
+    pub digest: String,
 }
 
 /// An interface the programs are attached to.

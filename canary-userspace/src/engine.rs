@@ -208,6 +208,27 @@ impl Engine {
         Ok(())
     }
 
+    /// What the tables hold otherwise than `prepared` says: a service, a frontend or a share.
+    pub(crate) fn differs_from_tables(&self, prepared: &Prepared) -> Option<String> {
+        let desired = &prepared.next.compiled().desired;
+        let (found, wanted) = (self.datapath.claims(), desired.claims());
+        let mut holders = found.iter().filter(|(at, service)| wanted.get(at) != Some(*service));
+        if let Some((_, service)) = holders.next() {
+            return Some(format!("the tables have a frontend of {service:?} otherwise"));
+        }
+        let differs = desired.services.iter().find(|service| {
+            let mut shares: Vec<_> = (service.splits_with_share().into_iter())
+                .map(|split| (split.key.clone(), split.share))
+                .collect();
+            let mut found = self.datapath.found_shares(&service.name).unwrap_or_default();
+            found.retain(|(_, share)| *share > 0);
+            shares.sort();
+            found.sort();
+            shares != found
+        });
+        differs.map(|service| format!("the tables have {:?} otherwise", service.name))
+    }
+
     /// The revision that is in force once `prepared` is.
     pub(crate) fn revision_with(&self, prepared: &Prepared) -> u64 {
         let moves = prepared.moved.as_ref().map_or_else(

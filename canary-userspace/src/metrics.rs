@@ -60,6 +60,10 @@ impl<'a> Page<'a> {
         writeln!(out, "canary_source_stale_seconds{{source=\"{}\"}} {stale}", source.kind)?;
         head(out, "canary_warnings", "gauge", "Warnings in status.")?;
         writeln!(out, "canary_warnings {}", self.status.warnings.len())?;
+        head(out, "canary_source_held", "gauge", "1 while an input is held.")?;
+        for held in &self.status.source.held {
+            writeln!(out, "canary_source_held{{input=\"{}\"}} 1", Escaped(&held.input))?;
+        }
         head(out, "canary_brake", "gauge", "1 while a service stands by its brake, unwritten.")?;
         for service in self.status.services.iter().filter(|service| service.brake.is_some()) {
             writeln!(out, "canary_brake{{service=\"{}\"}} 1", Escaped(&service.service))?;

@@ -4,6 +4,7 @@
 //! is new: [`Following`] is all that the loop knows of it.
 
 pub mod consul;
+pub mod directory;
 pub mod files;
 
 use std::collections::BTreeMap;

@@ -149,7 +149,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::agent::memory::Memory;
+    use crate::agent::memory::{Memory, reload};
     use crate::agent::start::Started;
     use crate::audit::{Author, Intent};
     use crate::catalog::{Health, parse_registration};
@@ -193,13 +193,13 @@ mod tests {
         agent.set_check("service:s", Health::Passing, "").unwrap();
         agent.deregister_overdue(later);
         assert_eq!(ids(&agent), ["s"]);
-        agent.reload(&intent).unwrap();
+        reload(&mut agent, &intent).unwrap();
         assert_eq!(ids(&agent), ["f", "s"]);
 
         agent.set_check("service:s", Health::Critical, "").unwrap();
         agent.deregister_overdue(tokio::time::Instant::now() + Duration::from_secs(120));
         assert!(ids(&agent).is_empty());
-        agent.reload(&intent).unwrap();
+        reload(&mut agent, &intent).unwrap();
         assert_eq!(ids(&agent), ["f"]);
     }
 }

@@ -6,15 +6,26 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use canary_common::endpoint::Endpoint;
 use tokio::sync::oneshot;
 
+use super::Agent;
+use crate::audit::Intent;
 use crate::compile::{Claims, Desired, DesiredService, Names, SplitKey, Warning};
 use crate::datapath::{Braked, Counters, Datapath, InterfaceStatus, Look, MapUsage, PublishError};
+use crate::document::Applied;
 use crate::document::flows::{Flow, Flows};
 use crate::entry::Units;
 use crate::foresee::Foreseen;
 use crate::observe;
 use crate::observe::Hub;
+use crate::refusal::Refusal;
 use crate::seen::Wanted;
 use crate::sever::{Found, Order, Progress, Stage, Which};
+use crate::source::directory::read_each;
+
+/// Reads the files again, as they are.
+pub(crate) fn reload(agent: &mut Agent, intent: &Intent) -> Result<Applied, Refusal> {
+    let read = read_each(agent.source.directories().unwrap_or_default());
+    agent.reload_with(intent, Ok(read.unwrap()))
+}
 
 /// Shared with the test, which looks at what was published and says what goes wrong.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@ use canary_common::endpoint::Endpoint;
 use canary_common::layout::LAYOUT_VERSION;
 
 use super::Agent;
+use super::source::Fault;
 use crate::catalog::Origin;
 use crate::compile::{self, Desired, DesiredLocal, DesiredService, DesiredSplit, Warning};
 use crate::datapath::{Counters, Datapath, FlowUsage, Histogram, MapUsage, SocketsStatus};
@@ -103,7 +104,8 @@ impl Agent {
     }
 
     fn source_report(&self) -> document::Source {
-        let fault = self.source.fault();
+        let held = self.holds.fault().map(|(text, since)| Fault { text, since });
+        let fault = self.source.fault().or(held);
         let frozen = self.engine.frozen();
         document::Source {
             kind: self.source.kind().to_owned(),
@@ -111,6 +113,7 @@ impl Agent {
             ok: fault.is_none() && frozen.is_none(),
             stale_seconds: fault.as_ref().map_or(0, |fault| fault.since.elapsed().as_secs()),
             error: fault.map(|fault| fault.text).or_else(|| frozen.cloned()),
+            held: self.holds.reports(),
         }
     }
 

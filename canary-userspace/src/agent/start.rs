@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::UdpSocket;
+use std::path::Path;
 
 use anyhow::Context;
 use ring::digest::{SHA256, digest};
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use super::Agent;
 use super::checks::{Unsaved, stored_check};
 use super::follow::Followed;
+use super::held::{Believed, Holds};
 use super::ledger::Books;
 use super::notice::{Notice, UNTIL_IMPORT};
 use super::source::{Files, Source};
@@ -23,8 +25,9 @@ use crate::error::{ConfigError, Position};
 use crate::health::{Change as HealthChange, Checks, Remembered};
 use crate::refusal::Refusal;
 use crate::settings::{self, Settings};
+use crate::source::directory::{STILL_WITHIN, read_each, read_still};
 use crate::source::{Definitions, Indices, News, SplitPlaces, consul, files};
-use crate::store::{Contents, Opened, SourceFile, StoreError, Stored, Write};
+use crate::store::{self, Contents, Opened, SourceFile, StoreError, Stored, Write};
 
 /// An agent, and what it is to listen to.
 pub(crate) struct Started {
@@ -48,12 +51,14 @@ impl Agent {
         datapath: Box<dyn Datapath>,
     ) -> anyhow::Result<Started> {
         let Opened { store, contents, warning } = opened;
+        // Only traffic that is already flowing must not be judged anew.
+        let adopted = datapath.revision() > 0;
+        let is_new = contents == Contents::default() && store.last_good()?.is_none();
+        let warning = warning.or_else(|| (adopted && is_new).then(|| missing(&settings.data_dir)));
         let store_lost = warning.is_some();
         if let Some(warning) = &warning {
             tracing::error!("{warning}");
         }
-        // Only traffic that is already flowing must not be judged anew.
-        let adopted = datapath.revision() > 0;
         let (checks, changes) = Checks::new(remembered(&contents, adopted));
         let mut books = Books::new(&contents);
         let (source, state, news): (Box<dyn Source>, _, _) = match &settings.source {
@@ -79,6 +84,7 @@ impl Agent {
             store_lost,
             unsaved: Unsaved::default(),
             debts: BTreeMap::new(),
+            holds: Holds::default(),
             planned: None,
         };
         agent.move_index(agent.books.index);
@@ -108,8 +114,11 @@ impl Agent {
 
     /// Publishes what files and store say; if that cannot be, what they said last.
     fn first_revision(&mut self, contents: &Contents, adopted: bool) -> anyhow::Result<()> {
-        if adopted && self.store_lost && self.want_files().is_ok() {
-            tracing::warn!("{UNTIL_IMPORT}");
+        if adopted
+            && self.store_lost
+            && let Ok(Some(difference)) = self.want_files()
+        {
+            tracing::warn!(%difference, "{UNTIL_IMPORT}");
             self.engine.freeze(UNTIL_IMPORT.to_owned());
             self.notices.push(Notice::UntilImport);
             return Ok(());
@@ -133,21 +142,26 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes what files define as what is wanted, and publishes nothing.
-    fn want_files(&mut self) -> Result<(), Refusal> {
-        let (set, _) = decode(&self.read_files()?)?;
+    /// Takes what files define as what is wanted where the tables hold something else, and
+    /// publishes nothing; says what differs.
+    fn want_files(&mut self) -> Result<Option<String>, Refusal> {
+        let (set, _) = decode(&self.read_files()?.files)?;
         let transaction = self.prepare(vec![Edit::Files(set)], SplitPlaces::default())?;
-        self.engine.want(transaction.prepared);
-        self.watch_checks(None);
-        Ok(())
+        let difference = self.engine.differs_from_tables(&transaction.prepared);
+        if difference.is_some() {
+            self.engine.want(transaction.prepared);
+            self.watch_checks(None);
+        }
+        Ok(difference)
     }
 
     fn try_files(&mut self, contents: &Contents) -> Result<(), Refusal> {
-        let files = self.read_files()?;
+        let Believed { files, held } = self.read_files()?;
         self.try_set(&files)?;
         let last_good = self.store.last_good().unwrap_or_default();
         self.note_start(contents, last_good.is_some_and(|kept| kept != files));
         self.keep_last_good(files);
+        self.note_held(&held);
         Ok(())
     }
 
@@ -163,14 +177,19 @@ impl Agent {
         }
     }
 
-    /// The files of the configuration directories.
+    /// The files of the configuration directories, with the last content of those that are held.
     ///
     /// # Errors
     ///
     /// What of them cannot be read.
-    pub(super) fn read_files(&self) -> Result<Vec<SourceFile>, Refusal> {
+    fn read_files(&self) -> Result<Believed, Refusal> {
         let directories = self.source.directories().unwrap_or_default();
-        files::read(directories).map_err(|error| Refusal::invalid(error.to_string()))
+        let read = read_still(directories, STILL_WITHIN).or_else(|error| {
+            // A lock that git left behind must not keep the agent from starting.
+            tracing::warn!(%error, "the files are read as they are");
+            read_each(directories)
+        });
+        self.believe(read.map_err(|error| Refusal::invalid(error.to_string()))?)
     }
 
     /// Writes down what is different since the agent ran last. What files say as before keeps its
@@ -261,6 +280,15 @@ fn of_store(mut state: State, contents: &Contents, books: &mut Books) -> anyhow:
         state.apply(Edit::Check(id.clone(), Some(check)));
     }
     Ok(state)
+}
+
+/// What is said of a store that was not there where tables are in force.
+fn missing(data_dir: &Path) -> String {
+    format!(
+        "{}: the store was missing or empty while the tables are in force: a new one was begun, and \
+         what the API wrote is gone",
+        data_dir.join(store::FILE_NAME).display()
+    )
 }
 
 /// Errors of several files, one a line.

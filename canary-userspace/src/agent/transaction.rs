@@ -203,7 +203,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::agent::memory::Memory;
+    use crate::agent::memory::{Memory, reload};
     use crate::audit::Author;
     use crate::catalog::{Registered, parse_registration};
     use crate::entry;
@@ -239,7 +239,7 @@ mod tests {
         moved.port = 2;
         agent.register(&dry_run, moved, false).unwrap();
         agent.deregister(&dry_run, "a").unwrap();
-        agent.reload(&dry_run).unwrap();
+        reload(&mut agent, &dry_run).unwrap();
         agent.maintain(&dry_run, "a", true, "").unwrap();
         let mut twin = web();
         twin.id = "b".to_owned();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::held::Believed;
 use super::source::Destination;
 use super::start::decode;
 use super::transaction::Change;
@@ -13,6 +14,7 @@ use crate::document::{Applied, Changed};
 use crate::engine::Edit;
 use crate::entry::Entry;
 use crate::refusal::Refusal;
+use crate::source::directory::Directory;
 use crate::source::files::place;
 use crate::source::{EntryKey, Indices, key_of};
 
@@ -115,19 +117,23 @@ impl Agent {
         self.engine.state().snapshot.instances_of(service)
     }
 
-    /// Reads the files again, as one set, and says what is different.
+    /// Takes a set of files that was read as what is wanted, and says what differs.
     ///
     /// # Errors
     ///
-    /// What is wrong with them; the set before stays in force.
-    pub fn reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
+    /// What is wrong with it, or which part of it cannot be believed; the set before stays in force.
+    pub fn reload_with(
+        &mut self,
+        intent: &Intent,
+        read: Result<Vec<Directory>, Refusal>,
+    ) -> Result<Applied, Refusal> {
         if let Some(followed) = self.source.followed() {
             if !intent.dry_run {
                 followed.read_again();
             }
             return Ok(self.applied(&[], self.engine.datapath().revision(), intent.dry_run));
         }
-        let result = self.try_reload(intent);
+        let result = read.and_then(|read| self.try_reload(intent, read));
         heap::give_back();
         if intent.dry_run {
             return result;
@@ -145,12 +151,22 @@ impl Agent {
         result
     }
 
-    fn try_reload(&mut self, intent: &Intent) -> Result<Applied, Refusal> {
-        let files = self.read_files()?;
+    fn try_reload(&mut self, intent: &Intent, read: Vec<Directory>) -> Result<Applied, Refusal> {
+        let Believed { files, held } = self.believe(read)?;
+        if let Some(refusal) = Self::refusal_of(&held) {
+            if !intent.dry_run {
+                self.note_held(&held);
+            }
+            return Err(refusal);
+        }
         let (set, places) = decode(&files)?;
         let edits = vec![Edit::Files(set)];
         let change = Change::new(Action::Reload, intent, edits);
-        self.apply(Change { places, files: Some(files), ..change })
+        let applied = self.apply(Change { places, files: Some(files), ..change })?;
+        if !intent.dry_run {
+            self.note_held(&[]);
+        }
+        Ok(applied)
     }
 
     /// What people should know of one service.

@@ -79,19 +79,21 @@ pub(super) async fn read(
     .await
 }
 
-/// Reads the files again: nothing to say but warnings or, where only that was asked for, what
-/// would be different.
+/// Parameters of a reload.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReloadParameters {
+    changes: Option<String>,
+}
+
+/// Reads the files again: nothing to say but warnings or, where that was asked for, what differs.
 pub(super) async fn reload(
     State(handle): State<Handle>,
+    Query(ReloadParameters { changes }): Query<ReloadParameters>,
     author::Asked(intent): author::Asked,
 ) -> Result<Response, Error> {
-    let (applied, index) = handle
-        .call(move |agent| {
-            let applied = agent.reload(&intent)?;
-            Ok::<_, Refusal>((applied, agent.index()))
-        })
-        .await??;
-    if applied.dry_run {
+    let applied = handle.reload(intent).await?;
+    if applied.dry_run || changes.is_some() {
+        let index = handle.call(|agent| agent.index()).await?;
         return Ok(answer(index, &applied));
     }
     let sentence = |warning: Warning| match warning.service.as_str() {

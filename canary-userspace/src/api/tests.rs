@@ -10,6 +10,7 @@ mod consul;
 mod filters;
 mod follow;
 mod full_disk;
+mod held;
 mod history;
 mod many;
 mod release;

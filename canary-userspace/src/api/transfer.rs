@@ -58,3 +58,25 @@ pub(super) async fn import(
     let index = handle.call(|agent| agent.index()).await?;
     Ok(json(index, &applied))
 }
+
+/// Parameters of an acceptance.
+#[derive(Debug, Deserialize)]
+pub(super) struct AcceptParameters {
+    input: Option<String>,
+    digest: Option<String>,
+}
+
+/// Believes inputs that are held.
+pub(super) async fn accept(
+    State(handle): State<Handle>,
+    Query(AcceptParameters { input, digest }): Query<AcceptParameters>,
+    Asked(intent): Asked,
+) -> Result<Response, OwnError> {
+    let (applied, index) = handle
+        .call(move |agent| {
+            let applied = agent.accept(&intent, input.as_deref(), digest.as_deref());
+            (applied, agent.index())
+        })
+        .await?;
+    Ok(json(index, &applied?))
+}

@@ -91,6 +91,8 @@ pub enum Verb {
     Top(Top),
     /// Read the configuration directory again, all or nothing
     Reload(Reload),
+    /// Believe an input that is held, once: what it takes away goes
+    Accept(Accept),
     /// Show the tables: entries, capacity and memory
     Maps(Json),
     /// Check what this node needs to run the agent
@@ -123,6 +125,16 @@ impl DryRun {
     pub fn parameter(self) -> Option<String> {
         self.wanted.then(|| "dry-run".to_owned())
     }
+}
+
+/// `accept`
+#[derive(Clone, Debug, Args)]
+pub struct Accept {
+    /// The input as `status` names it; all that are held where absent
+    pub input: Option<String>,
+    /// Ask nobody: the digest of the list that `status --json` shows
+    #[arg(long, value_name = "DIGEST")]
+    pub yes: Option<String>,
 }
 
 /// `reload`

@@ -55,6 +55,12 @@ async fn agent(client: &Client) -> Finding {
     let answer = async { client.get(status::PATH).await?.ok()?.json::<Status>() }.await;
     let (verdict, text) = match answer {
         Ok(status) if !status.ready => (Verdict::Warn, "runs and is not ready".to_owned()),
+        Ok(Status { source, .. }) if !source.ok => {
+            let error = source.error.unwrap_or_default();
+            let text =
+                format!("its {} are not well for {} s: {error}", source.kind, source.stale_seconds);
+            (Verdict::Warn, text)
+        }
         Ok(status) => match status.warnings.first() {
             Some(warning) => {
                 (Verdict::Warn, format!("{} ready; it warns: {}", status.version, warning.text))

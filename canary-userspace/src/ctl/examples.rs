@@ -5,7 +5,7 @@ use clap::{Command, CommandFactory};
 use super::args::Options;
 
 /// Verbs with an example each.
-const EXAMPLES: [(&str, &str); 30] = [
+const EXAMPLES: [(&str, &str); 31] = [
     ("config write", "config write payments_splitter.hcl"),
     ("config read", "config read --kind service-splitter --name payments"),
     ("config list", "config list --kind service-resolver"),
@@ -31,6 +31,7 @@ const EXAMPLES: [(&str, &str); 30] = [
     ("observe", "observe payments --reason no-backend --reason no-port"),
     ("top", "top --sort failures"),
     ("reload", "reload"),
+    ("accept", "accept /etc/canary"),
     ("maps", "maps"),
     ("doctor", "doctor"),
     ("detach", "detach --stop"),

@@ -2,7 +2,7 @@
 
 use super::applied;
 use super::args::Reload;
-use super::client::Client;
+use super::client::{Client, with_query};
 use super::console::Console;
 use super::failure::Failure;
 
@@ -16,11 +16,11 @@ pub async fn run(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let path = format!("/v1/agent/reload{}", options.dry_run.query());
+    let changes = Some("changes".to_owned());
+    let path = with_query("/v1/agent/reload", [changes, options.dry_run.parameter()]);
     let answer = client.put(&path, String::new()).await?.accepted()?;
-    if options.dry_run.wanted {
-        return applied::print("", "Would reload", &answer, console);
+    if !options.dry_run.wanted {
+        console.say("Configuration reload triggered")?;
     }
-    console.say("Configuration reload triggered")?;
-    console.warn(&answer.warnings)
+    applied::print("Reloaded", "Would reload", &answer, console)
 }

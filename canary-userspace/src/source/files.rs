@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::directory::{Content, Directory, read_each};
 use super::{Definitions, SplitPlace, key_of};
 use crate::catalog::{Origin, Sourced};
 use crate::compile::Warning;
@@ -14,50 +13,24 @@ use crate::entry::Decoded;
 use crate::error::{ConfigError, Position};
 use crate::store::SourceFile;
 
-/// File name extensions that are read.
-const EXTENSIONS: [&str; 2] = ["hcl", "json"];
-
 /// Reads `*.hcl` and `*.json` of `directories`, in name order; a missing directory is empty.
 ///
 /// # Errors
 ///
 /// [`ConfigError`] naming what could not be read.
 pub fn read(directories: &[PathBuf]) -> Result<Vec<SourceFile>, ConfigError> {
-    let mut files = Vec::new();
-    for directory in directories {
-        for path in list(directory).map_err(|error| unread(directory, &error))? {
-            let content = fs::read(&path).map_err(|error| unread(&path, &error))?;
-            files.push(SourceFile { path: path.display().to_string(), content });
+    let mut all = Vec::new();
+    for Directory { path, content } in read_each(directories)? {
+        match content {
+            Content::Files(files) => all.extend(files),
+            Content::Missing => {}
+            Content::Unreadable(error) => {
+                let text = format!("cannot be read: {error}");
+                return Err(ConfigError::new(text).in_file(path.display().to_string()));
+            }
         }
     }
-    Ok(files)
-}
-
-fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        // Followed, for a mounted ConfigMap is links; a pipe would block.
-        if is_wanted(&path) && fs::metadata(&path)?.is_file() {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn is_wanted(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
-}
-
-fn unread(path: &Path, error: &io::Error) -> ConfigError {
-    ConfigError::new(format!("cannot be read: {error}")).in_file(path.display().to_string())
+    Ok(all)
 }
 
 /// Decodes `files` as one set.
@@ -173,6 +146,8 @@ pub fn place(origin: &Origin) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn file(path: &str, content: &str) -> SourceFile {
