@@ -61,6 +61,11 @@ impl Followed {
         (Arc::clone(&self.following.writes), self.heard.subscribe())
     }
 
+    /// What people should know of it, as it said last.
+    pub(super) fn said(&self) -> Vec<Warning> {
+        self.warnings.clone()
+    }
+
     /// Reads the token and the certificates anew: of the source all else is known already.
     pub(super) fn read_again(&self) {
         self.following.writes.read_again();
@@ -144,10 +149,16 @@ impl Agent {
         match news {
             News::Condition(condition) => self.source.note_condition(condition),
             News::Changed(update) => {
-                if let Err(error) = self.hear_update(update) {
-                    tracing::error!(%error, "what the source says could not be taken in");
-                }
+                let update = self.keep_back(update);
+                self.take_update(update);
             }
+        }
+    }
+
+    /// Puts what the source says in force.
+    pub(super) fn take_update(&mut self, update: Update) {
+        if let Err(error) = self.hear_update(update) {
+            tracing::error!(%error, "what the source says could not be taken in");
         }
     }
 

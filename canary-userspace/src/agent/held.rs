@@ -3,12 +3,16 @@
 //! What is judged is the input, not how much it would take away. A configuration directory that is
 //! gone, cannot be listed or became empty where it was not is held; a file that is deleted is not.
 
+mod removals;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ring::digest::{SHA256, digest};
 
+use self::removals::Removals;
+use super::source::Destination;
 use super::start::decode;
 use super::transaction::Change;
 use super::{Agent, Handle};
@@ -29,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Holds {
     held: BTreeMap<String, Held>,
     looked: Option<Instant>,
+    /// Of a followed source.
+    removals: Removals,
 }
 
 /// An input that cannot be believed.
@@ -64,6 +70,13 @@ impl Holds {
             digest: digest_of(input, &held.removals),
         };
         self.held.iter().map(report).collect()
+    }
+
+    /// What stands for all that goes with `input`, or with every input that is held.
+    fn digest(&self, input: Option<&str>) -> String {
+        let chosen = |held: &document::Held| input.is_none_or(|input| input == held.input);
+        let held = self.reports().into_iter().filter(chosen);
+        joined(held.map(|held| held.digest))
     }
 
     /// Why the source is not well, and since when.
@@ -169,6 +182,9 @@ impl Agent {
 
     /// Looks again at what is held, where that is due; what came back is in force then.
     pub(super) fn look_at_held(&mut self, now: Instant) {
+        if self.source.destination() == Destination::Source {
+            return self.judge_removals(now);
+        }
         let due = self.holds.looked.is_none_or(|looked| now >= looked + LOOK_EVERY);
         if self.holds.held.is_empty() || !due {
             return;
@@ -208,6 +224,14 @@ impl Agent {
         if let Some(input) = input.filter(|input| !self.holds.is_held(input)) {
             return Err(Refusal::not_found(format!("the input {input:?} is not held")));
         }
+        if self.source.destination() == Destination::Source {
+            let digest = self.holds.digest(None);
+            check_digest(intent, &digest, wanted)?;
+            if !intent.dry_run {
+                self.believe_removals(Instant::now());
+            }
+            return Ok(self.applied(&[], revision, intent.dry_run));
+        }
         let read = read_each(&self.directories());
         let read = read.map_err(|error| Refusal::invalid(error.to_string()))?;
         let believed = self.believe(read)?;
@@ -217,17 +241,7 @@ impl Agent {
             believed.held.into_iter().partition(|(path, _)| chosen(path));
         let is_left = |file: &SourceFile| !accepted.iter().any(|(path, _)| is_in(file, path));
         let files: Vec<SourceFile> = believed.files.into_iter().filter(is_left).collect();
-        let now: Vec<document::Held> = self.holds.reports();
-        let now = now.iter().filter(|held| chosen(Path::new(&held.input)));
-        let digest = joined(now.map(|held| held.digest.as_str()));
-        if !intent.dry_run && wanted != Some(digest.as_str()) {
-            let said = if wanted.is_some() {
-                "it is not that which goes by now"
-            } else {
-                "say which list"
-            };
-            return Err(Refusal::conflict(format!("{said}: its digest is {digest}")));
-        }
+        check_digest(intent, &self.holds.digest(input), wanted)?;
         let (set, places) = decode(&files)?;
         let change = Change::new(Action::Accept, intent, vec![Edit::Files(set)]);
         let applied = self.apply(Change { places, files: Some(files), ..change })?;
@@ -248,6 +262,19 @@ impl Agent {
         let altered = transaction.ledger.altered.iter().filter(|altered| !altered.before.is_null());
         Ok(altered.map(name_of).collect())
     }
+}
+
+/// Whether the list that goes now is the one that was looked at.
+///
+/// # Errors
+///
+/// [`Kind::Conflict`](crate::refusal::Kind::Conflict) with the digest of the list that goes now.
+fn check_digest(intent: &Intent, digest: &str, wanted: Option<&str>) -> Result<(), Refusal> {
+    if intent.dry_run || wanted == Some(digest) {
+        return Ok(());
+    }
+    let said = if wanted.is_some() { "other or more goes by now" } else { "say which list" };
+    Err(Refusal::conflict(format!("{said}: its digest is {digest}")))
 }
 
 /// What a definition is called.

@@ -543,3 +543,127 @@ async fn a_socket_and_tls_with_both_certificates_lead_to_consul_too() {
     until_shares(&place, 8000, 2000).await;
     agent.stop().await;
 }
+
+/// Five services, each with a resolver and an instance.
+fn five(world: &mut World) {
+    for number in 1..=5_u8 {
+        let name = format!("s{number}");
+        let resolver = json!({"Kind": "service-resolver", "Name": name});
+        world.put(resolver);
+        let mut one = row(&name, &format!("{name}-1"), number, "2", "passing");
+        one["Service"]["TaggedAddresses"]["virtual"]["Address"] =
+            json!(format!("10.96.0.{number}"));
+        world.register(&name, vec![one]);
+    }
+}
+
+fn wipe(world: &mut World) {
+    for number in 1..=5_u8 {
+        let name = format!("s{number}");
+        world.delete("service-resolver", &name);
+        world.register(&name, Vec::new());
+    }
+    world.set_back();
+}
+
+fn services(place: &Place) -> usize {
+    place.memory.get().published.services.len()
+}
+
+#[tokio::test]
+async fn a_consul_that_was_wiped_takes_nothing_away_until_it_is_accepted() {
+    let fake = Fake::start().await;
+    fake.change(five);
+    let place = following(&[&fake], "");
+    let agent = place.try_start().await;
+    until("all are served", async || services(&place) == 5).await;
+
+    fake.change(wipe);
+    let held = async || agent.status().await["source"]["held"].as_array().map_or(0, Vec::len);
+    until("it is held", async || held().await == 1).await;
+    assert_eq!(services(&place), 5);
+    let status = agent.status().await;
+    assert_eq!(status["source"]["ok"], false, "{status}");
+    let reason = status["source"]["held"][0]["reason"].to_string();
+    assert!(reason.contains("5 of 5 services lost all"), "{reason}");
+    agent.stop().await;
+    // What it said before is what a reboot begins with, and it is held again.
+    *place.memory.get() = crate::agent::memory::Inner::default();
+    let agent = place.try_start().await;
+    let held = async || agent.status().await["source"]["held"].as_array().map_or(0, Vec::len);
+    until("it is held again", async || held().await == 1).await;
+    assert_eq!(services(&place), 5);
+
+    // It comes back, and the hold ends by itself.
+    fake.change(five);
+    until("it is believed again", async || held().await == 0).await;
+    assert_eq!(services(&place), 5);
+
+    fake.change(wipe);
+    until("it is held", async || held().await == 1).await;
+    let list = agent.status().await["source"]["held"][0].clone();
+    assert!(list["removals"].to_string().contains("service-resolver/s1"), "{list}");
+    let digest = list["digest"].as_str().unwrap();
+    assert_eq!(agent.put("/v1/canary/accept?digest=00", "").await.status, 409);
+    agent.done(&format!("/v1/canary/accept?digest={digest}"), "").await;
+    assert_eq!(services(&place), 0);
+    until("nothing is held", async || held().await == 0).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn one_service_that_goes_and_all_of_a_few_are_ordinary() {
+    let fake = Fake::start().await;
+    fake.change(five);
+    let place = following(&[&fake], "");
+    let agent = place.try_start().await;
+    until("all are served", async || services(&place) == 5).await;
+
+    fake.change(|world| {
+        world.delete("service-resolver", "s1");
+        world.register("s1", Vec::new());
+    });
+
+    until("it is gone", async || services(&place) == 4).await;
+    assert_eq!(agent.status().await["source"].get("held"), None);
+    agent.stop().await;
+    let fake = consul().await;
+    let place = following(&[&fake], "");
+    let agent = place.try_start().await;
+    until_shares(&place, 9000, 1000).await;
+    fake.change(|world| {
+        world.delete("service-splitter", "payments");
+        world.delete("service-resolver", "payments");
+        world.register("payments", Vec::new());
+    });
+    until("the only one is gone", async || services(&place) == 0).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn rights_that_were_lost_while_no_agent_ran_take_nothing_away() {
+    let fake = consul().await;
+    let place = following(&[&fake], "");
+    let agent = place.try_start().await;
+    until_shares(&place, 9000, 1000).await;
+    agent.stop().await;
+    *place.memory.get() = crate::agent::memory::Inner::default();
+    fake.misbehave(Mischief::Filtered);
+
+    let agent = place.try_start().await;
+
+    until_shares(&place, 9000, 1000).await;
+    until("it is said", async || {
+        let warnings = agent.status().await["warnings"].to_string();
+        warnings.contains("the token may not read all of the instances of")
+    })
+    .await;
+    let asked = fake.asked().len();
+    until("asked again", async || fake.asked().len() > asked + 6).await;
+    assert_eq!(place.memory.shares("payments"), shares(9000, 1000));
+    // The rights are back, and what it says counts.
+    fake.misbehave(Mischief::None);
+    split(&fake, 50.0, 50.0);
+    until_shares(&place, 5000, 5000).await;
+    agent.stop().await;
+}

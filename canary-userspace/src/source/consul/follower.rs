@@ -166,6 +166,10 @@ impl Follower {
             self.filtered.remove(&topic)
         };
         let is_first = self.answered.insert(topic.clone());
+        // Rights that were lost while no agent ran: what the list leaves out stays as it was.
+        let content = content.filter(|(content, _)| {
+            !(is_first && is_filtered && self.picture.loses(&topic, content))
+        });
         match (topic, content) {
             (Topic::Kind(kind), Some((Content::Entries(entries), _))) => {
                 self.is_known |= self.picture.learn_entries(kind, entries);

@@ -10,8 +10,10 @@ use axum::body::Bytes;
 
 use super::answers::{self, Entries, Instances, Listed};
 use super::client::Fault;
+use super::question::{Content, Topic};
 use super::references::References;
 use super::{Kept, bytes, entry_row, health_row};
+use crate::catalog::Registered;
 use crate::compile::Warning;
 use crate::source::{EntryKey, KINDS, Row, Update};
 
@@ -44,6 +46,23 @@ impl Picture {
     ) {
         self.services.insert(service.clone(), instances);
         self.texts.insert(service, text);
+    }
+
+    /// Whether an answer lacks what the agent has.
+    pub(super) fn loses(&self, topic: &Topic, content: &Content) -> bool {
+        match (topic, content) {
+            (Topic::Kind(kind), Content::Entries(new)) => {
+                let own = self.entries.keys().filter(|(of, _)| of == kind);
+                own.into_iter().any(|(_, name)| !new.contains_key(name))
+            }
+            (Topic::Service(name), Content::Instances(new)) => {
+                let id = |found: &Registered| found.instance.id.clone();
+                let new: BTreeSet<String> = new.registered.iter().map(id).collect();
+                let own = self.given.get(name).into_iter().flat_map(|given| &given.registered);
+                own.map(id).any(|id| !new.contains(&id))
+            }
+            _ => false,
+        }
     }
 
     /// Forgets the services that are not `wanted` any more.
