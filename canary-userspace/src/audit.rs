@@ -21,7 +21,10 @@ pub enum Author {
         gid: u32,
         /// The process; none if it is of another pid namespace.
         pid: Option<i32>,
-        /// The user's name, if it has one here.
+        /// The user that logged in, whoever it became since: it stays over `sudo`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<u32>,
+        /// The user's name, if it has one here; looked up when it is shown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
         /// The process's name, if it still ran when it was looked up.
@@ -60,10 +63,13 @@ impl fmt::Display for Author {
                 write!(f, "{peer}")?;
                 token
             }
-            Self::Socket { uid, user, process, pid, token, .. } => {
+            Self::Socket { uid, login, user, process, pid, token, .. } => {
                 match user {
                     Some(user) => f.write_str(user)?,
                     None => write!(f, "uid {uid}")?,
+                }
+                if let Some(login) = login.filter(|login| login != uid) {
+                    write!(f, " logged in as uid {login}")?;
                 }
                 match (process, pid) {
                     (Some(process), Some(pid)) => write!(f, " ({process}, pid {pid})")?,
@@ -236,6 +242,7 @@ mod tests {
             uid: 1000,
             gid: 1000,
             pid,
+            login: None,
             user: user.map(str::to_owned),
             process: process.map(str::to_owned),
             token: None,
@@ -246,6 +253,15 @@ mod tests {
             process(Some("ann"), Some("canaryctl"), Some(7)),
             process(None, None, Some(7)),
             process(None, None, None),
+            Author::Socket {
+                uid: 0,
+                gid: 0,
+                pid: None,
+                login: Some(1001),
+                user: Some("root".to_owned()),
+                process: None,
+                token: None,
+            },
             Author::Tcp { peer, token: None },
             Author::Tcp { peer, token: Some("ci".to_owned()) },
             Author::Signal,
@@ -259,6 +275,7 @@ mod tests {
                 "ann (canaryctl, pid 7)",
                 "uid 1000 (pid 7)",
                 "uid 1000",
+                "root logged in as uid 1001",
                 "10.0.0.7:5000",
                 "10.0.0.7:5000 with token \"ci\"",
                 "SIGHUP",

@@ -3,6 +3,7 @@
 mod grpc;
 mod http;
 mod memory;
+mod names;
 mod prober;
 mod tally;
 mod tcp;

@@ -1,5 +1,6 @@
 //! Who asks: taken from the connection, and given to the agent with every change.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
 use std::net::SocketAddr;
@@ -10,12 +11,11 @@ use axum::http::request::Parts;
 use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use tokio::net::UnixStream;
-use tokio::task::spawn_blocking;
 
 use super::answer::{Error, flag};
 use super::gate::shown;
 use crate::agent::Refusal;
-use crate::audit::{Author, Intent};
+use crate::audit::{Author, Intent, Record};
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         let token = parts.extensions.get().map(|TokenName(name)| name.clone());
         let author = match parts.extensions.get() {
             Some(Peer::Tcp(peer)) => Author::Tcp { peer: *peer, token },
-            Some(Peer::Process(Some(process))) => named(*process, token).await,
+            Some(Peer::Process(Some(process))) => named(*process, token),
             Some(Peer::Process(None)) | None => {
                 return Err(Refusal::failed("who asks for the change is not known").into());
             }
@@ -101,15 +101,31 @@ impl<S: Send + Sync> FromRequestParts<S> for SourceToken {
     }
 }
 
-/// The process with its names. Looking up a user may ask a server, so the loop does not wait.
-async fn named(Process { uid, gid, pid }: Process, token: Option<String>) -> Author {
-    let names = spawn_blocking(move || {
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
-        let process = pid.and_then(|pid| fs::read(format!("/proc/{pid}/comm")).ok());
-        (user, process.map(|name| printable(&name)))
-    });
-    let (user, process) = names.await.unwrap_or_default();
-    Author::Socket { uid, gid, pid, user, process, token }
+/// The process as the kernel knows it. Its user's name is looked up when it is shown: that may ask
+/// a server, and no change waits for one.
+fn named(Process { uid, gid, pid }: Process, token: Option<String>) -> Author {
+    let of_process = |file: &str| pid.and_then(|pid| fs::read(format!("/proc/{pid}/{file}")).ok());
+    let process = of_process("comm").map(|name| printable(&name));
+    let login = of_process("loginuid").and_then(|text| String::from_utf8(text).ok());
+    // All ones: nobody has logged in.
+    let login = login.and_then(|text| text.trim().parse().ok()).filter(|login| *login != u32::MAX);
+    Author::Socket { uid, gid, pid, login, user: None, process, token }
+}
+
+/// Looks up the names of the users in `records`. It may wait for a server.
+pub(super) fn name_users(records: &mut [Record]) {
+    let mut known: BTreeMap<u32, Option<String>> = BTreeMap::new();
+    for record in records {
+        if let Author::Socket { uid, user, .. } = &mut record.author
+            && user.is_none()
+        {
+            let name = known.entry(*uid).or_insert_with(|| {
+                let found = User::from_uid(Uid::from_raw(*uid)).ok().flatten();
+                found.map(|found| found.name)
+            });
+            user.clone_from(name);
+        }
+    }
 }
 
 /// A process's name as it can be printed: it may give itself any.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
 use super::answer::{OwnError, json};
+use super::author::name_users;
 use crate::agent::{Handle, Refusal};
 use crate::audit::Record;
 use crate::store::{Log, MAX_RECORDS, StoreError};
@@ -54,7 +55,13 @@ async fn read(
     read: impl FnOnce(Log) -> Result<Vec<Record>, StoreError> + Send + 'static,
 ) -> Result<Response, OwnError> {
     let (log, index) = handle.call(|agent| (agent.log(), agent.index())).await?;
-    let records = spawn_blocking(move || read(log))
+    let named = move || {
+        read(log).map(|mut records| {
+            name_users(&mut records);
+            records
+        })
+    };
+    let records = spawn_blocking(named)
         .await
         .map_err(|error| Refusal::failed(error.to_string()))?
         .map_err(Refusal::from)?;

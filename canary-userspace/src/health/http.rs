@@ -2,12 +2,14 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode};
 use tokio::sync::OnceCell;
 
+use super::names::Names;
 use super::prober::Found;
 use super::trust::Trust;
 use crate::catalog::{Health, HttpProbe};
@@ -34,6 +36,7 @@ impl Clients {
         unverified: bool,
         stay: bool,
         trust: &Trust,
+        names: &Names,
     ) -> Result<&Client, String> {
         let [a, b, c, d] = &self.0;
         let cell = match (unverified, stay) {
@@ -51,6 +54,7 @@ impl Clients {
                 // Each probe opens a connection: that the server still takes some is half of it.
                 .pool_max_idle_per_host(0)
                 .no_proxy()
+                .dns_resolver(Arc::new(names.clone()))
                 .build()
                 .map_err(|error| error.to_string())
         })

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::http::Clients;
+use super::names::Names;
 use super::tally::Tally;
 use super::trust::Trust;
 use super::{Change, grpc, tcp};
@@ -31,6 +32,7 @@ pub(super) type Found = (Health, String);
 #[derive(Debug)]
 pub(super) struct Prober {
     changes: mpsc::Sender<Change>,
+    names: Names,
     steady: Semaphore,
     failing: Semaphore,
     trust: Arc<Trust>,
@@ -50,6 +52,7 @@ impl Prober {
     pub(super) fn new(changes: mpsc::Sender<Change>) -> Self {
         Self {
             changes,
+            names: Names::default(),
             steady: Semaphore::new(STEADY_AT_ONCE),
             failing: Semaphore::new(FAILING_AT_ONCE),
             trust: Arc::default(),
@@ -120,20 +123,25 @@ impl Prober {
         let limit = check.timeout;
         let late = |text: String| (Health::Critical, text);
         match &check.probe {
-            Probe::Tcp(target) => timeout(limit, tcp::probe(target, check.tls, &self.trust))
-                .await
-                .unwrap_or_else(|_| late(format!("dial tcp {target}: i/o timeout"))),
+            Probe::Tcp(target) => {
+                timeout(limit, tcp::probe(target, check.tls, &self.trust, &self.names))
+                    .await
+                    .unwrap_or_else(|_| late(format!("dial tcp {target}: i/o timeout")))
+            }
             Probe::Http(http) => {
                 let unverified = check.tls == Tls::Unverified;
-                let client = self.clients.get(unverified, http.stay, &self.trust).await;
+                let client =
+                    self.clients.get(unverified, http.stay, &self.trust, &self.names).await;
                 timeout(limit, super::http::probe(http, client)).await.unwrap_or_else(|_| {
                     late(super::http::failure(http, &format!("no answer within {limit:?}")))
                 })
             }
             Probe::Grpc(grpc) => {
-                timeout(limit, grpc::probe(grpc, check.tls, &self.trust)).await.unwrap_or_else(
-                    |_| late(grpc::failure(grpc, &format!("no answer within {limit:?}"))),
-                )
+                timeout(limit, grpc::probe(grpc, check.tls, &self.trust, &self.names))
+                    .await
+                    .unwrap_or_else(|_| {
+                        late(grpc::failure(grpc, &format!("no answer within {limit:?}")))
+                    })
             }
             Probe::Ttl(_) | Probe::Maintenance => (check.initial, String::new()),
         }

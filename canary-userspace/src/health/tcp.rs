@@ -1,15 +1,14 @@
 //! `tcp` checks: can a connection be opened?
 
-use tokio::net::TcpStream;
-
+use super::names::Names;
 use super::prober::Found;
 use super::trust::Trust;
 use crate::catalog::{Health, Tls};
 
 /// Opens a connection to `target` and closes it.
-pub(super) async fn probe(target: &str, tls: Tls, trust: &Trust) -> Found {
+pub(super) async fn probe(target: &str, tls: Tls, trust: &Trust, names: &Names) -> Found {
     let opened = async {
-        let stream = TcpStream::connect(target).await?;
+        let stream = names.connect(target).await?;
         if tls != Tls::Off {
             trust.handshake(target, stream, tls == Tls::Unverified, &[]).await?;
         }
