@@ -265,6 +265,8 @@ async fn a_maintenance_mode_of_a_file_ends_in_that_file() {
     let lab = with_payments().await;
     let file = lab.path("etc/checks.hcl");
     fs::write(&file, CHECKS).unwrap();
+    // A directory that becomes empty is not believed.
+    fs::write(lab.path("etc/other.hcl"), "# Nothing yet.\n").unwrap();
     let disable = ["service", "maintenance", "--node", "--disable"];
 
     let reload = lab.run(&["reload"]).await;
