@@ -25,8 +25,8 @@ pub struct Snapshot {
     pub proxies: OrdMap<String, Arc<Sourced<ProxyDefaults>>>,
     /// Services whose splitter is that of a brake, which could not be written.
     pub brakes: OrdSet<String>,
-    /// Instances, sorted by (service, id).
-    pub instances: Vec<Arc<Registered>>,
+    /// Instances, sorted by (service, id). A copy is made of all of them when one changes.
+    pub instances: Arc<Vec<Arc<Registered>>>,
 }
 
 impl<'e> Entries<'e> for &'e Snapshot {

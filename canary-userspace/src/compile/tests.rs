@@ -40,7 +40,7 @@ impl Lab {
             checks: Vec::new(),
             upstreams: Box::default(),
         };
-        self.0.instances.push(Arc::new(Registered {
+        Arc::make_mut(&mut self.0.instances).push(Arc::new(Registered {
             node: Arc::default(),
             checks: Box::default(),
             instance,
@@ -52,7 +52,8 @@ impl Lab {
 
     /// Changes the instance that came last.
     fn but(mut self, change: impl FnOnce(&mut Registered)) -> Self {
-        change(Arc::make_mut(self.0.instances.last_mut().unwrap()));
+        let instances = Arc::make_mut(&mut self.0.instances);
+        change(Arc::make_mut(instances.last_mut().unwrap()));
         self
     }
 
@@ -100,7 +101,7 @@ impl Lab {
     /// As a source yields it: instances by service and id.
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.0.clone();
-        snapshot.instances.sort_by(|a, b| {
+        Arc::make_mut(&mut snapshot.instances).sort_by(|a, b| {
             (&a.instance.service, &a.instance.id).cmp(&(&b.instance.service, &b.instance.id))
         });
         snapshot

@@ -132,37 +132,38 @@ impl State {
     /// What is equal before and after stays where it is in memory: a reload of ten thousand
     /// instances would otherwise leave a hole for each.
     fn replace_instances(&mut self, new: BTreeMap<String, Sourced<Instance>>) {
-        let (stored, of_files): (Vec<_>, Vec<_>) = std::mem::take(&mut self.snapshot.instances)
-            .into_iter()
-            .partition(|registered| !registered.origin.is_of_file());
+        let (stored, of_files): (Vec<_>, Vec<_>) =
+            Arc::unwrap_or_clone(std::mem::take(&mut self.snapshot.instances))
+                .into_iter()
+                .partition(|registered| !registered.origin.is_of_file());
         let keyed = |registered: Arc<Registered>| (registered.instance.id.clone(), registered);
         let mut before: BTreeMap<String, Arc<Registered>> =
             of_files.into_iter().map(keyed).collect();
         for id in before.keys().filter(|id| !new.contains_key(*id)) {
             self.services.remove(id);
         }
-        self.snapshot.instances = stored;
+        let mut instances = stored;
         for (id, instance) in new {
             if let Some(known) = before.remove(&id) {
                 let same = known.instance == instance.value && known.origin == instance.origin;
                 if known.instance.service != instance.value.service {
                     self.services.insert(id, instance.value.service.clone());
                 }
-                self.snapshot.instances.push(if same { known } else { self.registered(instance) });
+                instances.push(if same { known } else { self.registered(instance) });
             } else if self.services.contains_key(&id) {
                 Arc::make_mut(&mut self.hidden).instances.insert(id, instance);
             } else {
                 self.services.insert(id, instance.value.service.clone());
-                let registered = self.registered(instance);
-                self.snapshot.instances.push(registered);
+                instances.push(self.registered(instance));
             }
         }
-        self.snapshot.instances.sort_by(|a, b| order(&a.instance).cmp(&order(&b.instance)));
+        instances.sort_by(|a, b| order(&a.instance).cmp(&order(&b.instance)));
+        self.snapshot.instances = Arc::new(instances);
     }
 
     /// Makes `instances`, sorted by id, all that there are of `service`.
     fn replace_instances_of(&mut self, service: &str, instances: Vec<Registered>) {
-        let all = &mut self.snapshot.instances;
+        let all = Arc::make_mut(&mut self.snapshot.instances);
         let start = all.partition_point(|old| old.instance.service.as_str() < service);
         let end = all.partition_point(|old| old.instance.service.as_str() <= service);
         all.splice(start..end, instances.into_iter().map(Arc::new));
@@ -221,7 +222,7 @@ impl State {
     /// The instance in force, to be changed.
     pub(crate) fn instance_mut(&mut self, id: &str) -> Option<&mut Registered> {
         let position = self.position(id)?;
-        self.snapshot.instances.get_mut(position).map(Arc::make_mut)
+        Arc::make_mut(&mut self.snapshot.instances).get_mut(position).map(Arc::make_mut)
     }
 
     /// The service of the instance that files define and the store hides.
@@ -286,7 +287,7 @@ impl State {
     fn put_instance(&mut self, instance: Sourced<Instance>) {
         let new = self.registered(instance);
         self.services.insert(new.instance.id.clone(), new.instance.service.clone());
-        let instances = &mut self.snapshot.instances;
+        let instances = Arc::make_mut(&mut self.snapshot.instances);
         let at = instances.partition_point(|old| order(&old.instance) < order(&new.instance));
         instances.insert(at, new);
     }
@@ -294,7 +295,7 @@ impl State {
     fn take_instance(&mut self, id: &str) -> Option<Arc<Registered>> {
         let position = self.position(id)?;
         self.services.remove(id);
-        Some(self.snapshot.instances.remove(position))
+        Some(Arc::make_mut(&mut self.snapshot.instances).remove(position))
     }
 
     /// As it enters the snapshot: its checks are asked next.

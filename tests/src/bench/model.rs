@@ -119,9 +119,10 @@ fn in_force(set: Definitions) -> Snapshot {
             health: canary_userspace::catalog::Health::Passing,
         })
     };
-    snapshot.instances = set.instances.into_values().map(registered).collect();
+    let mut instances: Vec<_> = set.instances.into_values().map(registered).collect();
     let key = |r: &Arc<Registered>| (r.instance.service.clone(), r.instance.id.clone());
-    snapshot.instances.sort_by_key(key);
+    instances.sort_by_key(key);
+    snapshot.instances = Arc::new(instances);
     snapshot
 }
 

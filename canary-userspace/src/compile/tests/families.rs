@@ -65,7 +65,8 @@ fn what_is_said_of_a_family_goes_with_its_frontend_and_its_lack() {
     lab = lab.but(|r| r.instance.tagged_addresses = Pairs::default());
     compiler.update(&lab.snapshot(), &name);
     assert_eq!(texts(compiler.compiled()).len(), 1);
-    Arc::make_mut(&mut lab.0.instances[0]).instance.tagged_addresses = Pairs::default();
+    Arc::make_mut(&mut Arc::make_mut(&mut lab.0.instances)[0]).instance.tagged_addresses =
+        Pairs::default();
     compiler.update(&lab.snapshot(), &name);
     assert_eq!(texts(compiler.compiled()), [""; 0], "nobody comes by IPv6 any more");
 }

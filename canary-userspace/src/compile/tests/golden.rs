@@ -37,7 +37,7 @@ fn snapshot(name: &str, text: &str) -> Snapshot {
             Some("warning") => Health::Warning,
             _ => Health::Passing,
         };
-        snapshot.instances.push(Arc::new(Registered {
+        Arc::make_mut(&mut snapshot.instances).push(Arc::new(Registered {
             node: Arc::default(),
             checks: Box::default(),
             instance: sourced.value,

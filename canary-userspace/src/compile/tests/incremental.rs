@@ -137,7 +137,7 @@ impl Step {
             }
             Self::Instance { service, number, there, version, health, vip } => {
                 let id = format!("{service}-{number}");
-                lab.0.instances.retain(|other| other.instance.id != id);
+                Arc::make_mut(&mut lab.0.instances).retain(|other| other.instance.id != id);
                 if there {
                     let version = version.to_string();
                     *lab = std::mem::take(lab).instance(&service, number, &version, vip).but(|r| {
@@ -267,7 +267,7 @@ fn renamed(lab: &Lab) -> Lab {
         other = other.udp(&other_name(name));
     }
     other.0.instances.clone_from(&lab.0.instances);
-    for registered in other.0.instances.iter_mut().map(Arc::make_mut) {
+    for registered in Arc::make_mut(&mut other.0.instances).iter_mut().map(Arc::make_mut) {
         rename(&mut registered.instance.service);
     }
     other

@@ -80,9 +80,10 @@ impl Loaded {
                 format!("Service.ID == {name}-{}", round % 9 + 1);
             note(1, self.change(&name));
             let at = self.lab.0.instances.partition_point(|one| one.instance.service < name);
-            Arc::make_mut(&mut self.lab.0.instances[at]).health = Health::Critical;
+            Arc::make_mut(&mut Arc::make_mut(&mut self.lab.0.instances)[at]).health =
+                Health::Critical;
             note(2, self.change(&name));
-            self.lab.0.instances.remove(at);
+            Arc::make_mut(&mut self.lab.0.instances).remove(at);
             note(3, self.change(&name));
         }
         shortest

@@ -248,11 +248,11 @@ proptest! {
     fn ids_and_the_order_of_registration_change_nothing(lab in labs(), seed in any::<u64>()) {
         let mut other = lab.clone();
         let count = other.0.instances.len().max(1);
-        other.0.instances.rotate_left(usize::try_from(seed % 97).unwrap() % count);
+        Arc::make_mut(&mut other.0.instances).rotate_left(usize::try_from(seed % 97).unwrap() % count);
         if seed % 2 == 0 {
-            other.0.instances.reverse();
+            Arc::make_mut(&mut other.0.instances).reverse();
         }
-        for (number, registered) in other.0.instances.iter_mut().enumerate() {
+        for (number, registered) in Arc::make_mut(&mut other.0.instances).iter_mut().enumerate() {
             Arc::make_mut(registered).instance.id = format!("renamed-{number}");
         }
 

@@ -205,9 +205,10 @@ fn snapshot(set: Definitions) -> Snapshot {
         let Sourced { value: instance, origin } = sourced;
         Arc::new(Registered { node, checks, instance, origin, health: Health::Passing })
     };
-    snapshot.instances = set.instances.into_values().map(registered).collect();
-    snapshot.instances.sort_by(|a, b| {
+    let mut instances: Vec<_> = set.instances.into_values().map(registered).collect();
+    instances.sort_by(|a, b| {
         (&a.instance.service, &a.instance.id).cmp(&(&b.instance.service, &b.instance.id))
     });
+    snapshot.instances = Arc::new(instances);
     snapshot
 }

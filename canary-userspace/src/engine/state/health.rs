@@ -16,7 +16,7 @@ impl State {
             let found = self.instance_mut(service_id);
             return found.is_some_and(|registered| replace(registered, state));
         }
-        let instances = self.snapshot.instances.iter_mut();
+        let instances = Arc::make_mut(&mut self.snapshot.instances).iter_mut();
         instances.fold(false, |moved, registered| replace(Arc::make_mut(registered), state) | moved)
     }
 
@@ -39,7 +39,7 @@ impl State {
             !matches!(found.origin, Origin::Followed(_))
                 && names.is_none_or(|names| names.contains(&found.instance.service))
         };
-        for registered in snapshot.instances.iter_mut().filter(wanted) {
+        for registered in Arc::make_mut(&mut snapshot.instances).iter_mut().filter(wanted) {
             let Instance { id, checks: own, .. } = &registered.instance;
             states.clear();
             states.extend(of_node.iter().cloned());

@@ -70,7 +70,7 @@ impl State {
     /// The sentence, naming both.
     pub(crate) fn check_checks(&self) -> Result<(), String> {
         let mut seen: HashMap<&str, (&str, &Origin)> = HashMap::new();
-        for registered in &self.snapshot.instances {
+        for registered in self.snapshot.instances.iter() {
             for check in &registered.instance.checks {
                 let user = (registered.instance.id.as_str(), &registered.origin);
                 if let Some((id, origin)) = seen.insert(&check.id, user) {
