@@ -72,7 +72,7 @@ pub struct Agent {
     holds: Holds,
     /// Rollbacks that hold by the brake and are not written, by service.
     debts: BTreeMap<String, Debt>,
-    /// What is to be written at the source, while a change is worked out.
+    /// Writes that the source is to get, while a change is worked out.
     planned: Option<Vec<Planned>>,
 }
 

@@ -21,7 +21,7 @@ pub enum Author {
         gid: u32,
         /// The process; none if it is of another pid namespace.
         pid: Option<i32>,
-        /// The user that logged in, whoever it became since: it stays over `sudo`.
+        /// The user that logged in: it stays over `sudo`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         login: Option<u32>,
         /// The user's name, if it has one here; looked up when it is shown.

@@ -53,10 +53,16 @@ pub struct SplitKey {
 }
 
 impl SplitKey {
-    /// Whether people who say `name` mean it: by its subset, or by its target where it has none.
+    /// The name that people give it: its subset, or its target where it has none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.subset.is_empty() { &self.target } else { &self.subset }
+    }
+
+    /// True if people who say `name` mean it.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
-        if self.subset.is_empty() { self.target == name } else { self.subset == name }
+        self.name() == name
     }
 }
 

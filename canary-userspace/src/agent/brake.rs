@@ -1,7 +1,7 @@
 //! The emergency brake: the tables first, whatever the store, the source or the files do.
 //!
-//! Where the store and the source take the write at once, a rollback is the ordinary entry and
-//! nothing is left of the brake. Else it holds over what is wanted, and the write is owed.
+//! A rollback is the ordinary entry, and nothing is left of the brake, if the store and the source
+//! take the write at once. Else the brake holds over what is wanted, and the write is owed.
 
 mod debts;
 mod found;
@@ -25,13 +25,13 @@ use crate::source::SplitPlaces;
 
 /// Time between two attempts to write what a brake owes.
 const PAY_EVERY: Duration = Duration::from_secs(2);
-/// Time for which the token of whoever rolled back is kept for that.
+/// Time for which the token of a rollback is kept for that.
 const TOKEN_KEPT: Duration = Duration::from_secs(600);
 
-/// What is asked for with a rollback.
+/// A request for a rollback.
 #[derive(Clone, Debug)]
 pub struct Rollback {
-    /// Who asks, and whether it is to be made.
+    /// The author, and a flag for a dry run.
     pub intent: Intent,
     /// The service.
     pub service: String,
@@ -89,7 +89,7 @@ impl Handle {
     }
 }
 
-/// Whether a later attempt may succeed: the source was away, or could not do it.
+/// True if a later attempt may succeed: the source was away, or could not do it.
 fn may_pass(refusal: &Refusal) -> bool {
     match refusal.kind {
         Kind::Failed => true,

@@ -152,7 +152,7 @@ impl Agent {
     ) -> Result<(), Refusal> {
         let mut connections: BTreeMap<String, u64> = BTreeMap::new();
         for (key, found) in &progress.found {
-            let count = connections.entry(name(key)).or_default();
+            let count = connections.entry(key.name().to_owned()).or_default();
             *count = count.saturating_add(found.total());
         }
         let severed =
@@ -180,7 +180,7 @@ fn check_backend(service: &DesiredService, at: SocketAddr) -> Result<(), Refusal
     for split in service.splits_with_share() {
         let mut taking = split.backends.iter().filter(|backend| backend.healthy);
         if taking.any(|backend| socket(&backend.endpoint) == at) {
-            let whose = name(&split.key);
+            let whose = split.key.name();
             return Err(Refusal::invalid(format!(
                 "backend {at} takes new connections of {whose:?}: what ends would come back; put \
                  it into maintenance or deregister it first"
@@ -188,11 +188,6 @@ fn check_backend(service: &DesiredService, at: SocketAddr) -> Result<(), Refusal
         }
     }
     Ok(())
-}
-
-/// A split as people call it.
-fn name(SplitKey { target, subset, .. }: &SplitKey) -> String {
-    if subset.is_empty() { target.clone() } else { subset.clone() }
 }
 
 fn document(service: &str, progress: &Progress) -> document::Severing {

@@ -71,7 +71,7 @@ fn show(held: &[Held], console: &mut Console<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether whoever sits at the terminal says yes.
+/// True if the answer at the terminal is yes.
 fn asked(digest: &str, console: &mut Console<'_>) -> Result<bool, Failure> {
     let input = std::io::stdin();
     if !input.is_terminal() {

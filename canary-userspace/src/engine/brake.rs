@@ -115,9 +115,8 @@ impl State {
         }
         let meta = written.map(|old| old.meta.clone()).unwrap_or_default();
         let splitter = Splitter { name: service.to_owned(), splits, meta };
-        let stable = if key.subset.is_empty() { &key.target } else { &key.subset };
         Brake {
-            stable: stable.clone(),
+            stable: key.name().to_owned(),
             splitter,
             since_ms: None,
             author: None,

@@ -1,4 +1,4 @@
-//! What brakes owe: rollbacks that hold and are not written.
+//! The debts of brakes: rollbacks that hold and are not written.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::store::Write;
 #[derive(Debug)]
 pub(in crate::agent) struct Debt {
     rollback: Rollback,
-    /// Why it is not written.
+    /// The reason why it is not written.
     pub(super) why: String,
     /// When the store is tried again.
     due: Instant,

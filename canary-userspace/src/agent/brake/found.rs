@@ -45,25 +45,20 @@ impl Agent {
         usable.map(|(service, brake)| Edit::Brake(service, Some(Box::new(brake)))).collect()
     }
 
-    /// What the store keeps of a brake, with the entries that it was set over.
+    /// The row of a brake in the store, with the entries that it was set over.
     pub(super) fn row_of(&self, service: &str, brake: &Brake) -> Value {
-        let over = [SPLITTER, RESOLVER].map(|kind| self.written(service, kind));
         json!({
             "stable": brake.stable,
             "splitter": entry::to_json(&Entry::Splitter(brake.splitter.clone())),
             "since_ms": brake.since_ms,
             "author": brake.author,
-            "over": over,
+            "over": set_over(self.engine.state(), service),
         })
     }
 
     /// The brake of a row, unless the entries that it was set over have changed since.
     fn kept_brake(next: &State, service: &str, row: &Value) -> Option<Brake> {
-        let over = [SPLITTER, RESOLVER].map(|kind| {
-            let entry = next.entry(&(kind.to_owned(), service.to_owned()));
-            entry.map_or(Value::Null, |entry| entry::to_json(&entry.value))
-        });
-        if row.get("over") != Some(&json!(over)) {
+        if row.get("over") != Some(&set_over(next, service)) {
             return None;
         }
         let splitter = entry::parse(row.get("splitter")?.to_string().as_bytes()).ok()?;
@@ -76,11 +71,6 @@ impl Agent {
             revision_before: 0,
             owed: true,
         })
-    }
-
-    fn written(&self, service: &str, kind: &str) -> Value {
-        let entry = self.engine.state().entry(&(kind.to_owned(), service.to_owned()));
-        entry.map_or(Value::Null, |entry| entry::to_json(&entry.value))
     }
 
     /// Rolls back on tables that hold what the agent cannot read, by their own labels.
@@ -110,7 +100,7 @@ impl Agent {
             revision = braked.map_or(revision, |braked| braked.revision);
         }
         let moved = before.iter().map(|(key, share)| Moved {
-            subset: if key.subset.is_empty() { key.target.clone() } else { key.subset.clone() },
+            subset: key.name().to_owned(),
             before: Some(f64::from(*share) / 100.0),
             after: Some(if *key == split { 100.0 } else { 0.0 }),
         });
@@ -125,4 +115,13 @@ impl Agent {
         };
         Ok(Released { changed, order: None })
     }
+}
+
+/// The splitter and the resolver of a service that a brake is set over, null where there is none.
+fn set_over(state: &State, service: &str) -> Value {
+    let entries = [SPLITTER, RESOLVER].map(|kind| {
+        let entry = state.entry(&(kind.to_owned(), service.to_owned()));
+        entry.map_or(Value::Null, |entry| entry::to_json(&entry.value))
+    });
+    json!(entries)
 }

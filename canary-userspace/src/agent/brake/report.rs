@@ -1,4 +1,4 @@
-//! What is said of brakes.
+//! Brakes in statuses and warnings.
 
 use crate::agent::Agent;
 use crate::agent::ledger::now_ms;
@@ -8,7 +8,7 @@ use crate::compile::Warning;
 use crate::document;
 
 impl Agent {
-    /// How the brake of a service is, for its status.
+    /// The brake of a service, for its status.
     pub(in crate::agent) fn brake_report(&self, service: &str) -> Option<document::Brake> {
         let brake = self.engine.state().brake(service).filter(|brake| brake.owed)?;
         let debt = self.debts.get(service);
@@ -20,7 +20,7 @@ impl Agent {
         })
     }
 
-    /// What is said of every service under the brake.
+    /// Warnings, one for every service under the brake.
     pub(in crate::agent) fn brake_warnings(&self) -> impl Iterator<Item = Warning> {
         let services = self.engine.state().brakes().map(|(service, _)| service);
         services.filter_map(|service| self.brake_warning(service))
